@@ -1,0 +1,52 @@
+"""Pull trailing orders on HTX USDT-M swaps: within the limit, with a true account."""
+
+from htx_async.errors import (
+    AccountMigrated,
+    AuthenticationFailed,
+    CancelError,
+    CancelRefused,
+    EndpointRetired,
+    HtxError,
+    InvalidRequest,
+    NotSent,
+    OutcomeUnknown,
+    PartialCancel,
+    RateLimited,
+    SessionClosed,
+    Unavailable,
+)
+from htx_async.limits import RateLimiter
+from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.retry import RetryPolicy
+from htx_async.session import HtxSession
+from htx_async.signing import Credentials
+from htx_async.terms import Direction, Offset, Outcome, Verdict
+from htx_async.token_bucket import TokenBucket
+
+__all__ = [
+    "AccountMigrated",
+    "Attempt",
+    "AuthenticationFailed",
+    "CancelError",
+    "CancelRefused",
+    "CancelReport",
+    "Credentials",
+    "Direction",
+    "EndpointRetired",
+    "HtxError",
+    "HtxSession",
+    "InvalidRequest",
+    "NotSent",
+    "Offset",
+    "OrderError",
+    "Outcome",
+    "OutcomeUnknown",
+    "PartialCancel",
+    "RateLimited",
+    "RateLimiter",
+    "RetryPolicy",
+    "SessionClosed",
+    "TokenBucket",
+    "Unavailable",
+    "Verdict",
+]

@@ -1,0 +1,61 @@
+"""Settings from the environment; the only door to pydantic-settings, loaded when asked for."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from htx_async.errors import InvalidRequest
+
+_NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY")
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(
+        case_sensitive=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    access_key: SecretStr | None = Field(default=None, validation_alias="HTX_ACCESS_KEY")
+    secret_key: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY")
+    access_key_file: Path | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
+    secret_key_file: Path | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
+
+
+def read_keys() -> tuple[SecretStr, SecretStr]:
+    """Access key and secret key from `HTX_ACCESS_KEY` and `HTX_SECRET_KEY`, or from the files
+    named by `HTX_ACCESS_KEY_FILE` and `HTX_SECRET_KEY_FILE` (one trailing newline dropped).
+
+    Raises `InvalidRequest` when a key is missing, given twice, or its file cannot be read.
+    """
+    found = _Environment()
+    return (
+        _key(_NAMES[0], found.access_key, found.access_key_file),
+        _key(_NAMES[1], found.secret_key, found.secret_key_file),
+    )
+
+
+def _key(name: str, value: SecretStr | None, file: Path | None) -> SecretStr:
+    if value is not None and file is not None:
+        raise InvalidRequest(f"both {name} and {name}_FILE are set; set one of them")
+    if value is not None:
+        return value
+    if file is None:
+        raise InvalidRequest(f"no key: set {name}, or {name}_FILE to a file that holds it")
+    content = _read(file)
+    if isinstance(content, str):
+        raise InvalidRequest(f"{name}_FILE: {file}: {content}")
+    return content
+
+
+def _read(file: Path) -> SecretStr | str:
+    # The reason is returned, not raised here: a decoding error carries the file's bytes with it.
+    try:
+        return SecretStr(_without_newline(file.read_bytes().decode()))
+    except OSError as error:
+        return error.strerror or "cannot be read"
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+
+
+def _without_newline(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text

@@ -1,0 +1,119 @@
+"""Every exception of this package.
+
+HtxError
+├── InvalidRequest (also a ValueError)   the caller's arguments; nothing was queued
+├── SessionClosed                        the session was closed before the call
+└── CancelError                          a call that did not end clear; `.report` has the account
+    ├── PartialCancel                    some orders were refused one by one
+    ├── NotSent                          no byte left for the exchange
+    ├── OutcomeUnknown                   sent, and no answer that can be believed
+    └── CancelRefused                    the exchange said no; `.code` and `.message` are its words
+        ├── AuthenticationFailed         key, signature, permission or clock
+        ├── RateLimited                  still over the limit at the deadline; `.retry_after`
+        ├── Unavailable                  settlement, delivery or maintenance until the deadline
+        ├── AccountMigrated              the account has moved to another API generation
+        └── EndpointRetired              this API is no longer there
+
+Texts say what happened, what is known about the orders and what to do next. They hold no URL
+query, signature or key; every class survives pickling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from htx_async.report import CancelReport
+
+__all__ = [
+    "AccountMigrated",
+    "AuthenticationFailed",
+    "CancelError",
+    "CancelRefused",
+    "EndpointRetired",
+    "HtxError",
+    "InvalidRequest",
+    "NotSent",
+    "OutcomeUnknown",
+    "PartialCancel",
+    "RateLimited",
+    "SessionClosed",
+    "Unavailable",
+]
+
+
+class HtxError(Exception):
+    """The root: catches everything that this package raises on purpose."""
+
+
+class InvalidRequest(HtxError, ValueError):
+    """An argument or a setting is wrong; nothing was queued and nothing was sent."""
+
+
+class SessionClosed(HtxError):
+    """The session was closed before the call; nothing was sent."""
+
+
+class CancelError(HtxError):
+    """A cancel that did not end clear. `report` accounts for every attempt."""
+
+    def __init__(self, text: str, report: CancelReport) -> None:
+        super().__init__(text, report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class PartialCancel(CancelError):
+    """The exchange took the command but refused single orders; see `report.errors`."""
+
+
+class NotSent(CancelError):
+    """No request left this host: every order is as it was."""
+
+
+class OutcomeUnknown(CancelError):
+    """A request was sent and no believable answer came: the orders may be gone or open."""
+
+
+class CancelRefused(CancelError):
+    """The exchange refused the command; no order was touched by it."""
+
+    @property
+    def code(self) -> int | str | None:
+        """The exchange's own code; None for an HTTP 429 without one."""
+        refusal = self.report.refusal
+        return None if refusal is None else refusal.code
+
+    @property
+    def message(self) -> str:
+        """The exchange's own words: escaped, cut short, and never interpreted."""
+        refusal = self.report.refusal
+        return "" if refusal is None else refusal.message
+
+
+class AuthenticationFailed(CancelRefused):
+    """Key, signature, permission, address binding or clock; trying again does not help."""
+
+
+class RateLimited(CancelRefused):
+    """The exchange still counted too many requests when the deadline came."""
+
+    def __init__(self, text: str, report: CancelReport, retry_after: float = 0.0) -> None:
+        super().__init__(text, report)
+        self.args = (text, report, retry_after)
+        self.retry_after = retry_after
+        """Seconds, from the last refusal, until the exchange said it would take requests."""
+
+
+class Unavailable(CancelRefused):
+    """Settlement, delivery or maintenance lasted until the deadline."""
+
+
+class AccountMigrated(CancelRefused):
+    """The account was moved to another API generation, which this call cannot reach."""
+
+
+class EndpointRetired(CancelRefused):
+    """The exchange no longer serves this API."""

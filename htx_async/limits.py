@@ -1,0 +1,186 @@
+"""Who may send when: the endpoint's five a second and the account's broad budget.
+
+The only door to aiolimiter.
+"""
+
+import asyncio
+import hashlib
+import math
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+from aiolimiter import AsyncLimiter
+
+from htx_async.errors import InvalidRequest
+from htx_async.retry import LONGEST_PAUSE
+from htx_async.token_bucket import TakeToken, TokenBucket
+
+
+class Lease(Protocol):
+    """One token in use."""
+
+    def not_sent(self) -> None:
+        """Certain that no byte left: the token goes back at once, unused."""
+
+
+class RateLimiter(Protocol):
+    """Decides when a request may leave. `endpoint` is the request's path; times are loop times."""
+
+    def take(self, endpoint: str, *, urgent: bool = False) -> AbstractAsyncContextManager[Lease]:
+        """Wait for a token and hold it for the block, from before signing until the answer.
+
+        Leaving the block with an exception says that no answer came.
+        """
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """Let nothing through to `endpoint` for `seconds`; a longer pause stays in force."""
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
+        """The earliest loop time at which a caller that queues now could have its turn, if every
+        answer came at once; None when that is not known."""
+
+
+@runtime_checkable
+class CountsWaiters(Protocol):
+    """A limiter that can tell how long its queue is."""
+
+    def waiting(self, endpoint: str) -> int:
+        """How many callers wait for `endpoint`."""
+
+
+class AccountLimiter:
+    """Both limits of one account: five a second per endpoint, and 72 trade calls in any 3 s.
+
+    The second is the account's total (HTX API docs, "API Rate Limit Illustration"); whether a
+    trailing cancel counts there too is not documented, so it is assumed to. `AsyncLimiter(36, 3)`
+    keeps it with a margin: 36 at once and 36 more in 3 s make 72 at most.
+    """
+
+    def __init__(self) -> None:
+        self._endpoints = TokenBucket()
+        self._trade = _trade_budget()
+
+    def bind(self) -> None:
+        """Belong to the running loop; the endpoints' tokens come along, the budget starts anew."""
+        if self._endpoints.bind():
+            self._trade = _trade_budget()
+
+    def take(self, endpoint: str, *, urgent: bool = False) -> "_TakeBoth":
+        """See `RateLimiter.take`."""
+        self.bind()
+        return _TakeBoth(self._endpoints.take(endpoint, urgent=urgent), self._trade)
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """See `RateLimiter.pause`."""
+        self._endpoints.pause(endpoint, seconds)
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
+        """See `RateLimiter.earliest`; the endpoint's limit is the narrower one."""
+        return self._endpoints.earliest(endpoint, urgent=urgent)
+
+    def waiting(self, endpoint: str) -> int:
+        """How many callers wait for `endpoint`."""
+        return self._endpoints.waiting(endpoint)
+
+
+def _trade_budget() -> AsyncLimiter:
+    return AsyncLimiter(36, 3.0)
+
+
+class _TakeBoth:
+    """An endpoint's token first, then a place in the account's budget, which takes none back."""
+
+    __slots__ = ("_budget", "_token")
+
+    def __init__(self, token: TakeToken, budget: AsyncLimiter) -> None:
+        self._token = token
+        self._budget = budget
+
+    async def __aenter__(self) -> TakeToken:
+        await self._token.__aenter__()
+        try:
+            await self._budget.acquire()
+        except BaseException:
+            self._token.not_sent()
+            raise
+        return self._token
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._token.__aexit__(exc_type, exc, traceback)
+
+
+class _Adapted:
+    """A user's own `AsyncLimiter` as a `RateLimiter`: no priority, no token given back."""
+
+    def __init__(self, limiter: AsyncLimiter) -> None:
+        self._limiter = limiter
+        self._paused: dict[str, float] = {}
+
+    @asynccontextmanager
+    async def take(self, endpoint: str, *, urgent: bool = False) -> AsyncIterator[Lease]:
+        """See `RateLimiter.take`; `urgent` changes nothing."""
+        await self._limiter.acquire()
+        loop = asyncio.get_running_loop()
+        left = self._paused.get(endpoint, -math.inf) - loop.time()
+        if left > 0:
+            # Never longer than any pause lasts: the figure may stem from another loop's clock.
+            await asyncio.sleep(min(left, LONGEST_PAUSE))
+        yield _KEPT
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """See `RateLimiter.pause`."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._paused[endpoint] = max(until, self._paused.get(endpoint, until))
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
+        """Not known, except that a pause holds."""
+        return self._paused.get(endpoint)
+
+
+class _KeptLease:
+    def not_sent(self) -> None:
+        """An `AsyncLimiter` takes nothing back."""
+
+
+_KEPT = _KeptLease()
+
+
+def as_rate_limiter(limiter: RateLimiter | AsyncLimiter) -> RateLimiter:
+    """`limiter` itself, or an adapter for an `AsyncLimiter`; `InvalidRequest` for anything else."""
+    if isinstance(limiter, AsyncLimiter):
+        return _Adapted(limiter)
+    if all(callable(getattr(limiter, name, None)) for name in ("take", "pause", "earliest")):
+        return limiter
+    raise InvalidRequest(
+        "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
+        f"not {type(limiter).__name__}"
+    )
+
+
+_shared: dict[str, AccountLimiter] = {}
+_shared_lock = threading.Lock()
+
+
+def account_key(name: str) -> str:
+    """A name for an account that gives nothing away: access keys are used as account names."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def shared_limiter(account: str) -> AccountLimiter:
+    """The one limiter of this process for `account` (an `account_key`), bound to the running loop.
+
+    It outlives sessions and loops, because the exchange's count does. Raises `InvalidRequest`
+    when another loop that is still open uses it.
+    """
+    with _shared_lock:
+        limiter = _shared.setdefault(account, AccountLimiter())
+    limiter.bind()
+    return limiter

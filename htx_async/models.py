@@ -1,0 +1,166 @@
+"""The wire's shapes: what a call asks for, and what the exchange may answer.
+
+Field names and types: HTX API docs, "[Isolated] Cancel All Trailing Orders". Models are built
+when first used, so importing them costs little.
+"""
+
+import re
+import unicodedata
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from htx_async.codes import Code
+from htx_async.errors import InvalidRequest
+from htx_async.terms import Direction, Offset
+
+_LONGEST_CONTRACT_CODE = 64
+_LONGEST_CODE = 64
+_MOST_DIGITS = 15
+_ORDER_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_WORD_CODE = re.compile(rf"[a-z0-9-]{{1,{_LONGEST_CODE}}}")
+
+
+def _contract_code(value: str) -> str:
+    if not value:
+        raise ValueError("is empty; name one contract, such as BTC-USDT")
+    if len(value) > _LONGEST_CONTRACT_CODE:
+        raise ValueError(f"is longer than {_LONGEST_CONTRACT_CODE} characters")
+    if not all(_is_contract_character(character) for character in value):
+        raise ValueError("may hold letters, digits and '-' only, such as BTC-USDT")
+    # Only ASCII: other scripts' upper case is not the exchange's business.
+    return "".join(c.upper() if c.isascii() else c for c in value)
+
+
+def _is_contract_character(character: str) -> bool:
+    category = unicodedata.category(character)
+    return character == "-" or category[0] == "L" or category == "Nd"
+
+
+class CancelAllTrailing(BaseModel):
+    """The intent: cancel the trailing orders of one contract that match both filters.
+
+    `contract_code`: ASCII letters are upper-cased, nothing is trimmed; letters and digits of any
+    script are taken, since the exchange lists such contracts. A filter of None takes all.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
+
+    contract_code: Annotated[str, AfterValidator(_contract_code)]
+    direction: Direction | None = None
+    offset: Offset | None = None
+
+    @classmethod
+    def checked(cls, contract_code: object, direction: object, offset: object) -> Self:
+        """The intent, or `InvalidRequest` that says which argument is wrong and why."""
+        try:
+            return cls.model_validate(
+                {"contract_code": contract_code, "direction": direction, "offset": offset}
+            )
+        except ValidationError as error:
+            problems = [(str(item["loc"][0]), item["msg"]) for item in error.errors()]
+        # Raised out here so that the validator's own exception does not hang on it.
+        raise InvalidRequest("; ".join(_in_words(name, message) for name, message in problems))
+
+    def body(self) -> bytes:
+        """The request body: the given fields and no others, since unknown ones are refused."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    def __str__(self) -> str:
+        filters = [value for value in (self.direction, self.offset) if value is not None]
+        return f"{self.contract_code} ({' '.join(filters)})" if filters else self.contract_code
+
+
+def _in_words(name: str, message: str) -> str:
+    hint = "" if name == "contract_code" else "; None means all"
+    return f"{name}: {message.removeprefix('Value error, ')}{hint}"
+
+
+def _number(value: Any) -> Any:
+    """Codes and times may come as text; a number of more digits is neither."""
+    text = str(value) if isinstance(value, str) or type(value) is int else ""
+    if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit():
+        return int(text)
+    return None if type(value) is int else value
+
+
+def _code(value: Any) -> Code:
+    value = _number(value)
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and _WORD_CODE.fullmatch(value):
+        return value
+    raise ValueError("not a code")
+
+
+def _order_id(value: Any) -> str:
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and _ORDER_ID.fullmatch(text):
+        return text
+    raise ValueError("not an order id")
+
+
+def _order_ids(value: Any) -> Any:
+    """The documented form is one comma-joined string; "" holds no id. Lists and null were not
+    seen, but say clearly what they mean."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return [] if value is None else value
+
+
+def _rows(value: Any) -> Any:
+    return [] if value is None else value
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _milliseconds(value: Any) -> int | None:
+    value = _number(value)
+    return value if type(value) is int else None
+
+
+CodeField = Annotated[Code, BeforeValidator(_code)]
+OrderId = Annotated[str, BeforeValidator(_order_id)]
+Words = Annotated[str, BeforeValidator(_words)]
+Milliseconds = Annotated[int | None, BeforeValidator(_milliseconds)]
+
+
+class _Reply(BaseModel):
+    # Extra fields appear without notice (HTX API docs and recorded replies): they are ignored.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
+    )
+
+
+class OrderErrorReply(_Reply):
+    """One order that the exchange did not cancel."""
+
+    order_id: OrderId
+    err_code: CodeField | None = None
+    err_msg: Words = ""
+
+
+class CancelAllData(_Reply):
+    """`data` of an accepted cancel-all: both keys, whatever is in them."""
+
+    successes: Annotated[tuple[OrderId, ...], BeforeValidator(_order_ids)]
+    errors: Annotated[tuple[OrderErrorReply, ...], BeforeValidator(_rows)]
+
+
+class CancelAllReply(_Reply):
+    """An accepted cancel-all."""
+
+    data: CancelAllData
+    ts: Milliseconds = None
+
+
+class ErrorReply(_Reply):
+    """An error of any of the shapes that carry a code: its code, the exchange's words, its time."""
+
+    code: CodeField
+    message: Words = ""
+    ts: Milliseconds = None

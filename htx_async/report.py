@@ -1,0 +1,86 @@
+"""What the caller gets back: an account of every attempt and what they prove together."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from htx_async.codes import Code
+from htx_async.terms import Direction, Offset, Outcome, Verdict
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+class OrderError(_Frozen):
+    """One order that the exchange refused to cancel. `err_msg` is foreign text, escaped and cut."""
+
+    order_id: str
+    err_code: Code | None
+    err_msg: str
+
+
+class Attempt(_Frozen):
+    """One request of a call, whether it left this host or not.
+
+    `started`: UTC, when its token was granted. `waited`: seconds in the queue before that.
+    `wire`: seconds from then to the answer or failure. `sent` is False only when it is certain
+    that no byte left. `message`: the exchange's words, escaped and cut, or our own about a failure.
+    """
+
+    number: int
+    base_url: str
+    started: datetime
+    waited: float
+    wire: float
+    http_status: int | None
+    verdict: Verdict
+    code: Code | None
+    message: str
+    sent: bool
+
+
+class CancelReport(_Frozen):
+    """The account of one cancel-all call.
+
+    `successes`: ids whose cancel the exchange took. `errors`: ids it refused one by one.
+    `triggered`: those refused with 1063: the order had triggered, so a limit order or a fill may
+    live on. `ids_complete` is False when an answer was lost, and ids with it. `ts`: the exchange's
+    own time of the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
+    `message` says it in a sentence.
+
+    `is_clear` says that the exchange took every cancel, not that the orders are gone: its own
+    example shows 1.1 s between reply and cancellation (HTX API docs, "[Isolated] Cancel All
+    Trailing Orders" and "[Isolated] Get History Trailing Orders"). An order that triggered
+    meanwhile is not in it. With an `offset` given, `NOTHING_TO_CANCEL` does not mean that a
+    one-way account holds no trailing orders: theirs have the offset "both", and what the filter
+    does with those is not documented. Leave the offset out for such accounts.
+    """
+
+    contract_code: str
+    direction: Direction | None
+    offset: Offset | None
+    outcome: Outcome
+    message: str
+    successes: tuple[str, ...] = ()
+    errors: tuple[OrderError, ...] = ()
+    triggered: tuple[str, ...] = ()
+    ids_complete: bool = True
+    attempts: tuple[Attempt, ...] = ()
+    ts: int | None = None
+    elapsed: float = 0.0
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
+    @property
+    def is_clear(self) -> bool:
+        """True when the exchange took every cancel that the call asked for."""
+        return self.outcome.is_clear
+
+    @property
+    def refusal(self) -> Attempt | None:
+        """The last attempt that the exchange refused."""
+        refused = (a for a in reversed(self.attempts) if a.verdict is Verdict.REFUSED)
+        return next(refused, None)
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,1 @@
+"""One module for each generation of the exchange's API. Pure."""

@@ -1,0 +1,206 @@
+"""`HtxSession`: the calls of one account, and the lifetime of what they share."""
+
+import asyncio
+import math
+import ssl as tls
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import ClientSession
+from aiolimiter import AsyncLimiter
+
+from htx_async.base_urls import BaseUrls
+from htx_async.call import Call, Means
+from htx_async.errors import InvalidRequest, SessionClosed
+from htx_async.limits import RateLimiter, account_key, as_rate_limiter, shared_limiter
+from htx_async.models import CancelAllTrailing
+from htx_async.outcome import failure_of
+from htx_async.report import CancelReport
+from htx_async.retry import RetryPolicy
+from htx_async.signing import Credentials
+from htx_async.terms import Direction, Offset
+from htx_async.transport import Transport
+
+BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
+"""The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
+
+_DEFAULT_RETRY = RetryPolicy()
+
+
+class HtxSession:
+    """Cancels trailing orders on HTX USDT-M swaps, isolated margin, within the exchange's limit.
+
+    `base_urls`: https, or http to this machine; one string or several, tried in this order.
+    `account`: what the exchange counts by; sessions of one account and event loop share one
+    limiter. Default: the access key; give two keys of one account the same name. `limiter`: a
+    `RateLimiter` or an `aiolimiter.AsyncLimiter` in place of that shared one; with the latter the
+    limit is kept only as far as it keeps it. `retry`: see `RetryPolicy`. `deadline`: seconds for a
+    call that brings none of its own, counted from the earliest moment at which its turn could
+    come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
+    caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
+    authorities. `now`: the wall clock, for signatures and reports only, as an aware datetime or
+    as Unix seconds.
+
+    An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
+    settings that cannot work, before anything is sent, and on entering when another event loop
+    that is still open uses the account's limiter.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        base_urls: str | Iterable[str] = BASE_URLS,
+        account: str | None = None,
+        limiter: RateLimiter | AsyncLimiter | None = None,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        deadline: float = 10.0,
+        attempt_timeout: float = 3.0,
+        http: ClientSession | None = None,
+        ssl: tls.SSLContext | None = None,
+        now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
+    ) -> None:
+        if not isinstance(credentials, Credentials):
+            raise InvalidRequest(f"credentials must be Credentials, not {_kind(credentials)}")
+        if not isinstance(retry, RetryPolicy):
+            raise InvalidRequest(f"retry must be a RetryPolicy, not {_kind(retry)}")
+        if account is not None and not (isinstance(account, str) and account):
+            raise InvalidRequest("account must be a name, or None for the access key")
+        self._credentials = credentials
+        self._base_urls = BaseUrls(base_urls)
+        self._account = account_key(account or credentials.access_key)
+        self._limiter = None if limiter is None else as_rate_limiter(limiter)
+        self._retry = retry
+        self._deadline = _seconds("deadline", deadline)
+        self._attempt_timeout = _seconds("attempt_timeout", attempt_timeout)
+        self._transport = Transport(http, ssl)
+        self._now = now
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._means: Means | None = None
+        self._calls: set[Call] = set()
+        self._idle: asyncio.Future[None] | None = None
+        self._closed = False
+
+    @classmethod
+    def from_env(cls, **settings: Any) -> Self:
+        """A session with `Credentials.from_env()`; `settings` as for the constructor."""
+        return cls(Credentials.from_env(), **settings)
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every call and close the connections; safe to repeat.
+
+        Calls that wait for a token raise `NotSent`, calls on the wire `OutcomeUnknown`, later
+        ones `SessionClosed`. A session given as `http` stays open.
+        """
+        self._closed = True
+        for call in tuple(self._calls):
+            call.stop("the session was closed")
+        try:
+            if self._calls:
+                self._idle = self._idle or asyncio.get_running_loop().create_future()
+                await asyncio.shield(self._idle)
+        finally:
+            await self._transport.aclose()
+
+    async def cancel_all_trailing(
+        self,
+        contract_code: str,
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> CancelReport:
+        """Cancel every trailing order of one contract, isolated margin, that matches both filters.
+
+        `direction` and `offset` are independent: both may be given, and None means all (HTX API
+        docs, "[Isolated] Cancel All Trailing Orders"; the sentence there that only one may be
+        filled in is a mistranslation, its own example sends both). An empty string is an error.
+        `deadline`: seconds for queue, attempts and pauses together; the call fails as soon as its
+        turn cannot come in time. A repeat after a lost answer also takes trailing orders that were
+        placed meanwhile; `RetryPolicy(repeat_unknown=False)` forbids it.
+
+        Returns a report that is clear: the exchange took every cancel. That is not yet "gone", see
+        `CancelReport`; and with an `offset`, `NOTHING_TO_CANCEL` says nothing about the orders of
+        a one-way account, whose offset is "both". Everything else raises a `CancelError` with the
+        report: `PartialCancel`, `NotSent`, `OutcomeUnknown`, `CancelRefused` and its kinds. Raises
+        `InvalidRequest` or `SessionClosed` before anything is queued.
+        """
+        intent = CancelAllTrailing.checked(contract_code, direction, offset)
+        within = None if deadline is None else _seconds("deadline", deadline)
+        call = Call(self._open(), intent, within, self._deadline)
+        self._calls.add(call)
+        try:
+            report = await call.run()
+        finally:
+            self._calls.discard(call)
+            if not self._calls and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+        failure = failure_of(report, call.retry_after)
+        if failure is None:
+            return report
+        try:
+            raise failure
+        finally:
+            # The exception's traceback holds this frame: do not hold the exception in turn.
+            del failure
+
+    def _open(self) -> Means:
+        """What calls work with; made on first use, when there is a running loop."""
+        if self._closed:
+            raise SessionClosed("this session is closed, so nothing was sent; open a new one")
+        loop = asyncio.get_running_loop()
+        if self._means is None:
+            self._loop = loop
+            self._means = Means(
+                credentials=self._credentials,
+                limiter=self._limiter or shared_limiter(self._account),
+                transport=self._transport,
+                base_urls=self._base_urls,
+                retry=self._retry,
+                attempt_timeout=self._attempt_timeout,
+                now=self._utc_now,
+                pause=self._pause,
+            )
+        elif self._loop is not loop:
+            raise InvalidRequest(
+                "this session belongs to another event loop; open one session in each loop"
+            )
+        return self._means
+
+    def _pause(self, path: str, seconds: float) -> None:
+        if self._means is not None:
+            self._means.limiter.pause(path, seconds)
+            until = asyncio.get_running_loop().time() + seconds
+            for call in tuple(self._calls):
+                call.endpoint_paused(path, until)
+
+    def _utc_now(self) -> datetime:
+        moment = self._now()
+        if isinstance(moment, datetime):
+            return moment.astimezone(UTC)
+        return datetime.fromtimestamp(moment, UTC)
+
+
+def _seconds(name: str, value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and math.isfinite(value) and value > 0:
+        return float(value)
+    raise InvalidRequest(f"{name} must be a positive, finite number of seconds, not {value!r}")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

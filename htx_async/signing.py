@@ -1,0 +1,128 @@
+"""Keys and signatures, without I/O.
+
+The scheme (HTX API docs, "Signature steps"): the query parameters, percent-encoded and sorted by
+the ASCII order of their names, after method, host and path on lines of their own, are signed and
+the signature travels as one more parameter. A POST body is not signed.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NoReturn, Self
+from urllib.parse import quote
+
+from htx_async.errors import InvalidRequest
+from htx_async.wire import HIDDEN, Request, SignedRequest
+
+
+class Credentials:
+    """An access key and the means to sign for it; immutable, and mute about both.
+
+    Keys are taken as they are. Empty ones, control or invisible characters, leading or trailing
+    space raise `InvalidRequest`. The secret is not kept as text and shows in no repr, str, pickle
+    or dump; pickling raises `TypeError`.
+    """
+
+    __slots__ = ("_access_key", "_sign", "signature_method")
+
+    signature_method: str
+
+    def __init__(self, access_key: str, secret_key: str) -> None:
+        problem = _problem("access_key", access_key) or _problem("secret_key", secret_key)
+        if problem is not None:
+            # A traceback shows the values of a frame: leave none behind.
+            del access_key, secret_key
+            raise InvalidRequest(problem)
+        self._access_key = access_key
+        self._sign = _hmac_sha256(secret_key.encode())
+        self.signature_method = "HmacSHA256"
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Keys from `HTX_ACCESS_KEY` and `HTX_SECRET_KEY`, or from the files that
+        `HTX_ACCESS_KEY_FILE` and `HTX_SECRET_KEY_FILE` name (one trailing newline dropped).
+
+        Raises `InvalidRequest` when a key is missing, given both ways, unreadable or malformed.
+        """
+        # Only this constructor needs pydantic-settings, so only its users pay for loading it.
+        from htx_async.environment import read_keys  # noqa: PLC0415 - see above
+
+        keys = read_keys()
+        return cls(keys[0].get_secret_value(), keys[1].get_secret_value())
+
+    @property
+    def access_key(self) -> str:
+        """The access key, which names the key pair to the exchange. Keep it out of logs."""
+        return self._access_key
+
+    def signature(self, text: str) -> str:
+        """Base64 of the signature of `text`."""
+        return base64.b64encode(self._sign(text.encode())).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={HIDDEN!r}, secret_key={HIDDEN!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Credentials are not pickled: pass them by other means")
+
+
+def sign(credentials: Credentials, request: Request, base_url: str, at: datetime) -> SignedRequest:
+    """`request` for the host of `base_url`, signed for the second of `at`.
+
+    The signed host is what the Host header will carry: no port when it is the scheme's own
+    (HTX API docs, "FAQ Q6"), so `base_url` must come without a default port.
+    """
+    params = sorted(
+        (
+            ("AccessKeyId", credentials.access_key),
+            ("SignatureMethod", credentials.signature_method),
+            ("SignatureVersion", "2"),
+            ("Timestamp", at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")),
+            *request.params,
+        )
+    )
+    query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in params)
+    host = base_url.partition("://")[2].lower()
+    signature = credentials.signature(f"{request.method}\n{host}\n{request.path}\n{query}")
+    escaped = _quoted(signature)
+    return SignedRequest(
+        request,
+        base_url,
+        f"{query}&Signature={escaped}",
+        (signature, escaped, credentials.access_key),
+    )
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _hmac_sha256(secret: bytes) -> Callable[[bytes], bytes]:
+    keyed = hmac.new(secret, digestmod=hashlib.sha256)
+
+    def sign_bytes(message: bytes) -> bytes:
+        mac = keyed.copy()
+        mac.update(message)
+        return mac.digest()
+
+    return sign_bytes
+
+
+def _problem(name: str, value: object) -> str | None:
+    if not isinstance(value, str):
+        return f"{name} must be a string, not {type(value).__name__}"
+    if not value:
+        return f"{name} is empty"
+    if value != value.strip():
+        return f"{name} begins or ends with space; a pasted key often does"
+    if not value.isprintable():
+        return f"{name} holds a control or invisible character; a pasted key often does"
+    return None

@@ -1,0 +1,70 @@
+"""The HTTP door: the only place in the package that loads `aiohttp.web`."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from htx_async.simulator.messages import Reply, Request
+
+_HOST = "127.0.0.1"
+
+
+class Door:
+    """Serves `handle` on loopback. It writes no access log: a signed URL is a credential."""
+
+    def __init__(self, handle: Callable[[Request], Reply]) -> None:
+        self._handle = handle
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # A client that has left is not waited for.
+        self._server = web.Server(self._serve, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+
+    async def open(self, port: int) -> str:
+        """Start serving, on a free port if it is 0, and return the URL."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, _HOST, port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        return f"http://{_HOST}:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        """Stop at once: requests still waiting for their answer see the connection abort."""
+        for site in self._runner.sites:
+            await site.stop()
+        for connection in self._server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._runner.cleanup()
+
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        self._tasks.add(http.task)
+        http.task.add_done_callback(self._tasks.discard)
+        body = await http.read()
+        reply = self._handle(Request(http.method, http.raw_path, http.headers, body))
+        if reply.delay > 0:
+            await asyncio.sleep(reply.delay)
+        if reply.fate == "truncated":
+            return await _send_half(http, reply)
+        if reply.fate == "dropped" and http.transport is not None:
+            http.transport.abort()
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+
+async def _send_half(http: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_length = len(reply.body)
+    response.force_close()
+    await response.prepare(http)
+    await response.write(reply.body[: len(reply.body) // 2])
+    if http.transport is not None:
+        http.transport.close()
+    return response

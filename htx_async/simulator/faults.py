@@ -1,0 +1,145 @@
+"""Misbehaviour on request, without I/O: a queue of faults and one method for each kind."""
+
+from dataclasses import dataclass
+
+from htx_async.simulator.messages import HTML, Answer, Fate, Page, Shape, shaped
+
+_BAD_GATEWAY = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+    b"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>openresty</center>\r\n"
+    b"</body>\r\n</html>\r\n"
+)
+
+# What a removed call answered in 2024-01 (log in the official Java SDK).
+_OFFLINE = (
+    "The interface is offline. For details about the address of the new interface, see the "
+    "following bulletin:https://www.huobi.com.bo/support/en-us/detail/94916436903925"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`page` replaces the answer; without one the fault only touches the connection. `work` says
+    whether the request is judged and carried out all the same.
+    """
+
+    work: bool
+    page: Page | None = None
+    fate: Fate = "answered"
+    delay: float = 0.0
+
+
+class Misbehaviour:
+    """Each method arms a fault for the next `times` private requests, or with `contract_code` for
+    those that name this contract.
+
+    A request takes one fault at most, the oldest that matches; a fault nobody took stays. A
+    fault that does no work answers before anything else is judged, signature included. A request
+    over the rate limit is answered 1032 first: then the oldest match is taken if it only touches
+    the connection (`late`, `lose_before_work`, `lose_after_work`, `truncate`) and else stays.
+    """
+
+    def __init__(self) -> None:
+        self._faults: list[tuple[str | None, Fault]] = []
+
+    def late(self, seconds: float, *, times: int = 1, contract_code: str | None = None) -> None:
+        """The work is done at arrival, the answer comes `seconds` later."""
+        self._arm(Fault(work=True, delay=seconds), times, contract_code)
+
+    def lose_before_work(self, *, times: int = 1, contract_code: str | None = None) -> None:
+        """The connection is aborted and nothing was cancelled; the arrival is on record."""
+        self._arm(Fault(work=False, fate="dropped"), times, contract_code)
+
+    def lose_after_work(self, *, times: int = 1, contract_code: str | None = None) -> None:
+        """The work is done, then the connection is aborted without an answer."""
+        self._arm(Fault(work=True, fate="dropped"), times, contract_code)
+
+    def truncate(self, *, times: int = 1, contract_code: str | None = None) -> None:
+        """The work is done; the connection closes after half of the promised body."""
+        self._arm(Fault(work=True, fate="truncated"), times, contract_code)
+
+    def bad_gateway(
+        self, *, after_work: bool = False, times: int = 1, contract_code: str | None = None
+    ) -> None:
+        """HTTP 502 and an HTML page, as a gateway sends it."""
+        answer = Answer(_BAD_GATEWAY, 502, content_type=HTML, metered=False)
+        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code)
+
+    def malform(
+        self,
+        body: bytes,
+        status: int = 200,
+        *,
+        after_work: bool = False,
+        times: int = 1,
+        contract_code: str | None = None,
+    ) -> None:
+        """These bytes are the body, under the usual headers."""
+        answer = Answer(body, status)
+        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code)
+
+    def refuse(
+        self,
+        code: int | str,
+        message: str = "Simulated refusal.",
+        *,
+        shape: Shape = 1,
+        status: int = 200,
+        code_as_text: bool = False,
+        times: int = 1,
+        contract_code: str | None = None,
+    ) -> None:
+        """An error in one of the five documented shapes; nothing was cancelled.
+
+        1: `err_code`. 2: `err-code`. 3: `{"status": "maintain"}`. 4: `code`. 5: integer `status`
+        with `error` and `path`. Numbers travel as numbers unless `code_as_text`. `status` is
+        that of HTTP.
+        """
+        page = shaped(shape, str(code) if code_as_text else code, message, status)
+        self._arm(Fault(work=False, page=page), times, contract_code)
+
+    def maintain(self, *, times: int = 1, contract_code: str | None = None) -> None:
+        """Full maintenance (HTX API docs, "Maintenance with service suspended")."""
+        self.refuse(0, shape=3, times=times, contract_code=contract_code)
+
+    def retire(
+        self, *, path_gone: bool = False, times: int = 1, contract_code: str | None = None
+    ) -> None:
+        """The call was removed: err_code 10000, or with `path_gone` HTTP 404 and shape 5."""
+        page = shaped(5, 404, "Not Found", 404) if path_gone else shaped(1, 10000, _OFFLINE, 200)
+        self._arm(Fault(work=False, page=page), times, contract_code)
+
+    def redirect(
+        self, status: int, location: str, *, times: int = 1, contract_code: str | None = None
+    ) -> None:
+        """An HTTP redirect, which the real API is not known to send."""
+        answer = Answer(b"", status, headers={"Location": location}, metered=False)
+        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code)
+
+    def too_many(
+        self,
+        retry_after: float | str | None = None,
+        body: bytes = b"",
+        *,
+        times: int = 1,
+        contract_code: str | None = None,
+    ) -> None:
+        """HTTP 429, whose body was never published; no reply seen carries `Retry-After`."""
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        answer = Answer(body, 429, headers=headers, metered=False)
+        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code)
+
+    def _arm(self, fault: Fault, times: int, contract_code: str | None) -> None:
+        if times < 1:
+            raise ValueError("times is at least 1")
+        self._faults.extend([(contract_code and contract_code.upper(), fault)] * times)
+
+    def _take(self, contract_code: str | None, *, exceeded: bool) -> Fault | None:
+        named = contract_code and contract_code.upper()
+        for index, (wanted, fault) in enumerate(self._faults):
+            if wanted in (None, named):
+                if exceeded and fault.page is not None:
+                    return None
+                del self._faults[index]
+                return fault
+        return None

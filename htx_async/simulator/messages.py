@@ -1,0 +1,129 @@
+"""What goes in and out of the simulator, without I/O: requests, replies, the five reply shapes."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+Fate = Literal["answered", "dropped", "truncated"]
+Shape = Literal[1, 2, 3, 4, 5]
+
+# Private replies carry this type although they are JSON (ccxt issues #18252 and #25459).
+TEXT = "text/plain;charset=UTF-8"
+HTML = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived. `target` is the raw path and query; as that query may hold a
+    signature, no repr shows it.
+    """
+
+    method: str
+    target: str = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    def header(self, name: str) -> str:
+        """The value of a header whatever its case, or an empty string."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers.items() if key.lower() == wanted), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the peer is to see: `delay` seconds of silence, then what `fate` says.
+
+    "answered": the whole body. "dropped": no byte, the connection is aborted. "truncated": all
+    headers and the first half of the body.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    delay: float = 0.0
+    fate: Fate = "answered"
+
+
+class Refusal(NamedTuple):
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply before its common headers are added. `code` is the error code it carries, if any;
+    `metered` says whether the application answered, which adds the `ratelimit-*` headers.
+    """
+
+    body: bytes
+    status: int = 200
+    code: int | str | None = None
+    content_type: str = TEXT
+    headers: Mapping[str, str] = field(default_factory=dict)
+    metered: bool = True
+
+
+Page = Callable[[int, str], Answer]
+"""Makes an answer from the time (Unix ms) and the path of a request."""
+
+
+def as_json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value of a body, or None for anything malformed."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def accepted(data: object, ts: int) -> Answer:
+    return Answer(as_json({"status": "ok", "data": data, "ts": ts}))
+
+
+def refused(refusal: Refusal, ts: int) -> Answer:
+    """Shape 1 with HTTP 200, as every captured body with an `err_code` came."""
+    return shaped(1, refusal.code, refusal.message, 200)(ts, "")
+
+
+def not_found(path: str, ts: int) -> Answer:
+    return shaped(5, 404, "Not Found", 404)(ts, path)
+
+
+def shaped(shape: Shape, code: int | str, message: str, status: int) -> Page:
+    """An error in one of the five shapes in which the exchange refuses.
+
+    1: private and reference calls, `err_code`. 2: market data, `err-code`. 3: full maintenance,
+    neither code nor text (HTX API docs, "Maintenance with service suspended"). 4: V5, `code`.
+    5: unknown paths, an integer `status`.
+    """
+
+    def page(ts: int, path: str) -> Answer:
+        documents: dict[Shape, dict[str, object]] = {
+            1: {"status": "error", "err_code": code, "err_msg": message, "ts": ts},
+            2: {"ts": ts, "status": "error", "err-code": code, "err-msg": message},
+            3: {"status": "maintain"},
+            4: {"code": code, "message": message, "data": None, "ts": ts},
+            5: {"timestamp": _iso(ts), "status": code, "error": message, "path": path},
+        }
+        by_the_call = shape in (1, 2, 4)
+        carried = code if by_the_call else None
+        return Answer(as_json(documents[shape]), status, carried, metered=by_the_call)
+
+    return page
+
+
+def _iso(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,61 @@
+"""The field's words: what is cancelled, how one attempt ended, how the whole call ended."""
+
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Side of an order, as the exchange spells it."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class Offset(StrEnum):
+    """Whether an order opens or closes a position, as the exchange spells it.
+
+    One-way accounts store `both` on their orders; cancel-all does not list it as a filter
+    (HTX API docs, "[Isolated] Cancel All Trailing Orders").
+    """
+
+    OPEN = "open"
+    CLOSE = "close"
+
+
+class Verdict(StrEnum):
+    """What one attempt proves.
+
+    `NOT_SENT`: no byte left for the exchange. `ACCEPTED`: a complete, authentic "ok".
+    `REFUSED`: a complete, authentic, understood error; the command was not carried out.
+    `UNKNOWN`: anything else; the command may have been carried out.
+    """
+
+    NOT_SENT = "not_sent"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    """What all attempts of a call prove together.
+
+    `CANCELLED`, `NOTHING_TO_CANCEL` and `CLEAR_AFTER_RETRY` are clear: the exchange took every
+    cancel. That is not yet "the orders are gone": its own documented example shows 1.1 s between
+    the reply and the cancellation. `CLEAR_AFTER_RETRY` means that an answer was lost, the command
+    was repeated, and the exchange then had nothing left to cancel.
+    """
+
+    CANCELLED = "cancelled"
+    NOTHING_TO_CANCEL = "nothing_to_cancel"
+    CLEAR_AFTER_RETRY = "clear_after_retry"
+    PARTIAL = "partial"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+
+    @property
+    def is_clear(self) -> bool:
+        """True when the exchange took every cancel that the call asked for."""
+        return self in _CLEAR
+
+
+_CLEAR = frozenset({Outcome.CANCELLED, Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY})

@@ -1,0 +1,257 @@
+"""Five in any second: tokens that come back one period after their request was answered.
+
+A token is taken before a request is signed and sent, and comes back `per` seconds after that
+request was answered or has failed; there is no other refill. So, at any latency, two requests that
+used one token lie more than `per` apart at the exchange, and no window of that length holds more
+than `size` of them (README, "The limit, and why it holds"). A bucket keyed on send times cannot
+promise that: latency may push the sends of two windows into one.
+"""
+
+import asyncio
+import heapq
+import math
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from types import TracebackType
+from typing import Self
+
+from htx_async.errors import InvalidRequest
+from htx_async.retry import LONGEST_PAUSE
+
+_MARGIN = 0.002
+"""Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
+
+_DUE = 1e-6
+"""Seconds: a token due within this is due; loop clocks and sums of floats differ by less."""
+
+
+class TokenBucket:
+    """`size` requests in any `per` seconds at the exchange, for each endpoint by itself.
+
+    First in, first out among equals; `urgent` callers go before all others. A waiter that is
+    cancelled leaves nothing behind. `round_trip_floor` (seconds) shortens the hold after an
+    answer by the time that uplink and downlink together take *at the very least*, a physical
+    bound of the route; the smallest round trip ever seen is not one. It belongs to one event loop
+    at a time and carries its tokens over from a closed loop to the next.
+
+    Raises `InvalidRequest` for numbers that describe no bucket, and when used from a second loop
+    while the first one lives.
+    """
+
+    def __init__(self, size: int = 5, per: float = 1.0, *, round_trip_floor: float = 0.0) -> None:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InvalidRequest(f"size must be a whole number of at least 1, not {size!r}")
+        if not (math.isfinite(per) and per > 0):
+            raise InvalidRequest(f"per must be a positive number of seconds, not {per!r}")
+        if not 0 <= round_trip_floor < per:
+            raise InvalidRequest(
+                f"round_trip_floor must be from 0 to less than per ({per}), not {round_trip_floor}"
+            )
+        self.size = size
+        self.per = per
+        self.round_trip_floor = round_trip_floor
+        self._queues: dict[str, _Queue] = {}
+        self._binding = LoopBinding()
+
+    def take(self, endpoint: str, *, urgent: bool = False) -> "TakeToken":
+        """See `RateLimiter.take`."""
+        return TakeToken(self._queue(endpoint), urgent)
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """See `RateLimiter.pause`."""
+        self._queue(endpoint).pause(seconds)
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
+        """See `RateLimiter.earliest`."""
+        return self._queue(endpoint).earliest(urgent)
+
+    def waiting(self, endpoint: str) -> int:
+        """How many callers wait for `endpoint`."""
+        return self._queue(endpoint).waiting()
+
+    def bind(self) -> bool:
+        """Belong to the running loop from now on; True when tokens came over from a closed one."""
+        shift = self._binding.enter()
+        if shift is None:
+            return False
+        self._queues = {path: queue.carried_over(shift) for path, queue in self._queues.items()}
+        return True
+
+    def _queue(self, endpoint: str) -> "_Queue":
+        self.bind()
+        queue = self._queues.get(endpoint)
+        if queue is None:
+            hold = self.per + _MARGIN
+            queue = _Queue(self.size, hold, hold - self.round_trip_floor)
+            self._queues[endpoint] = queue
+        return queue
+
+
+class LoopBinding:
+    """Remembers which event loop something belongs to, and how far loops' clocks lie apart."""
+
+    def __init__(self) -> None:
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._offset = 0.0
+        self._lock = threading.Lock()
+
+    def enter(self) -> float | None:
+        """Bind to the running loop; the seconds its clock is ahead of a closed predecessor's.
+
+        None when nothing changed. Raises `InvalidRequest` when the predecessor is still alive.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop() is loop:
+            return None
+        with self._lock:
+            before = None if self._loop is None else self._loop()
+            if before is not None and not before.is_closed():
+                raise InvalidRequest(
+                    "another event loop that is still open uses this account's limiter; two loops "
+                    "cannot share its tokens. Run both on one loop, close the other, or give each "
+                    "a fixed part of the account's limit with limiter=, such as TokenBucket(2)"
+                )
+            first = self._loop is None
+            offset = loop.time() - time.monotonic()
+            shift = offset - self._offset
+            self._loop, self._offset = weakref.ref(loop), offset
+            return None if first else shift
+
+
+class _Queue:
+    """One endpoint's tokens and those who wait for them. Idle tokens are only a number."""
+
+    def __init__(self, size: int, hold: float, hold_answered: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._size = size
+        self._hold = hold
+        self._hold_answered = hold_answered
+        self._in_use = 0
+        self._returning: list[float] = []
+        self._paused_until = -math.inf
+        self._urgent: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._ordinary: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def carried_over(self, shift: float) -> "_Queue":
+        """The same tokens on the running loop, whose clock shows `shift` seconds more.
+
+        What was in use on the closed loop counts as used just now.
+        """
+        heir = _Queue(self._size, self._hold, self._hold_answered)
+        now = heir._loop.time()
+        latest = now + self._hold
+        returning = [min(at + shift, latest) for at in self._returning]
+        heir._returning = sorted(returning + [latest] * self._in_use)
+        heir._paused_until = min(self._paused_until + shift, now + LONGEST_PAUSE)
+        return heir
+
+    def waiting(self) -> int:
+        return len(self._urgent) + len(self._ordinary)
+
+    def pause(self, seconds: float) -> None:
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise InvalidRequest(f"a pause lasts 0 or more seconds, not {seconds!r}")
+        self._paused_until = max(self._paused_until, self._loop.time() + seconds)
+        self._grant()
+
+    def earliest(self, urgent: bool) -> float:
+        now = self._loop.time()
+        ahead = len(self._urgent) if urgent else self.waiting()
+        rounds, place = divmod(ahead, self._size)
+        in_use = [now + self._hold_answered] * self._in_use
+        idle = [now] * (self._size - self._in_use - len(self._returning))
+        turns = sorted([*idle, *(max(now, at) for at in self._returning), *in_use])
+        return max(turns[place], self._paused_until) + rounds * self._hold_answered
+
+    def try_take(self, urgent: bool) -> asyncio.Future[None] | None:
+        """None when a token was taken at once, else the future that will bring one."""
+        queue = self._urgent if urgent else self._ordinary
+        ahead = self._urgent if urgent else self._urgent or self._ordinary
+        if not ahead and self._free(self._loop.time()):
+            self._in_use += 1
+            return None
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        queue[waiter] = None
+        self._grant()
+        return waiter
+
+    def abandon(self, waiter: asyncio.Future[None]) -> None:
+        """The caller no longer waits; a token that it was just given goes to the next."""
+        if waiter.done() and not waiter.cancelled():
+            self.give_back()
+        else:
+            self._urgent.pop(waiter, None)
+            self._ordinary.pop(waiter, None)
+
+    def give_back(self) -> None:
+        self._in_use -= 1
+        self._grant()
+
+    def settle(self, answered: bool) -> None:
+        self._in_use -= 1
+        hold = self._hold_answered if answered else self._hold
+        heapq.heappush(self._returning, self._loop.time() + hold)
+        self._grant()
+
+    def _free(self, now: float) -> bool:
+        while self._returning and self._returning[0] <= now + _DUE:
+            heapq.heappop(self._returning)
+        in_use = self._in_use + len(self._returning)
+        return in_use < self._size and self._paused_until <= now + _DUE
+
+    def _grant(self) -> None:
+        """Hand free tokens to those who wait, then set the timer for the next one."""
+        now = self._loop.time()
+        while (queue := self._urgent or self._ordinary) and self._free(now):
+            waiter, _ = queue.popitem(last=False)
+            if not waiter.done():
+                self._in_use += 1
+                waiter.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.waiting() and (self._returning or self._paused_until > now):
+            next_token = self._returning[0] if self._returning else now
+            at = max(next_token, self._paused_until)
+            self._timer = self._loop.call_at(at, self._grant)
+
+
+class TakeToken:
+    """Waits for one token of one queue and holds it for a block."""
+
+    __slots__ = ("_held", "_queue", "_urgent")
+
+    def __init__(self, queue: _Queue, urgent: bool) -> None:
+        self._queue = queue
+        self._urgent = urgent
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        waiter = self._queue.try_take(self._urgent)
+        if waiter is not None:
+            try:
+                await waiter
+            except BaseException:
+                self._queue.abandon(waiter)
+                raise
+        self._held = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._held:
+            self._held = False
+            self._queue.settle(answered=exc_type is None)
+
+    def not_sent(self) -> None:
+        """See `Lease.not_sent`."""
+        if self._held:
+            self._held = False
+            self._queue.give_back()

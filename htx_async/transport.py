@@ -1,0 +1,251 @@
+"""Requests out, complete replies in: the client's only door to aiohttp.
+
+One `Sending` is one request on the wire. Foreign exceptions become `SendFailed` here, in our own
+words: aiohttp's carry the URL, and a signed URL is a credential. For the same reason no frame of
+this module binds a URL, a response or an aiohttp exception to a name while an error passes.
+"""
+
+import asyncio
+import socket
+import ssl as tls
+import struct
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+
+import aiohttp
+from aiohttp import BytesPayload, ClientSession, ClientTimeout
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from htx_async.errors import InvalidRequest, SessionClosed
+from htx_async.timers import TimeLimit
+from htx_async.wire import Answer, SendFailed, SignedRequest
+
+_LARGEST_BODY = 256 * 1024
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": "htx_async",
+}
+_DEFLATE = 8
+_RESET = struct.pack("ii", 1, 0)
+_NO_CEILING = float("inf")
+
+
+class Transport:
+    """The HTTP session: its own, made when first needed, or a caller's, which is never closed.
+
+    TLS is always verified, by `ssl` or by the system's store; a context set on a caller's
+    connector is not used. Raises `InvalidRequest` for a context that does not verify and for a
+    caller's session that takes proxies or passwords from the environment.
+    """
+
+    def __init__(self, http: ClientSession | None, ssl: tls.SSLContext | None) -> None:
+        if ssl is not None:
+            _check_verifies(ssl)
+        if http is not None and http.trust_env:
+            raise InvalidRequest(
+                "http= is a session with trust_env=True, which sends requests to proxies that the "
+                "environment names; make it without trust_env"
+            )
+        self._http = http
+        self._is_own = http is None
+        self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
+
+    def prepare(self, request: SignedRequest) -> "Sending":
+        """One attempt at `request`; nothing is sent yet."""
+        return Sending(self._session(), request, self._ssl)
+
+    async def aclose(self) -> None:
+        """Close the session unless it is a caller's."""
+        if self._is_own and self._http is not None:
+            await self._http.close()
+
+    def _session(self) -> ClientSession:
+        if self._http is None:
+            self._http = ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        elif self._http.closed:
+            raise SessionClosed("the aiohttp session given as http= is closed; nothing was sent")
+        return self._http
+
+
+def _check_verifies(context: object) -> None:
+    if not isinstance(context, tls.SSLContext):
+        raise InvalidRequest(f"ssl must be an ssl.SSLContext, not {type(context).__name__}")
+    if context.verify_mode is not tls.CERT_REQUIRED or not context.check_hostname:
+        raise InvalidRequest(
+            "ssl= does not verify the exchange's certificate and host name; use "
+            "ssl.create_default_context(), with cafile= for an authority of your own"
+        )
+
+
+class Sending:
+    """One attempt: sent at most once, reset if it does not end with a complete reply."""
+
+    __slots__ = ("_body", "_http", "_request", "_response", "_ssl")
+
+    def __init__(
+        self, http: ClientSession, request: SignedRequest, ssl: tls.SSLContext | bool
+    ) -> None:
+        self._http = http
+        self._request = request
+        self._ssl = ssl
+        self._body = _MarkedBody(request.body)
+        self._response: aiohttp.ClientResponse | None = None
+
+    @property
+    def sent(self) -> bool:
+        """False only when it is certain that no byte of the request left."""
+        return self._body.asked_for or self._response is not None
+
+    async def answer(self, within: float, connect: float) -> Answer:
+        """Send, and read the whole reply within `within` seconds, `connect` of them to connect.
+
+        Raises `SendFailed`. However it ends without a reply, cancellation included, the connection
+        that the request was written to is reset, so that the kernel does not go on delivering it.
+        """
+        limit = TimeLimit(asyncio.get_running_loop().time() + within, self._body.reset)
+        failure = None
+        try:
+            async with limit:
+                await self._exchange(connect)
+                return await self._read()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
+            failure = self._failed(error, within, connect)
+        finally:
+            if self._response is None or not self._response.closed:
+                self._abandon()
+        # Raised out here, so that no foreign exception hangs on ours.
+        try:
+            raise failure
+        finally:
+            del failure
+
+    async def _exchange(self, connect: float) -> None:
+        self._response = await self._http.request(
+            self._request.method,
+            URL(self._request.url(), encoded=True),
+            data=self._body,
+            headers=_HEADERS,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=False,
+            middlewares=(),
+            ssl=self._ssl,
+            timeout=ClientTimeout(total=None, connect=connect, ceil_threshold=_NO_CEILING),
+        )
+
+    async def _read(self) -> Answer:
+        assert self._response is not None  # noqa: S101 - narrows the type for mypy
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        pieces = bytearray()
+        while piece := await self._response.content.readany():
+            pieces += piece
+            if len(pieces) > _LARGEST_BODY:
+                raise ValueError("the reply is larger than any known one")
+        return Answer(self._response.status, headers, _decoded(bytes(pieces), headers))
+
+    def _abandon(self) -> None:
+        self._body.reset()
+        if self._response is not None:
+            self._response.close()
+
+    def _failed(self, error: Exception, within: float, connect: float) -> SendFailed:
+        if self.sent:
+            late = isinstance(error, TimeoutError)
+            return SendFailed(
+                f"no complete answer within {within:.3g} s" if late else _in_words(error),
+                sent=True,
+            )
+        if isinstance(error, aiohttp.ServerTimeoutError):
+            return SendFailed(f"no connection within {connect:.3g} s", sent=False, connecting=True)
+        if isinstance(error, TimeoutError):
+            return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
+        connecting = isinstance(error, aiohttp.ClientConnectorError)
+        return SendFailed(_in_words(error), sent=False, connecting=connecting)
+
+
+class _MarkedBody(BytesPayload):
+    """A body that knows whether it was asked for, and over which transport.
+
+    aiohttp writes the request's head together with the first bytes of its body, so a body that
+    was never asked for proves that nothing left.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type="application/json")
+        self.asked_for = False
+        self._transport: asyncio.Transport | None = None
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        if self.asked_for:
+            # A second sending would need a token and a signature of its own.
+            raise RuntimeError("this request was already written once")
+        transport: asyncio.Transport | None = getattr(writer, "transport", None)
+        if transport is not None and transport.is_closing():
+            raise ConnectionResetError("the connection was closed before the request was written")
+        self.asked_for = True
+        self._transport = transport
+        await super().write_with_length(writer, content_length)
+
+    def reset(self) -> None:
+        """Reset the connection that the body was written to: nothing queued is delivered."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            # Fails when the socket is closed already: then there is nothing left to reset.
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+
+
+def _decoded(body: bytes, headers: dict[str, str]) -> bytes:
+    """The body without its content coding; ValueError or zlib.error when it is not complete."""
+    for coding in reversed(_codings(headers)):
+        body = _inflated(body, coding)
+    return body
+
+
+def _codings(headers: dict[str, str]) -> list[str]:
+    named: Iterable[str] = headers.get("content-encoding", "").lower().split(",")
+    return [name.strip() for name in named if name.strip() not in ("", "identity")]
+
+
+def _inflated(body: bytes, coding: str) -> bytes:
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError("the reply has a content coding that was not asked for")
+    # "deflate" is zlib's format by the standard and often the bare one in practice.
+    bare = coding == "deflate" and body[:1] and body[0] & 0x0F != _DEFLATE
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+    result = inflater.decompress(body, _LARGEST_BODY)
+    if not inflater.eof:
+        raise ValueError("the reply is cut short, or larger than any known one")
+    return result
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorCertificateError, "the exchange's certificate was not accepted"),
+    (aiohttp.ClientConnectorSSLError, "TLS with the exchange failed"),
+    (aiohttp.ClientConnectorDNSError, "the host name was not found"),
+    (aiohttp.ClientConnectorError, "the connection could not be made"),
+    (aiohttp.ServerDisconnectedError, "the exchange closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "the answer was cut short"),
+    (aiohttp.ClientResponseError, "the answer was not HTTP that can be read"),
+    (ValueError, "the answer could not be decoded"),
+    (zlib.error, "the answer could not be decoded"),
+)
+
+
+def _in_words(error: Exception) -> str:
+    words = next((text for kind, text in _WORDS if isinstance(error, kind)), None)
+    return words or "the connection failed"

@@ -1,0 +1,82 @@
+"""What goes out and what comes in, as plain values.
+
+A POST body is not part of the signature and a signature lives for minutes (HTX API docs,
+"Authentication"), so a signed URL is a credential: `SignedRequest` shows it to nobody but the
+transport.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+HIDDEN = "***"
+_SHORTEST_SECRET = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request before it has a host, a time and a signature."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    params: tuple[tuple[str, str], ...] = ()
+
+
+class SignedRequest:
+    """A request ready for the wire. Its repr, str and pickle hold nothing secret."""
+
+    __slots__ = ("_query", "_secrets", "base_url", "body", "method", "path")
+
+    def __init__(
+        self, request: Request, base_url: str, query: str, secrets: tuple[str, ...]
+    ) -> None:
+        self.method = request.method
+        self.path = request.path
+        self.body = request.body
+        self.base_url = base_url
+        self._query = query
+        self._secrets = secrets
+
+    def url(self) -> str:
+        """The signed URL. Use it inside one expression; never bind it to a name."""
+        return f"{self.base_url}{self.path}?{self._query}"
+
+    def scrub(self, text: str) -> str:
+        """`text` without this request's signature and access key, should a reply echo them."""
+        for secret in self._secrets:
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, HIDDEN)
+        return text
+
+    def __repr__(self) -> str:
+        return f"<SignedRequest {self.method} {self.base_url}{self.path}?{HIDDEN}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signed request is a credential and is not pickled")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """One complete HTTP reply: status, headers with lower-case names, decoded body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}, {len(self.body)} bytes>"
+
+
+class SendFailed(Exception):
+    """An attempt without a complete reply: a signal between modules, never a user's error.
+
+    `reason` is our own text, with nothing secret. `sent` is False only when it is certain that no
+    byte left for the exchange; `connecting` tells that the connection was never made.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, connecting: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+        self.connecting = connecting

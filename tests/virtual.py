@@ -1,0 +1,111 @@
+"""An event loop in virtual time, and a transport that talks to the simulated exchange in it."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from htx_async.session import HtxSession
+from htx_async.simulator import Request, SimulatedExchange
+from htx_async.timers import TimeLimit
+from htx_async.wire import Answer, SendFailed, SignedRequest
+
+T = TypeVar("T")
+
+_TICK = 1e-6
+_STUCK = 5.0
+
+
+class _InstantSelector(selectors.DefaultSelector):
+    """Never waits: the loop's clock jumps over the time for which it would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            events = super().select(_STUCK)
+            if not events:
+                raise RuntimeError("every task waits for something that will never come")
+            return events
+        # A tick for every turn, or a clock that lands exactly on a timer could stand still there.
+        self.now += max(0.0, timeout) + _TICK
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop whose `time()` starts at 0 and passes at once; I/O and threads still work."""
+
+    def __init__(self) -> None:
+        self._instant = _InstantSelector()
+        super().__init__(self._instant)
+
+    def time(self) -> float:
+        return self._instant.now
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run `main` to its end in virtual time; tasks that it leaves behind are an error."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(_alone(main))
+
+
+async def _alone(main: Coroutine[Any, Any, T]) -> T:
+    result = await main
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"tasks left behind: {left}"
+    return result
+
+
+class VirtualTransport:
+    """Stands in for `Transport`: the exchange's own core answers, `latency()` seconds each way."""
+
+    def __init__(self, exchange: SimulatedExchange, latency: Callable[[], float]) -> None:
+        self.exchange = exchange
+        self.latency = latency
+
+    def prepare(self, request: SignedRequest) -> "VirtualSending":
+        return VirtualSending(self, request)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class VirtualSending:
+    def __init__(self, transport: VirtualTransport, request: SignedRequest) -> None:
+        self._transport = transport
+        self._request = request
+        self.sent = False
+
+    async def answer(self, within: float, connect: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        try:
+            async with TimeLimit(loop.time() + within):
+                return await self._exchange()
+        except TimeoutError:
+            pass
+        raise SendFailed(f"no complete answer within {within:g} s", sent=True)
+
+    async def _exchange(self) -> Answer:
+        self.sent = True
+        await asyncio.sleep(self._transport.latency())
+        request = self._request
+        target = request.url().removeprefix(request.base_url)
+        headers = {"Host": request.base_url.partition("://")[2]}
+        reply = self._transport.exchange.handle(
+            Request(request.method, target, headers, request.body)
+        )
+        await asyncio.sleep(self._transport.latency() + reply.delay)
+        if reply.fate != "answered":
+            raise SendFailed("the answer was lost", sent=True)
+        return Answer(reply.status, {k.lower(): v for k, v in reply.headers.items()}, reply.body)
+
+
+def virtual_session(
+    exchange: SimulatedExchange, latency: Callable[[], float] = lambda: 0.04, **settings: Any
+) -> HtxSession:
+    """A session of `exchange` without sockets; `latency` seconds each way."""
+    session = HtxSession(exchange.credentials, base_urls="http://127.0.0.1:1", **settings)
+    session._transport = VirtualTransport(exchange, latency)  # type: ignore[assignment]  # the seam
+    return session
