@@ -203,7 +203,7 @@ class Call:
         wait = self._means.retry.delay(
             verdict,
             class_of(attempt) if verdict is Verdict.REFUSED else None,
-            count=sum(made.verdict is verdict for made in self._attempts),
+            made=sum(attempt.verdict is verdict for attempt in self._attempts),
             untried=self._itinerary.untried,
         )
         if verdict in (Verdict.NOT_SENT, Verdict.UNKNOWN):

@@ -186,8 +186,8 @@ def _tell_unknown(report: CancelReport, ended_by: str) -> str:
     return (
         f"outcome unknown. {_attempts(len(lost))} sent without an answer that can be believed; the "
         f"last, to {last.base_url}: {_ended(last.message)}{_sentence(ended_by)} Orders may be "
-        "cancelled or still open: look at the exchange now, then call again (a repeat also takes trailing "
-        "orders placed since)."
+        "cancelled or still open: look at the exchange now, then call again (a repeat also takes "
+        "trailing orders placed since)."
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+from htx_async.checks import count, seconds
 from htx_async.codes import CodeClass
 from htx_async.errors import InvalidRequest
 from htx_async.terms import Verdict
@@ -38,41 +39,38 @@ class RetryPolicy:
     random: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attempts, int) or isinstance(self.attempts, bool):
-            raise InvalidRequest(f"attempts must be a whole number, not {self.attempts!r}")
-        if self.attempts < 1:
-            raise InvalidRequest(f"attempts must be at least 1, not {self.attempts}")
-        if not (0 < self.base <= self.cap and math.isfinite(self.cap)):
-            raise InvalidRequest(f"0 < base <= cap is needed, not {self.base!r} and {self.cap!r}")
+        count("attempts", self.attempts)
+        if seconds("base", self.base) > seconds("cap", self.cap):
+            raise InvalidRequest(f"base ({self.base:g} s) is longer than cap ({self.cap:g} s)")
 
     def delay(
         self,
         verdict: Verdict,
         code_class: CodeClass | None = None,
         *,
-        count: int = 1,
+        made: int = 1,
         untried: bool = False,
     ) -> float | None:
         """Seconds to wait before the next attempt; None: stop and report.
 
-        `count`: attempts so far that ended like this one, itself included. `untried`: a base URL
+        `made`: attempts so far that ended like this one, itself included. `untried`: a base URL
         is left that this round has not tried. A rate limit gives 0: its wait is the pause of the
         endpoint's bucket, and is not counted.
         """
         if verdict is Verdict.NOT_SENT:
-            return 0.0 if untried else self._backoff(count)
+            return 0.0 if untried else self._backoff(made)
         if verdict is Verdict.UNKNOWN:
-            again = self.repeat_unknown and count < self.attempts
-            return self._backoff(count) if again else None
+            again = self.repeat_unknown and made < self.attempts
+            return self._backoff(made) if again else None
         if verdict is Verdict.REFUSED and code_class is CodeClass.RATE_LIMITED:
             return 0.0
         if verdict is Verdict.REFUSED and code_class is CodeClass.RETRYABLE:
-            return self._backoff(count)
+            return self._backoff(made)
         return None
 
-    def _backoff(self, count: int) -> float:
+    def _backoff(self, made: int) -> float:
         # 2 ** 60 times any base is beyond every cap; a larger exponent would only overflow.
-        return self.random() * min(self.cap, self.base * 2.0 ** min(count - 1, 60))
+        return self.random() * min(self.cap, self.base * 2.0 ** min(made - 1, 60))
 
 
 def pause_after(headers: Mapping[str, str], ts: int | None) -> float:
@@ -85,22 +83,20 @@ def pause_after(headers: Mapping[str, str], ts: int | None) -> float:
     """
     reset = _number(headers.get("ratelimit-reset"))
     if reset is not None and ts is not None:
-        seconds = (reset - ts) / 1000
-        if 0 <= seconds <= LONGEST_PAUSE:
-            return seconds
-    seconds_asked = _retry_after(headers)
-    if seconds_asked is not None and 0 <= seconds_asked <= LONGEST_PAUSE:
-        return seconds_asked
-    return PERIOD
+        until_reset = (reset - ts) / 1000
+        if 0 <= until_reset <= LONGEST_PAUSE:
+            return until_reset
+    asked = _retry_after(headers)
+    return asked if asked is not None and 0 <= asked <= LONGEST_PAUSE else PERIOD
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after")
     if text is None:
         return None
-    seconds = _number(text)
-    if seconds is not None:
-        return seconds
+    number = _number(text)
+    if number is not None:
+        return number
     # A date counts from the reply's own Date header, so that this machine's clock has no say.
     until, sent = _date(text), _date(headers.get("date"))
     return None if until is None or sent is None else until - sent

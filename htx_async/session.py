@@ -1,7 +1,6 @@
 """`HtxSession`: the calls of one account, and the lifetime of what they share."""
 
 import asyncio
-import math
 import ssl as tls
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.base_urls import BaseUrls
 from htx_async.call import Call, Means
+from htx_async.checks import seconds
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.limits import RateLimiter, account_key, as_rate_limiter, shared_limiter
 from htx_async.models import CancelAllTrailing
@@ -73,8 +73,8 @@ class HtxSession:
         self._account = account_key(account or credentials.access_key)
         self._limiter = None if limiter is None else as_rate_limiter(limiter)
         self._retry = retry
-        self._deadline = _seconds("deadline", deadline)
-        self._attempt_timeout = _seconds("attempt_timeout", attempt_timeout)
+        self._deadline = seconds("deadline", deadline)
+        self._attempt_timeout = seconds("attempt_timeout", attempt_timeout)
         self._transport = Transport(http, ssl)
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -140,7 +140,7 @@ class HtxSession:
         `InvalidRequest` or `SessionClosed` before anything is queued.
         """
         intent = CancelAllTrailing.checked(contract_code, direction, offset)
-        within = None if deadline is None else _seconds("deadline", deadline)
+        within = None if deadline is None else seconds("deadline", deadline)
         call = Call(self._open(), intent, within, self._deadline)
         self._calls.add(call)
         try:
@@ -181,10 +181,10 @@ class HtxSession:
             )
         return self._means
 
-    def _pause(self, path: str, seconds: float) -> None:
+    def _pause(self, path: str, length: float) -> None:
         if self._means is not None:
-            self._means.limiter.pause(path, seconds)
-            until = asyncio.get_running_loop().time() + seconds
+            self._means.limiter.pause(path, length)
+            until = asyncio.get_running_loop().time() + length
             for call in tuple(self._calls):
                 call.endpoint_paused(path, until)
 
@@ -193,13 +193,6 @@ class HtxSession:
         if isinstance(moment, datetime):
             return moment.astimezone(UTC)
         return datetime.fromtimestamp(moment, UTC)
-
-
-def _seconds(name: str, value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and value > 0:
-        return float(value)
-    raise InvalidRequest(f"{name} must be a positive, finite number of seconds, not {value!r}")
 
 
 def _kind(value: object) -> str:

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
+from htx_async.checks import count, seconds
 from htx_async.errors import InvalidRequest
 from htx_async.retry import LONGEST_PAUSE
 
@@ -41,17 +42,11 @@ class TokenBucket:
     """
 
     def __init__(self, size: int = 5, per: float = 1.0, *, round_trip_floor: float = 0.0) -> None:
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InvalidRequest(f"size must be a whole number of at least 1, not {size!r}")
-        if not (math.isfinite(per) and per > 0):
-            raise InvalidRequest(f"per must be a positive number of seconds, not {per!r}")
-        if not 0 <= round_trip_floor < per:
-            raise InvalidRequest(
-                f"round_trip_floor must be from 0 to less than per ({per}), not {round_trip_floor}"
-            )
-        self.size = size
-        self.per = per
-        self.round_trip_floor = round_trip_floor
+        self.size = count("size", size)
+        self.per = seconds("per", per)
+        self.round_trip_floor = seconds("round_trip_floor", round_trip_floor, least=0)
+        if self.round_trip_floor >= self.per:
+            raise InvalidRequest(f"round_trip_floor must be shorter than per ({self.per:g} s)")
         self._queues: dict[str, _Queue] = {}
         self._binding = LoopBinding()
 
@@ -151,10 +146,9 @@ class _Queue:
     def waiting(self) -> int:
         return len(self._urgent) + len(self._ordinary)
 
-    def pause(self, seconds: float) -> None:
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise InvalidRequest(f"a pause lasts 0 or more seconds, not {seconds!r}")
-        self._paused_until = max(self._paused_until, self._loop.time() + seconds)
+    def pause(self, length: float) -> None:
+        until = self._loop.time() + seconds("pause", length, least=0)
+        self._paused_until = max(self._paused_until, until)
         self._grant()
 
     def earliest(self, urgent: bool) -> float:
@@ -185,6 +179,13 @@ class _Queue:
         else:
             self._urgent.pop(waiter, None)
             self._ordinary.pop(waiter, None)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        # An emptied dictionary keeps the table of its largest size until it is cleared.
+        for queue in (self._urgent, self._ordinary):
+            if not queue:
+                queue.clear()
 
     def give_back(self) -> None:
         self._in_use -= 1
@@ -210,13 +211,21 @@ class _Queue:
             if not waiter.done():
                 self._in_use += 1
                 waiter.set_result(None)
+        self._shrink()
+        wanted = self.waiting() and (self._returning or self._paused_until > now)
+        next_token = self._returning[0] if self._returning else now
+        self._set_timer(max(next_token, self._paused_until) if wanted else None)
+
+    def _set_timer(self, at: float | None) -> None:
         if self._timer is not None:
+            if self._timer.when() == at:
+                return
             self._timer.cancel()
-            self._timer = None
-        if self.waiting() and (self._returning or self._paused_until > now):
-            next_token = self._returning[0] if self._returning else now
-            at = max(next_token, self._paused_until)
-            self._timer = self._loop.call_at(at, self._grant)
+        self._timer = None if at is None else self._loop.call_at(at, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._grant()
 
 
 class TakeToken:

@@ -1,0 +1,383 @@
+"""The token bucket, in virtual time."""
+
+import asyncio
+import gc
+import random
+import tracemalloc
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from htx_async import InvalidRequest, TokenBucket
+from tests.virtual import VirtualLoop, run
+
+PATH = "/linear-swap-api/v1/swap_track_cancelall"
+HOLD = 1.002
+
+
+def busiest(moments: Iterable[float], window: float = 1.0) -> int:
+    """Most moments in any half-open window, counted by brute force."""
+    ordered = list(moments)
+    return max(sum(a <= b < a + window for b in ordered) for a in ordered)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def use(bucket: TokenBucket, takes: float = 0.0, *, urgent: bool = False) -> float:
+    """Hold a token for `takes` seconds; the loop time at which it was granted."""
+    async with bucket.take(PATH, urgent=urgent):
+        granted = now()
+        if takes:
+            await asyncio.sleep(takes)
+    return granted
+
+
+async def queue_up(count: int) -> None:
+    """Let `count` tasks that were just made reach their wait."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_a_full_bucket_grants_its_size_at_once_and_the_rest_one_hold_later() -> None:
+    """Five go at once; the sixth goes `per` plus the margin after the first answer."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket()
+        return await asyncio.gather(*(use(bucket, 0.1) for _ in range(11)))
+
+    granted = run(main())
+    assert granted[:5] == pytest.approx([0] * 5, abs=1e-3)
+    assert granted[5:10] == pytest.approx([0.1 + HOLD] * 5, abs=1e-3)
+    assert granted[10] == pytest.approx(2 * (0.1 + HOLD), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_second_at_the_exchange_holds_more_than_five(seed: int) -> None:
+    """Whatever uplink, downlink, pauses and order of arrival, any window of `per` holds `size`."""
+    chance = random.Random(seed)
+    size, arrivals = chance.choice([1, 2, 5]), list[float]()
+    draw: Callable[[], float] = chance.choice(
+        [
+            lambda: 0.0,
+            lambda: chance.uniform(0, 0.05),
+            lambda: chance.expovariate(4),
+            lambda: chance.choice([0.0, 0.9, 2.7]),
+        ]
+    )
+
+    async def request(bucket: TokenBucket) -> None:
+        async with bucket.take(PATH, urgent=chance.random() < 0.2):
+            await asyncio.sleep(draw())
+            arrivals.append(now())
+            await asyncio.sleep(draw())
+
+    async def main() -> None:
+        bucket = TokenBucket(size)
+        tasks = []
+        for _ in range(80):
+            tasks.append(asyncio.ensure_future(request(bucket)))
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.uniform(0, 0.5))
+            if chance.random() < 0.05:
+                bucket.pause(PATH, chance.uniform(0, 2))
+        await asyncio.gather(*tasks)
+
+    run(main())
+    assert len(arrivals) == 80
+    assert busiest(arrivals) <= size
+
+
+def test_a_send_keyed_bucket_fails_where_this_one_holds() -> None:
+    """The check above can fail: sends spaced one window apart arrive six to a window."""
+    sends = [index // 5 * 1.0 for index in range(10)]
+    arrivals = [moment + (0.05 if index < 5 else 0.0) for index, moment in enumerate(sends)]
+    assert busiest(arrivals) > 5
+
+
+def test_waiters_go_first_in_first_out() -> None:
+    """Equals are served in the order in which they asked."""
+    order: list[int] = []
+
+    async def main() -> None:
+        bucket = TokenBucket(2)
+
+        async def one(index: int) -> None:
+            async with bucket.take(PATH):
+                order.append(index)
+
+        await asyncio.gather(*(one(index) for index in range(30)))
+
+    run(main())
+    assert order == list(range(30))
+
+
+def test_urgent_waiters_go_before_all_others() -> None:
+    """An urgent caller that comes last gets the next free token."""
+    order: list[str] = []
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+
+        async def one(name: str, urgent: bool) -> None:
+            async with bucket.take(PATH, urgent=urgent):
+                order.append(name)
+
+        ordinary = [asyncio.ensure_future(one(f"o{index}", False)) for index in range(3)]
+        await queue_up(3)
+        urgent = [asyncio.ensure_future(one(f"u{index}", True)) for index in range(2)]
+        await asyncio.gather(*ordinary, *urgent)
+
+    run(main())
+    assert order == ["o0", "u0", "u1", "o1", "o2"]
+
+
+def test_endpoints_do_not_share_tokens() -> None:
+    """Each endpoint has a bucket of its own."""
+
+    async def main() -> float:
+        bucket = TokenBucket(1)
+        async with bucket.take("/a"), bucket.take("/b"):
+            return now()
+
+    assert run(main()) < 0.01
+
+
+def test_cancelled_waiters_leave_their_place_to_the_rest() -> None:
+    """20 queued, 15 cancelled: the other five are done with the tokens that are there."""
+
+    async def main() -> float:
+        bucket = TokenBucket()
+        tasks = [asyncio.ensure_future(use(bucket, 0.05)) for _ in range(20)]
+        await queue_up(20)
+        for task in tasks[:15]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert bucket.waiting(PATH) == 0
+        return now()
+
+    assert run(main()) <= 1.2
+
+
+def test_a_waiter_cancelled_after_it_was_woken_gives_its_token_back() -> None:
+    """No token is lost between the grant and the waiter's next step."""
+
+    async def main() -> float:
+        bucket = TokenBucket(1)
+        async with bucket.take(PATH) as lease:
+            woken = asyncio.ensure_future(use(bucket))
+            next_one = asyncio.ensure_future(use(bucket))
+            await queue_up(2)
+            lease.not_sent()
+            woken.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await woken
+            return await next_one
+
+    assert run(main()) < 0.01
+
+
+def test_a_token_that_was_not_used_comes_back_at_once() -> None:
+    """`not_sent` gives the token to the next waiter without a hold, and only once."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket(1)
+        async with bucket.take(PATH) as lease:
+            lease.not_sent()
+            lease.not_sent()
+        return list(await asyncio.gather(use(bucket), use(bucket)))
+
+    first, second = run(main())
+    assert first < 0.01
+    assert second == pytest.approx(HOLD, abs=1e-3)
+
+
+@pytest.mark.parametrize(("fails", "hold"), [(False, 0.702), (True, 1.002)])
+def test_a_round_trip_floor_shortens_the_hold_after_an_answer_only(
+    fails: bool, hold: float
+) -> None:
+    """After a failure the arrival may still lie ahead, so the floor proves nothing."""
+
+    async def main() -> float:
+        bucket = TokenBucket(1, round_trip_floor=0.3)
+        try:
+            async with bucket.take(PATH):
+                if fails:
+                    raise ConnectionError
+        except ConnectionError:
+            pass
+        return await use(bucket)
+
+    assert run(main()) == pytest.approx(hold, abs=1e-3)
+
+
+def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it() -> None:
+    """Nothing passes while an endpoint is paused, though tokens are free."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket()
+        bucket.pause(PATH, 2.0)
+        waiting = [asyncio.ensure_future(use(bucket)) for _ in range(2)]
+        await queue_up(2)
+        bucket.pause(PATH, 0.5)
+        return await asyncio.gather(*waiting, use(bucket, urgent=True))
+
+    assert run(main()) == pytest.approx([2.0] * 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("queued", [0, 1, 4, 5, 7, 23])
+@pytest.mark.parametrize("urgent", [False, True])
+def test_earliest_is_when_the_turn_comes_if_every_answer_comes_at_once(
+    queued: int, urgent: bool
+) -> None:
+    """The promise for the next caller is kept to the millisecond when nothing is slow."""
+
+    async def main() -> tuple[float, float]:
+        bucket = TokenBucket()
+        others = [asyncio.ensure_future(use(bucket)) for _ in range(queued)]
+        await queue_up(queued)
+        promised = bucket.earliest(PATH, urgent=urgent)
+        granted = await use(bucket, urgent=urgent)
+        await asyncio.gather(*others)
+        return promised, granted
+
+    promised, granted = run(main())
+    assert granted == pytest.approx(promised, abs=2e-3)
+
+
+def test_earliest_counts_a_pause_and_tokens_in_use() -> None:
+    """A paused or busy endpoint is not promised sooner than it can be free."""
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        assert bucket.earliest(PATH) == pytest.approx(now())
+        async with bucket.take(PATH):
+            assert bucket.earliest(PATH) == pytest.approx(now() + HOLD, abs=1e-3)
+            bucket.pause(PATH, 5.0)
+            assert bucket.earliest(PATH) == pytest.approx(now() + 5.0, abs=1e-3)
+
+    run(main())
+
+
+def test_ten_thousand_waiters_are_served_in_order_and_cost_nothing_afterwards() -> None:
+    """The queue is first in, first out at any length, and its memory comes back."""
+    order: list[int] = []
+
+    async def one(bucket: TokenBucket, index: int) -> None:
+        async with bucket.take(PATH):
+            order.append(index)
+
+    async def burst(bucket: TokenBucket, count: int) -> None:
+        order.clear()
+        await asyncio.gather(*(one(bucket, index) for index in range(count)))
+        assert order == list(range(count))
+
+    async def main() -> tracemalloc.StatisticDiff | None:
+        bucket = TokenBucket()
+        await burst(bucket, 100)
+        tracemalloc.start()
+        before = tracemalloc.take_snapshot().filter_traces(ours)
+        await burst(bucket, 10_000)
+        gc.collect()
+        after = tracemalloc.take_snapshot().filter_traces(ours)
+        tracemalloc.stop()
+        return max(after.compare_to(before, "filename"), key=lambda d: d.size_diff, default=None)
+
+    ours = [tracemalloc.Filter(True, "*/htx_async/*")]
+    grown = run(main())
+    assert grown is None or grown.size_diff < 20_000
+
+
+def test_cancelled_waiters_cost_nothing() -> None:
+    """A queue from which everyone has gone holds no one."""
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        async with bucket.take(PATH):
+            waiting = [asyncio.ensure_future(use(bucket)) for _ in range(100)]
+            await queue_up(100)
+            assert bucket.waiting(PATH) == 100
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert bucket.waiting(PATH) == 0
+
+    run(main())
+
+
+def test_tokens_of_a_closed_loop_come_along_to_the_next() -> None:
+    """A second `asyncio.run` right after the first one has no fresh tokens."""
+    bucket = TokenBucket(2)
+
+    async def first() -> None:
+        await use(bucket)
+        await use(bucket)
+
+    async def second() -> float:
+        start = now()
+        return await use(bucket) - start
+
+    asyncio.run(first())
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(second()) == pytest.approx(HOLD, abs=0.2)
+
+
+def test_a_token_in_use_when_its_loop_closed_counts_as_used_just_now() -> None:
+    """What became of that request is not known, so its token waits a full hold."""
+    bucket = TokenBucket(1)
+
+    async def abandon() -> None:
+        await bucket.take(PATH).__aenter__()
+
+    async def second() -> float:
+        start = now()
+        return await use(bucket) - start
+
+    asyncio.run(abandon())
+    assert run(second()) == pytest.approx(HOLD, abs=1e-3)
+
+
+def test_a_second_live_loop_is_refused() -> None:
+    """Two loops cannot share tokens without a lock between them; the error names `limiter=`."""
+    bucket = TokenBucket()
+    first = asyncio.new_event_loop()
+    try:
+        first.run_until_complete(use(bucket))
+        with pytest.raises(InvalidRequest, match="limiter="):
+            run(use(bucket))
+    finally:
+        first.close()
+    run(use(bucket))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"size": 0},
+        {"size": 2.5},
+        {"size": True},
+        {"per": 0},
+        {"per": float("nan")},
+        {"per": float("inf")},
+        {"per": "1"},
+        {"round_trip_floor": -0.1},
+        {"round_trip_floor": 1.0},
+        {"round_trip_floor": float("nan")},
+    ],
+)
+def test_numbers_that_describe_no_bucket_are_refused(arguments: dict[str, float]) -> None:
+    """A bucket that could not keep its promise is not built."""
+    with pytest.raises(InvalidRequest):
+        TokenBucket(**arguments)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_pause_without_an_end_is_refused(seconds: float) -> None:
+    """A pause is a finite time from now."""
+
+    async def main() -> None:
+        with pytest.raises(InvalidRequest):
+            TokenBucket().pause(PATH, seconds)
+
+    run(main())
