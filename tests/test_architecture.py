@@ -1,0 +1,132 @@
+"""The house's rules: floors, doors, exported names, one root of errors, small rooms."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import htx_async
+from htx_async import HtxError
+
+PACKAGE = Path(htx_async.__file__).parent
+
+FLOORS: dict[str, int] = {
+    "terms": 0,
+    "codes": 0,
+    "errors": 0,
+    "wire": 0,
+    "timers": 0,
+    "checks": 1,
+    "environment": 1,
+    "models": 1,
+    "report": 1,
+    "base_urls": 1,
+    "retry": 2,
+    "signing": 2,
+    "outcome": 2,
+    "routes": 3,
+    "routes.v1": 3,
+    "token_bucket": 3,
+    "limits": 4,
+    "transport": 4,
+    "simulator": 4,
+    "call": 5,
+    "session": 6,
+    "": 7,
+    "demo": 8,
+    "cli": 9,
+    "__main__": 10,
+}
+
+DOORS: dict[str, set[str]] = {
+    "aiohttp": {"transport", "session", "simulator"},
+    "yarl": {"transport"},
+    "aiolimiter": {"limits", "session"},
+    "pydantic": {"models", "report", "environment"},
+    "pydantic_settings": {"environment"},
+    "typer": {"cli"},
+    "rich": {"cli", "demo"},
+}
+"""Who may import what; the session names two foreign types in its signature, nothing more."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    """The module's name inside the package; the simulator is one room with many corners."""
+    parts = [part for part in file.relative_to(PACKAGE).with_suffix("").parts if part != "__init__"]
+    return "simulator" if parts[:1] == ["simulator"] else ".".join(parts)
+
+
+def imports_of(file: Path) -> set[str]:
+    """Modules that a file imports when it runs; what only a type checker sees does not count."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_imports_go_down_only(file: Path) -> None:
+    """A module imports from lower floors; neighbours do not know each other."""
+    name = name_of(file)
+    ours = {module for module in imports_of(file) if module.split(".")[0] == "htx_async"}
+    known = {module.removeprefix("htx_async").removeprefix(".") for module in ours}
+    others = {module for module in known if module in FLOORS and module != name}
+    assert {module for module in others if FLOORS[module] >= FLOORS[name]} == set()
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_each_third_party_has_its_door(file: Path) -> None:
+    """Foreign packages are imported where the table says, and nowhere else."""
+    used = {module.split(".")[0] for module in imports_of(file)}
+    foreign = used - set(sys.stdlib_module_names) - {"htx_async"}
+    assert foreign <= set(DOORS)
+    assert all(name_of(file) in DOORS[module] for module in foreign)
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_rooms_stay_small(file: Path) -> None:
+    """No file over 350 lines, no function over 40 but for its docstring."""
+    text = file.read_text()
+    assert len(text.splitlines()) <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            has_doc = ast.get_docstring(node) is not None
+            first = node.body[min(int(has_doc), len(node.body) - 1)]
+            assert (node.end_lineno or 0) - first.lineno < 40, node.name
+
+
+def test_the_table_of_contents_is_sorted_and_complete() -> None:
+    """`__all__` lists what the package gives, each name importable."""
+    assert htx_async.__all__ == sorted(htx_async.__all__)
+    assert all(hasattr(htx_async, name) for name in htx_async.__all__)
+    assert set(htx_async.errors.__all__) < set(htx_async.__all__)
+
+
+def test_every_exported_error_has_one_root() -> None:
+    """`except HtxError` catches whatever this package raises on purpose."""
+    exported = [getattr(htx_async, name) for name in htx_async.__all__]
+    kinds = [kind for kind in exported if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert len(kinds) == 13
+    assert all(issubclass(kind, HtxError) for kind in kinds)
+
+
+def test_importing_the_package_loads_no_extra() -> None:
+    """Neither the extras, nor pydantic-settings, nor the simulator's web server."""
+    code = "import sys, htx_async; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    unwanted = {"typer", "rich", "pydantic_settings", "aiohttp.web", "htx_async.simulator"}
+    assert not loaded & unwanted
