@@ -9,7 +9,7 @@ from htx_async.base_urls import BaseUrls, Itinerary
 from htx_async.codes import CodeClass
 from htx_async.limits import CountsWaiters, Lease, RateLimiter
 from htx_async.models import CancelAllTrailing
-from htx_async.outcome import Reply, class_of, report_of
+from htx_async.outcome import Reply, report_of
 from htx_async.report import Attempt, CancelReport
 from htx_async.retry import RetryPolicy, pause_after
 from htx_async.routes import v1
@@ -79,7 +79,7 @@ class Call:
     async def run(self) -> CancelReport:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
         try:
-            async with self._limit:
+            with self._limit:
                 await self._until_done()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
@@ -120,6 +120,9 @@ class Call:
         try:
             async with self._means.limiter.take(self._request.path) as lease:
                 self._waiting = False
+                if self._would_be_cut_short():
+                    lease.not_sent()
+                    return None
                 trial = self._begin(queued, lease)
                 answer = await self._answer(trial, lease)
         except SendFailed as failure:
@@ -132,6 +135,16 @@ class Call:
         finally:
             self._waiting = False
         return self._answered(trial, answer)
+
+    def _would_be_cut_short(self) -> bool:
+        """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
+        last = self._attempts[-1] if self._attempts else None
+        if last is None or last.verdict is not Verdict.REFUSED:
+            return False
+        short = self._deadline - self._loop.time() < last.wire
+        if short:
+            self._ended_by = "less time was left than the last answer took"
+        return short
 
     def _begin(self, queued: float, lease: Lease) -> _Trial:
         means = self._means
@@ -163,7 +176,7 @@ class Call:
         self._means.base_urls.note(trial.base_url, self._loop.time(), connected=True)
         reply = v1.read(answer, trial.signed.scrub)
         attempt = self._record(trial, reply, answer.status)
-        if reply.verdict is Verdict.REFUSED and class_of(attempt) is CodeClass.RATE_LIMITED:
+        if reply.verdict is Verdict.REFUSED and attempt.code_class is CodeClass.RATE_LIMITED:
             self.retry_after = pause_after(answer.headers, reply.ts)
             self._means.pause(self._request.path, self.retry_after)
         return self._next(attempt)
@@ -202,7 +215,7 @@ class Call:
         verdict = attempt.verdict
         wait = self._means.retry.delay(
             verdict,
-            class_of(attempt) if verdict is Verdict.REFUSED else None,
+            attempt.code_class if verdict is Verdict.REFUSED else None,
             made=sum(attempt.verdict is verdict for attempt in self._attempts),
             untried=self._itinerary.untried,
         )

@@ -68,10 +68,6 @@ class CancelAllTrailing(BaseModel):
         """The request body: the given fields and no others, since unknown ones are refused."""
         return self.model_dump_json(exclude_none=True).encode()
 
-    def __str__(self) -> str:
-        filters = [value for value in (self.direction, self.offset) if value is not None]
-        return f"{self.contract_code} ({' '.join(filters)})" if filters else self.contract_code
-
 
 def _in_words(name: str, message: str) -> str:
     hint = "" if name == "contract_code" else "; None means all"

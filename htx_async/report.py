@@ -4,7 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from htx_async.codes import Code
+from htx_async.codes import Code, CodeClass, classify
+from htx_async.telling import tell
 from htx_async.terms import Direction, Offset, Outcome, Verdict
 
 
@@ -39,6 +40,11 @@ class Attempt(_Frozen):
     message: str
     sent: bool
 
+    @property
+    def code_class(self) -> CodeClass:
+        """How the code of a refused attempt has to be taken."""
+        return classify(self.code, self.http_status)
+
 
 class CancelReport(_Frozen):
     """The account of one cancel-all call.
@@ -47,7 +53,7 @@ class CancelReport(_Frozen):
     `triggered`: those refused with 1063: the order had triggered, so a limit order or a fill may
     live on. `ids_complete` is False when an answer was lost, and ids with it. `ts`: the exchange's
     own time of the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
-    `message` says it in a sentence.
+    `ended_by`: what ended the call when the exchange did not. `message` says it all in words.
 
     `is_clear` says that the exchange took every cancel, not that the orders are gone: its own
     example shows 1.1 s between reply and cancellation (HTX API docs, "[Isolated] Cancel All
@@ -61,7 +67,6 @@ class CancelReport(_Frozen):
     direction: Direction | None
     offset: Offset | None
     outcome: Outcome
-    message: str
     successes: tuple[str, ...] = ()
     errors: tuple[OrderError, ...] = ()
     triggered: tuple[str, ...] = ()
@@ -69,12 +74,19 @@ class CancelReport(_Frozen):
     attempts: tuple[Attempt, ...] = ()
     ts: int | None = None
     elapsed: float = 0.0
+    ended_by: str = ""
 
     @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
     @property
     def is_clear(self) -> bool:
         """True when the exchange took every cancel that the call asked for."""
         return self.outcome.is_clear
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def message(self) -> str:
+        """What happened, what is known about the orders, and what to do next."""
+        return tell(self)
 
     @property
     def refusal(self) -> Attempt | None:

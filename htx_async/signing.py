@@ -16,6 +16,9 @@ from urllib.parse import quote
 from htx_async.errors import InvalidRequest
 from htx_async.wire import HIDDEN, Request, SignedRequest
 
+_TIMESTAMP = "%Y-%m-%dT%H%%3A%M%%3A%S"
+"""Seconds in UTC, percent-encoded."""
+
 
 class Credentials:
     """An access key and the means to sign for it; immutable, and mute about both.
@@ -25,9 +28,10 @@ class Credentials:
     or dump; pickling raises `TypeError`.
     """
 
-    __slots__ = ("_access_key", "_sign", "signature_method")
+    __slots__ = ("_access_key", "_sign", "query_head", "signature_method")
 
     signature_method: str
+    query_head: str
 
     def __init__(self, access_key: str, secret_key: str) -> None:
         problem = _problem("access_key", access_key) or _problem("secret_key", secret_key)
@@ -38,6 +42,10 @@ class Credentials:
         self._access_key = access_key
         self._sign = _hmac_sha256(secret_key.encode())
         self.signature_method = "HmacSHA256"
+        self.query_head = (
+            f"AccessKeyId={_quoted(access_key)}&SignatureMethod={self.signature_method}"
+            "&SignatureVersion=2&Timestamp="
+        )
 
     @classmethod
     def from_env(cls) -> Self:
@@ -80,25 +88,23 @@ def sign(credentials: Credentials, request: Request, base_url: str, at: datetime
     The signed host is what the Host header will carry: no port when it is the scheme's own
     (HTX API docs, "FAQ Q6"), so `base_url` must come without a default port.
     """
-    params = sorted(
-        (
-            ("AccessKeyId", credentials.access_key),
-            ("SignatureMethod", credentials.signature_method),
-            ("SignatureVersion", "2"),
-            ("Timestamp", at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")),
-            *request.params,
-        )
-    )
-    query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in params)
+    query = credentials.query_head + at.astimezone(UTC).strftime(_TIMESTAMP)
+    if request.params:
+        extra = (f"{_quoted(name)}={_quoted(value)}" for name, value in request.params)
+        query = "&".join(sorted([*query.split("&"), *extra], key=_name))
     host = base_url.partition("://")[2].lower()
     signature = credentials.signature(f"{request.method}\n{host}\n{request.path}\n{query}")
-    escaped = _quoted(signature)
+    escaped = signature.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
     return SignedRequest(
         request,
         base_url,
         f"{query}&Signature={escaped}",
         (signature, escaped, credentials.access_key),
     )
+
+
+def _name(parameter: str) -> str:
+    return parameter.partition("=")[0]
 
 
 def _quoted(text: str) -> str:

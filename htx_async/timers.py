@@ -19,59 +19,77 @@ class TimeLimit:
 
     Unlike `asyncio.timeout_at`, a limit that fires late waits once more for `_GRACE` seconds:
     the loop was blocked, and what came in meanwhile has not been read yet. `on_expiry` runs
-    before the block is interrupted.
+    before the block is interrupted. A cancellation from elsewhere always comes through.
     """
 
-    __slots__ = ("_handle", "_on_expiry", "_rearms", "_scope", "_when")
+    __slots__ = (
+        "_cancelling",
+        "_expired",
+        "_handle",
+        "_loop",
+        "_on_expiry",
+        "_rearms",
+        "_task",
+        "when",
+    )
+
+    when: float
+    """The loop time at which the block ends."""
 
     def __init__(self, when: float, on_expiry: Callable[[], object] | None = None) -> None:
-        self._when = when
+        self.when = when
         self._on_expiry = on_expiry
         self._rearms = 0
-        self._scope = asyncio.timeout(None)
-        self._handle: asyncio.TimerHandle | None = None
-
-    @property
-    def when(self) -> float:
-        """The loop time at which the block ends."""
-        return self._when
+        self._expired = False
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[object] | None = None
+        self._handle: asyncio.Handle | None = None
 
     def expire(self) -> None:
-        """End the block now; without effect when it is over."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._interrupt()
+        """End the block at its next step; without effect when it is over or was never begun."""
+        if self._task is not None and not self._expired:
+            self._interrupt(self._task)
 
-    async def __aenter__(self) -> Self:
-        await self._scope.__aenter__()
-        self._arm(self._when)
+    def __enter__(self) -> Self:
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a time limit needs a task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._handle = self._loop.call_at(self.when, self._fire)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        task, self._task = self._task, None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        await self._scope.__aexit__(exc_type, exc, traceback)
-
-    def _arm(self, when: float) -> None:
-        self._when = when
-        self._handle = asyncio.get_running_loop().call_at(when, self._fire)
+        if self._expired and task is not None:
+            # As in asyncio.timeout: our own request is withdrawn, and if another one is left, the
+            # cancellation goes on.
+            others = task.uncancel() > self._cancelling
+            if not others and exc_type is asyncio.CancelledError:
+                raise TimeoutError
 
     def _fire(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._when > _LATE and self._rearms < _MOST_REARMS:
+        now = self._loop.time()
+        if now - self.when > _LATE and self._rearms < _MOST_REARMS:
             self._rearms += 1
-            self._arm(now + _GRACE)
-        else:
-            self._interrupt()
+            self.when = now + _GRACE
+            self._handle = self._loop.call_at(self.when, self._fire)
+        elif self._task is not None:
+            self._interrupt(self._task)
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, task: asyncio.Task[object]) -> None:
+        self._expired = True
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
         if self._on_expiry is not None:
             self._on_expiry()
-        self._handle = None
-        self._scope.reschedule(asyncio.get_running_loop().time())
+        task.cancel()

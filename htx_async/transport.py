@@ -113,7 +113,7 @@ class Sending:
         limit = TimeLimit(asyncio.get_running_loop().time() + within, self._body.reset)
         failure = None
         try:
-            async with limit:
+            with limit:
                 await self._exchange(connect)
                 return await self._read()
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, zlib.error) as error:

@@ -81,7 +81,7 @@ class VirtualSending:
     async def answer(self, within: float, connect: float) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            async with TimeLimit(loop.time() + within):
+            with TimeLimit(loop.time() + within):
                 return await self._exchange()
         except TimeoutError:
             pass

@@ -1,0 +1,60 @@
+"""A loopback server in a process of its own: as little work as HTTP allows, so that the client's
+cost shows. Prints its port, then answers every request with the documented cancel-all reply until
+its input closes."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import PIPE, Popen
+
+_BODY = (
+    b'{"status":"ok","data":{"errors":[],"successes":"826054603831312384,826054608491184128,'
+    b'826054686706565120"},"ts":1616988392280}'
+)
+_REPLY = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain;charset=UTF-8\r\nratelimit-limit: 5\r\n"
+    b"ratelimit-interval: 1000\r\nratelimit-remaining: 4\r\nratelimit-reset: 1616988393280\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
+
+
+class _Answering(asyncio.Protocol):
+    """Answers when a whole request is in; clients send one after the other."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        if len(body) >= int(length or 0):
+            self._buffer = b""
+            self._transport.write(_REPLY)
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Answering, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The base URL of such a server while the block lasts."""
+    with Popen([sys.executable, "-m", "benchmarks.server"], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

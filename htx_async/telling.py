@@ -1,0 +1,154 @@
+"""A report in words: what happened, what is known about the orders, what to do next. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
+from htx_async.terms import Offset, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from htx_async.report import CancelReport
+
+_MOST_SHOWN = 5
+
+
+def tell(report: CancelReport) -> str:
+    """The whole account in a few sentences."""
+    filters = [value for value in (report.direction, report.offset) if value is not None]
+    which = f" ({' '.join(filters)})" if filters else ""
+    return f"{report.contract_code}{which}: {_TELL[report.outcome](report)}"
+
+
+_ADVICE: dict[CodeClass, str] = {
+    CodeClass.AUTH: (
+        "Check the key pair, its Trade permission, its address binding, its age and this "
+        "machine's clock; trying again does not help."
+    ),
+    CodeClass.RATE_LIMITED: (
+        "Something else uses this account's limit: another process, another key, or the web. "
+        "Call again later, and let all callers of one account share one session."
+    ),
+    CodeClass.RETRYABLE: (
+        "The exchange takes no cancels for the moment (settlement, delivery or maintenance). "
+        "Call again with a longer deadline."
+    ),
+    CodeClass.MIGRATED: (
+        "The account has moved to another API generation: look at its open orders there. On such "
+        "an account even 'nothing to cancel' would prove nothing."
+    ),
+    CodeClass.RETIRED: (
+        "The exchange no longer serves this API: cancel on its website and look for a newer route."
+    ),
+}
+_ADVICE_ELSE = "Correct what the code names; trying again unchanged does not help."
+_LOST = " An earlier answer was lost, and ids with it."
+
+
+def _tell_cancelled(report: CancelReport) -> str:
+    under_way = sum(error.err_code == CANCELLING for error in report.errors)
+    text = f"the exchange took the cancel of {_orders(len(report.successes))}."
+    if under_way:
+        text += f" {_orders(under_way)} more were being cancelled already."
+    return text + _tell_triggered(report) + ("" if report.ids_complete else _LOST)
+
+
+def _tell_nothing(report: CancelReport) -> str:
+    return f"nothing to cancel.{_tell_triggered(report)}{_offset_caveat(report)}"
+
+
+def _tell_clear_after_retry(report: CancelReport) -> str:
+    return (
+        "an answer was lost; asked again, the exchange had nothing left to cancel. Which orders "
+        f"went is not known.{_tell_triggered(report)}{_offset_caveat(report)}"
+    )
+
+
+def _tell_partial(report: CancelReport) -> str:
+    failed = [e for e in report.errors if e.err_code not in SETTLED_ORDER_CODES]
+    shown = ", ".join(f"{e.order_id} ({e.err_code}: {e.err_msg})" for e in failed[:_MOST_SHOWN])
+    more = f" and {len(failed) - _MOST_SHOWN} more" if len(failed) > _MOST_SHOWN else ""
+    return (
+        f"the exchange took the cancel of {_orders(len(report.successes))} and refused "
+        f"{len(failed)}, which may still be open: {shown}{more}. Look at them on the exchange and "
+        f"call again.{_tell_triggered(report)}{'' if report.ids_complete else _LOST}"
+    )
+
+
+def _tell_unknown(report: CancelReport) -> str:
+    lost = [a for a in report.attempts if a.verdict is Verdict.UNKNOWN]
+    last = lost[-1]
+    return (
+        f"outcome unknown. {_attempts(len(lost))} sent without an answer to believe; the last, "
+        f"to {last.base_url}: {_ended(last.message)}{_sentence(report.ended_by)} Orders may be "
+        "cancelled or still open: look at the exchange now, then call again (a repeat also takes "
+        "trailing orders placed since)."
+    )
+
+
+def _tell_refused(report: CancelReport) -> str:
+    refusal = report.refusal
+    if refusal is None:
+        return "refused."
+    code = f"HTTP {refusal.http_status}" if refusal.code is None else f"code {refusal.code}"
+    note = f" ({meaning(refusal.code)})" if meaning(refusal.code) else ""
+    words = f', saying "{refusal.message}"' if refusal.message else ""
+    return (
+        f"refused by {refusal.base_url} with {code}{note}{words}.{_sentence(report.ended_by)} This "
+        f"call cancelled nothing. {_ADVICE.get(refusal.code_class, _ADVICE_ELSE)}"
+    )
+
+
+def _tell_not_sent(report: CancelReport) -> str:
+    last = report.attempts[-1] if report.attempts else None
+    failure = "" if last is None else f" Last failure, at {last.base_url}: {_ended(last.message)}"
+    return (
+        f"nothing was sent, so every order is as it was.{_sentence(report.ended_by)}{failure} "
+        "Call again, with a longer deadline if the queue was the reason."
+    )
+
+
+_TELL = {
+    Outcome.CANCELLED: _tell_cancelled,
+    Outcome.NOTHING_TO_CANCEL: _tell_nothing,
+    Outcome.CLEAR_AFTER_RETRY: _tell_clear_after_retry,
+    Outcome.PARTIAL: _tell_partial,
+    Outcome.UNKNOWN: _tell_unknown,
+    Outcome.REFUSED: _tell_refused,
+    Outcome.NOT_SENT: _tell_not_sent,
+}
+
+
+def _tell_triggered(report: CancelReport) -> str:
+    if not report.triggered:
+        return ""
+    return (
+        f" {_orders(len(report.triggered))} had triggered: a limit order or a fill may live on "
+        f"({', '.join(report.triggered[:_MOST_SHOWN])})."
+    )
+
+
+def _offset_caveat(report: CancelReport) -> str:
+    if report.offset is None:
+        return ""
+    others = " or ".join(offset.value for offset in Offset)
+    return (
+        " A one-way account may hold trailing orders that this does not see: theirs are stored "
+        f"with the offset both, not {others}. Leave the offset out to reach them."
+    )
+
+
+def _sentence(text: str) -> str:
+    return f" {text[0].upper()}{text[1:]}." if text else ""
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _orders(count: int) -> str:
+    return f"{count} order" if count == 1 else f"{count} orders"
+
+
+def _attempts(count: int) -> str:
+    return f"{count} request was" if count == 1 else f"{count} requests were"
