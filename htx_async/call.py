@@ -188,9 +188,11 @@ class Call:
         return self._next(self._record(trial, Reply(verdict, message=failure.reason), None))
 
     def _interrupted(self, trial: _Trial) -> None:
-        verdict = Verdict.UNKNOWN if trial.sending.sent else Verdict.NOT_SENT
-        reason = self._ended_by or "the deadline came before a complete answer"
-        self._record(trial, Reply(verdict, message=reason), None)
+        if trial.sending.sent:
+            reply = Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
+        else:
+            reply = Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
+        self._record(trial, reply, None)
 
     def _record(self, trial: _Trial, reply: Reply, status: int | None) -> Attempt:
         attempt = Attempt(
