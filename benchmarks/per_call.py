@@ -61,7 +61,9 @@ async def compare(base_url: str) -> tuple[list[tuple[float, float]], list[tuple[
     """Costs round by round: of the bare POST, and of this SDK."""
     url = URL(f"{base_url}{_PATH}?{_QUERY}", encoded=True)
     headers = {"Content-Type": "application/json"}
-    credentials = Credentials("e2xxxxxx-99xxxxxx-84xxxxxx-7xxxx", "b0xxxxxx-c6xxxxxx-94xxxxxx-dxxxx")
+    credentials = Credentials(
+        "e2xxxxxx-99xxxxxx-84xxxxxx-7xxxx", "b0xxxxxx-c6xxxxxx-94xxxxxx-dxxxx"
+    )
     async with (
         aiohttp.ClientSession() as http,
         HtxSession(credentials, base_urls=base_url, limiter=Unlimited()) as htx,
