@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import SplitResult, urlsplit
 
 from htx_async.errors import InvalidRequest
@@ -26,14 +26,16 @@ class BaseUrls:
 
     def itinerary(self, now: float) -> "Itinerary":
         """The order for one call that starts at loop time `now`."""
+        if not self._failed:
+            return Itinerary(self._urls)
         return Itinerary(sorted(self._urls, key=lambda url: self._is_avoided(url, now)))
 
     def note(self, url: str, now: float, *, connected: bool) -> None:
         """Remember whether the last attempt could connect to `url`."""
-        if connected:
-            self._failed.pop(url, None)
-        else:
+        if not connected:
             self._failed[url] = now
+        elif self._failed:
+            self._failed.pop(url, None)
 
     def _is_avoided(self, url: str, now: float) -> bool:
         failed = self._failed.get(url)
@@ -43,7 +45,7 @@ class BaseUrls:
 class Itinerary:
     """Base URLs in the order in which one call tries them, round and round."""
 
-    def __init__(self, order: list[str]) -> None:
+    def __init__(self, order: Sequence[str]) -> None:
         self._order = order
         self._place = 0
         self._tried = 0

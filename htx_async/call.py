@@ -13,7 +13,7 @@ from htx_async.outcome import Reply, report_of
 from htx_async.report import Attempt, CancelReport
 from htx_async.retry import RetryPolicy, pause_after
 from htx_async.routes import v1
-from htx_async.signing import Credentials, sign
+from htx_async.signing import Signer
 from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
 from htx_async.transport import Sending, Transport
@@ -27,7 +27,7 @@ _CONNECT_ELSEWHERE = 1.0
 class Means:
     """What every call of a session works with."""
 
-    credentials: Credentials
+    signer: Signer
     limiter: RateLimiter
     transport: Transport
     base_urls: BaseUrls
@@ -153,7 +153,7 @@ class Call:
             if self._itinerary is None:
                 self._itinerary = means.base_urls.itinerary(began)
             base_url, started = self._itinerary.current, means.now()
-            signed = sign(means.credentials, self._request, base_url, started)
+            signed = means.signer.sign(self._request, base_url, started)
             sending = means.transport.prepare(signed)
         except BaseException:
             lease.not_sent()
@@ -215,6 +215,8 @@ class Call:
         """Seconds until the next attempt, at the base URL that it goes to."""
         assert self._itinerary is not None  # noqa: S101 - an attempt had a base URL
         verdict = attempt.verdict
+        if verdict is Verdict.ACCEPTED:
+            return None
         wait = self._means.retry.delay(
             verdict,
             attempt.code_class if verdict is Verdict.REFUSED else None,

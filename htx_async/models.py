@@ -6,6 +6,7 @@ when first used, so importing them costs little.
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -18,9 +19,11 @@ _LONGEST_CONTRACT_CODE = 64
 _LONGEST_CODE = 64
 _MOST_DIGITS = 15
 _ORDER_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_JOINED_IDS = re.compile(r"[0-9A-Za-z_-]{1,64}(?:,[0-9A-Za-z_-]{1,64})*")
 _WORD_CODE = re.compile(rf"[a-z0-9-]{{1,{_LONGEST_CODE}}}")
 
 
+@lru_cache(maxsize=1024)
 def _contract_code(value: str) -> str:
     if not value:
         raise ValueError("is empty; name one contract, such as BTC-USDT")
@@ -98,12 +101,16 @@ def _order_id(value: Any) -> str:
     raise ValueError("not an order id")
 
 
-def _order_ids(value: Any) -> Any:
+def _order_ids(value: Any) -> tuple[str, ...]:
     """The documented form is one comma-joined string; "" holds no id. Lists and null were not
     seen, but say clearly what they mean."""
     if isinstance(value, str):
-        return [item.strip() for item in value.split(",") if item.strip()]
-    return [] if value is None else value
+        if _JOINED_IDS.fullmatch(value):
+            return tuple(value.split(","))
+        value = [item for item in map(str.strip, value.split(",")) if item]
+    if not isinstance(value, list | None):
+        raise ValueError("not a list of order ids")
+    return tuple(map(_order_id, value or ()))
 
 
 def _rows(value: Any) -> Any:
@@ -143,7 +150,7 @@ class OrderErrorReply(_Reply):
 class CancelAllData(_Reply):
     """`data` of an accepted cancel-all: both keys, whatever is in them."""
 
-    successes: Annotated[tuple[OrderId, ...], BeforeValidator(_order_ids)]
+    successes: Annotated[tuple[str, ...], BeforeValidator(_order_ids)]
     errors: Annotated[tuple[OrderErrorReply, ...], BeforeValidator(_rows)]
 
 

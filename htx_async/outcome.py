@@ -1,7 +1,7 @@
 """What the attempts of a call prove together. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from htx_async.codes import (
     CANCELLING,
@@ -28,8 +28,7 @@ from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.terms import Outcome, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What one attempt came to: a verdict and, where there was a reply, what it says."""
 
     verdict: Verdict

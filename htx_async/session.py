@@ -19,7 +19,7 @@ from htx_async.models import CancelAllTrailing
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport
 from htx_async.retry import RetryPolicy
-from htx_async.signing import Credentials
+from htx_async.signing import Credentials, Signer
 from htx_async.terms import Direction, Offset
 from htx_async.transport import Transport
 
@@ -166,7 +166,7 @@ class HtxSession:
         if self._means is None:
             self._loop = loop
             self._means = Means(
-                credentials=self._credentials,
+                signer=Signer(self._credentials),
                 limiter=self._limiter or shared_limiter(self._account),
                 transport=self._transport,
                 base_urls=self._base_urls,

@@ -82,6 +82,34 @@ class Credentials:
         raise TypeError("Credentials are not pickled: pass them by other means")
 
 
+class Signer:
+    """Signs for one pair of keys, and remembers what it signed in the current second.
+
+    A signature covers method, host, path, query and the second; a POST's is the same for every
+    body. So a burst of calls costs one signature for each host and second, and every attempt
+    still carries the time at which it was signed.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._second = 0
+        self._signed: dict[tuple[str, str, str], SignedRequest] = {}
+
+    def sign(self, request: Request, base_url: str, at: datetime) -> SignedRequest:
+        """`sign` with these keys."""
+        if request.params:
+            return sign(self._credentials, request, base_url, at)
+        second = int(at.timestamp())
+        if second != self._second:
+            self._second = second
+            self._signed.clear()
+        key = (request.method, base_url, request.path)
+        signed = self._signed.get(key)
+        if signed is None:
+            signed = self._signed[key] = sign(self._credentials, request, base_url, at)
+        return signed.with_body(request.body)
+
+
 def sign(credentials: Credentials, request: Request, base_url: str, at: datetime) -> SignedRequest:
     """`request` for the host of `base_url`, signed for the second of `at`.
 

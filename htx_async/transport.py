@@ -10,8 +10,9 @@ import socket
 import ssl as tls
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 import aiohttp
 from aiohttp import BytesPayload, ClientSession, ClientTimeout
@@ -24,7 +25,6 @@ from htx_async.wire import Answer, SendFailed, SignedRequest
 
 _LARGEST_BODY = 256 * 1024
 _HEADERS = {
-    "Accept": "application/json",
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
     "User-Agent": "htx_async",
@@ -56,7 +56,7 @@ class Transport:
 
     def prepare(self, request: SignedRequest) -> "Sending":
         """One attempt at `request`; nothing is sent yet."""
-        return Sending(self._session(), request, self._ssl)
+        return Sending(self._session(), request, self._ssl, None if self._is_own else _HEADERS)
 
     async def aclose(self) -> None:
         """Close the session unless it is a caller's."""
@@ -67,6 +67,7 @@ class Transport:
         if self._http is None:
             self._http = ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
+                headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
@@ -88,12 +89,17 @@ def _check_verifies(context: object) -> None:
 class Sending:
     """One attempt: sent at most once, reset if it does not end with a complete reply."""
 
-    __slots__ = ("_body", "_http", "_request", "_response", "_ssl")
+    __slots__ = ("_body", "_headers", "_http", "_request", "_response", "_ssl")
 
     def __init__(
-        self, http: ClientSession, request: SignedRequest, ssl: tls.SSLContext | bool
+        self,
+        http: ClientSession,
+        request: SignedRequest,
+        ssl: tls.SSLContext | bool,
+        headers: Mapping[str, str] | None,
     ) -> None:
         self._http = http
+        self._headers = headers
         self._request = request
         self._ssl = ssl
         self._body = _MarkedBody(request.body)
@@ -132,18 +138,18 @@ class Sending:
             self._request.method,
             URL(self._request.url(), encoded=True),
             data=self._body,
-            headers=_HEADERS,
+            headers=self._headers,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=False,
             middlewares=(),
             ssl=self._ssl,
-            timeout=ClientTimeout(total=None, connect=connect, ceil_threshold=_NO_CEILING),
+            timeout=_timeouts(connect),
         )
 
     async def _read(self) -> Answer:
         assert self._response is not None  # noqa: S101 - narrows the type for mypy
-        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        headers = self._response.headers
         pieces = bytearray()
         while piece := await self._response.content.readany():
             pieces += piece
@@ -169,6 +175,11 @@ class Sending:
             return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
         connecting = isinstance(error, aiohttp.ClientConnectorError)
         return SendFailed(_in_words(error), sent=False, connecting=connecting)
+
+
+@lru_cache(maxsize=8)
+def _timeouts(connect: float) -> ClientTimeout:
+    return ClientTimeout(total=None, connect=connect, ceil_threshold=_NO_CEILING)
 
 
 class _MarkedBody(BytesPayload):
@@ -209,14 +220,14 @@ class _MarkedBody(BytesPayload):
         transport.abort()
 
 
-def _decoded(body: bytes, headers: dict[str, str]) -> bytes:
+def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
     """The body without its content coding; ValueError or zlib.error when it is not complete."""
     for coding in reversed(_codings(headers)):
         body = _inflated(body, coding)
     return body
 
 
-def _codings(headers: dict[str, str]) -> list[str]:
+def _codings(headers: Mapping[str, str]) -> list[str]:
     named: Iterable[str] = headers.get("content-encoding", "").lower().split(",")
     return [name.strip() for name in named if name.strip() not in ("", "identity")]
 

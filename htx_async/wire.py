@@ -7,7 +7,7 @@ transport.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8
@@ -38,6 +38,13 @@ class SignedRequest:
         self._query = query
         self._secrets = secrets
 
+    def with_body(self, body: bytes) -> "SignedRequest":
+        """The same signed URL with another body, which the signature does not cover."""
+        if body == self.body:
+            return self
+        request = Request(self.method, self.path, body)
+        return SignedRequest(request, self.base_url, self._query, self._secrets)
+
     def url(self) -> str:
         """The signed URL. Use it inside one expression; never bind it to a name."""
         return f"{self.base_url}{self.path}?{self._query}"
@@ -56,9 +63,8 @@ class SignedRequest:
         raise TypeError("a signed request is a credential and is not pickled")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Answer:
-    """One complete HTTP reply: status, headers with lower-case names, decoded body."""
+class Answer(NamedTuple):
+    """One complete HTTP reply: status, headers (to be asked by lower-case names), decoded body."""
 
     status: int
     headers: Mapping[str, str]

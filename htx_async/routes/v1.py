@@ -47,7 +47,7 @@ def read(answer: Answer, scrub: Callable[[str], str]) -> Reply:
 
 def parse(body: bytes) -> dict[str, Any]:
     """A JSON object, strictly: UTF-8, no byte order mark, no NaN, no key twice; else ValueError."""
-    value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    value = _STRICT.decode(body.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
@@ -62,6 +62,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _accepted(answer: Answer, body: dict[str, Any], scrub: Callable[[str], str]) -> Reply:
