@@ -72,6 +72,8 @@ def checked(urls: Iterable[str]) -> tuple[str, ...]:
     Raises `InvalidRequest` unless each is https, or http to this machine: a signed URL is a
     credential and does not travel in the clear.
     """
+    if not isinstance(urls, Iterable):
+        raise InvalidRequest(f"base_urls must be one URL or several, not {type(urls).__name__}")
     given = (urls,) if isinstance(urls, str) else tuple(urls)
     result = tuple(dict.fromkeys(_checked(url) for url in given))
     if not result:
@@ -100,10 +102,13 @@ def _checked(url: str) -> str:
 
 
 def _split(url: object) -> SplitResult | None:
+    # urlsplit would drop spaces and line ends without a word.
+    if not isinstance(url, str) or " " in url or not url.isprintable():
+        return None
     try:
-        parts = urlsplit(url) if isinstance(url, str) else None
+        parts = urlsplit(url)
         # Reading the port checks it.
-        return None if parts is None or parts.port == 0 else parts
+        return None if parts.port == 0 else parts
     except ValueError:
         return None
 

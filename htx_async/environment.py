@@ -17,8 +17,9 @@ class _Environment(BaseSettings):
 
     access_key: SecretStr | None = Field(default=None, validation_alias="HTX_ACCESS_KEY")
     secret_key: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY")
-    access_key_file: Path | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
-    secret_key_file: Path | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
+    # Masked too: somebody may put the key itself where its file's name belongs.
+    access_key_file: SecretStr | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
+    secret_key_file: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
 
 
 def read_keys() -> tuple[SecretStr, SecretStr]:
@@ -34,7 +35,7 @@ def read_keys() -> tuple[SecretStr, SecretStr]:
     )
 
 
-def _key(name: str, value: SecretStr | None, file: Path | None) -> SecretStr:
+def _key(name: str, value: SecretStr | None, file: SecretStr | None) -> SecretStr:
     if value is not None and file is not None:
         raise InvalidRequest(f"both {name} and {name}_FILE are set; set one of them")
     if value is not None:
@@ -43,14 +44,14 @@ def _key(name: str, value: SecretStr | None, file: Path | None) -> SecretStr:
         raise InvalidRequest(f"no key: set {name}, or {name}_FILE to a file that holds it")
     content = _read(file)
     if isinstance(content, str):
-        raise InvalidRequest(f"{name}_FILE: {file}: {content}")
+        raise InvalidRequest(f"the file that {name}_FILE names: {content}")
     return content
 
 
-def _read(file: Path) -> SecretStr | str:
+def _read(file: SecretStr) -> SecretStr | str:
     # The reason is returned, not raised here: a decoding error carries the file's bytes with it.
     try:
-        return SecretStr(_without_newline(file.read_bytes().decode()))
+        return SecretStr(_without_newline(Path(file.get_secret_value()).read_bytes().decode()))
     except OSError as error:
         return error.strerror or "cannot be read"
     except UnicodeDecodeError:

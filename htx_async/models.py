@@ -35,6 +35,13 @@ def _contract_code(value: str) -> str:
     return "".join(c.upper() if c.isascii() else c for c in value)
 
 
+def _text_only(value: Any) -> Any:
+    # Lax validation would take bytes for text.
+    if not isinstance(value, str | None):
+        raise ValueError(f"must be a string, not {type(value).__name__}")
+    return value
+
+
 def _is_contract_character(character: str) -> bool:
     category = unicodedata.category(character)
     return character == "-" or category[0] == "L" or category == "Nd"
@@ -51,9 +58,9 @@ class CancelAllTrailing(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
     )
 
-    contract_code: Annotated[str, AfterValidator(_contract_code)]
-    direction: Direction | None = None
-    offset: Offset | None = None
+    contract_code: Annotated[str, BeforeValidator(_text_only), AfterValidator(_contract_code)]
+    direction: Annotated[Direction | None, BeforeValidator(_text_only)] = None
+    offset: Annotated[Offset | None, BeforeValidator(_text_only)] = None
 
     @classmethod
     def checked(cls, contract_code: object, direction: object, offset: object) -> Self:

@@ -59,7 +59,9 @@ def outcome_of(attempts: Sequence[Attempt], accepted: Reply | None) -> Outcome:
 
 
 def _is_empty(attempt: Attempt) -> bool:
-    return attempt.verdict is Verdict.REFUSED and attempt.code == NO_ORDERS
+    refused = attempt.verdict is Verdict.REFUSED and attempt.code == NO_ORDERS
+    # An HTTP 429 is no answer to the command, whatever its body says.
+    return refused and attempt.code_class is CodeClass.NOTHING_TO_CANCEL
 
 
 def report_of(

@@ -113,6 +113,6 @@ def _number(text: str | None) -> float | None:
 def _date(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text or "")
-    except (ValueError, TypeError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -28,10 +28,13 @@ class Credentials:
     or dump; pickling raises `TypeError`.
     """
 
-    __slots__ = ("_access_key", "_sign", "query_head", "signature_method")
+    __slots__ = ("_access_key", "_sign", "query_head", "secrets", "signature_method")
 
+    _access_key: str
+    _sign: Callable[[bytes], bytes]
     signature_method: str
     query_head: str
+    secrets: tuple[str, ...]
 
     def __init__(self, access_key: str, secret_key: str) -> None:
         problem = _problem("access_key", access_key) or _problem("secret_key", secret_key)
@@ -39,13 +42,20 @@ class Credentials:
             # A traceback shows the values of a frame: leave none behind.
             del access_key, secret_key
             raise InvalidRequest(problem)
-        self._access_key = access_key
-        self._sign = _hmac_sha256(secret_key.encode())
-        self.signature_method = "HmacSHA256"
-        self.query_head = (
-            f"AccessKeyId={_quoted(access_key)}&SignatureMethod={self.signature_method}"
-            "&SignatureVersion=2&Timestamp="
-        )
+        self._fill(access_key, "HmacSHA256", _hmac_sha256(secret_key.encode()))
+
+    def _fill(self, access_key: str, method: str, sign: Callable[[bytes], bytes]) -> None:
+        quoted = _quoted(access_key)
+        head = f"AccessKeyId={quoted}&SignatureMethod={method}&SignatureVersion=2&Timestamp="
+        values = (access_key, sign, head, (access_key, quoted), method)
+        for name, value in zip(Credentials.__slots__, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("Credentials do not change")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("Credentials do not change")
 
     @classmethod
     def from_env(cls) -> Self:
@@ -127,7 +137,7 @@ def sign(credentials: Credentials, request: Request, base_url: str, at: datetime
         request,
         base_url,
         f"{query}&Signature={escaped}",
-        (signature, escaped, credentials.access_key),
+        (signature, escaped, *credentials.secrets),
     )
 
 

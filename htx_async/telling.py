@@ -8,7 +8,7 @@ from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
 from htx_async.terms import Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from htx_async.report import CancelReport
+    from htx_async.report import Attempt, CancelReport
 
 _MOST_SHOWN = 5
 
@@ -77,12 +77,14 @@ def _tell_partial(report: CancelReport) -> str:
 
 def _tell_unknown(report: CancelReport) -> str:
     lost = [a for a in report.attempts if a.verdict is Verdict.UNKNOWN]
-    last = lost[-1]
+    last = f"; the last, to {lost[-1].base_url}: {_ended(lost[-1].message)}" if lost else "."
+    refused = bool(lost) and report.attempts[-1].verdict is Verdict.REFUSED
+    ended = _refusal(report.attempts[-1]) if refused else ""
     return (
-        f"outcome unknown. {_attempts(len(lost))} sent without an answer to believe; the last, "
-        f"to {last.base_url}: {_ended(last.message)}{_sentence(report.ended_by)} Orders may be "
-        "cancelled or still open: look at the exchange now, then call again (a repeat also takes "
-        "trailing orders placed since)."
+        f"outcome unknown. {_attempts(len(lost))} sent without an answer to believe{last}"
+        f"{_sentence(ended)}{_sentence(report.ended_by)} Orders may be cancelled or still open: "
+        "look at the exchange now, then call again (a repeat also takes trailing orders placed "
+        "since)."
     )
 
 
@@ -90,13 +92,17 @@ def _tell_refused(report: CancelReport) -> str:
     refusal = report.refusal
     if refusal is None:
         return "refused."
-    code = f"HTTP {refusal.http_status}" if refusal.code is None else f"code {refusal.code}"
-    note = f" ({meaning(refusal.code)})" if meaning(refusal.code) else ""
-    words = f', saying "{refusal.message}"' if refusal.message else ""
     return (
-        f"refused by {refusal.base_url} with {code}{note}{words}.{_sentence(report.ended_by)} This "
-        f"call cancelled nothing. {_ADVICE.get(refusal.code_class, _ADVICE_ELSE)}"
+        f"{_refusal(refusal)}.{_sentence(report.ended_by)} This call cancelled nothing. "
+        f"{_ADVICE.get(refusal.code_class, _ADVICE_ELSE)}"
     )
+
+
+def _refusal(attempt: Attempt) -> str:
+    code = f"HTTP {attempt.http_status}" if attempt.code is None else f"code {attempt.code}"
+    note = f" ({meaning(attempt.code)})" if meaning(attempt.code) else ""
+    words = f', saying "{attempt.message}"' if attempt.message else ""
+    return f"refused by {attempt.base_url} with {code}{note}{words}"
 
 
 def _tell_not_sent(report: CancelReport) -> str:

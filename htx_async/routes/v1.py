@@ -18,6 +18,7 @@ from htx_async.wire import Answer, Request
 CANCEL_ALL_TRAILING = "/linear-swap-api/v1/swap_track_cancelall"
 """Isolated margin; five requests a second, permission Trade."""
 
+_SUCCESS = 200
 _LONGEST_MESSAGE = 300
 _UNREADABLE = "the reply is not complete JSON of a known shape"
 
@@ -107,7 +108,7 @@ def _error(answer: Answer, body: dict[str, Any]) -> ErrorReply:
     else:
         raise ValueError("no known shape of error")
     error = ErrorReply.model_validate({"code": code, "message": message, "ts": ts})
-    if error.code == 200:
+    if error.code == _SUCCESS or (status is None and error.code == 0):
         raise ValueError("a success in the shape of an error")
     return error
 
@@ -118,7 +119,9 @@ def _rate_limited(answer: Answer, scrub: Callable[[str], str]) -> Reply:
     except (ValueError, RecursionError):
         return Reply(Verdict.REFUSED, message="HTTP 429")
     message = printable(scrub(error.message))
-    return Reply(Verdict.REFUSED, code=error.code, message=message, ts=error.ts)
+    # Any other code would name a reason that is not the one for this refusal.
+    code = error.code if classify(error.code) is CodeClass.RATE_LIMITED else None
+    return Reply(Verdict.REFUSED, code=code, message=message, ts=error.ts)
 
 
 def printable(text: str) -> str:

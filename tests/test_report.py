@@ -1,0 +1,178 @@
+"""The report: frozen, complete, and fit for a log."""
+
+import json
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.terms import Direction, Offset, Outcome, Verdict
+
+
+def attempt(number: int = 1, verdict: Verdict = Verdict.ACCEPTED, **changed: Any) -> Attempt:
+    fields: dict[str, Any] = {
+        "number": number,
+        "base_url": "https://api.hbdm.com",
+        "started": datetime(2026, 3, 1, 12, tzinfo=UTC),
+        "waited": 0.25,
+        "wire": 0.125,
+        "http_status": 200,
+        "verdict": verdict,
+        "code": None,
+        "message": "",
+        "sent": True,
+    }
+    return Attempt(**{**fields, **changed})
+
+
+def report(outcome: Outcome = Outcome.CANCELLED, **changed: Any) -> CancelReport:
+    fields: dict[str, Any] = {
+        "contract_code": "BTC-USDT",
+        "direction": Direction.BUY,
+        "offset": Offset.CLOSE,
+        "outcome": outcome,
+    }
+    return CancelReport(**{**fields, **changed})
+
+
+FULL = report(
+    Outcome.PARTIAL,
+    successes=("826054603831312384",),
+    errors=(
+        OrderError(order_id="826054608491184128", err_code=1063, err_msg="executed"),
+        OrderError(order_id="826054686706565120", err_code="word-code", err_msg=""),
+        OrderError(order_id="3", err_code=None, err_msg="\u9f99"),
+    ),
+    triggered=("826054608491184128",),
+    ids_complete=False,
+    attempts=(
+        attempt(1, Verdict.UNKNOWN, http_status=502, message="HTTP 502"),
+        attempt(2, Verdict.NOT_SENT, http_status=None, sent=False),
+        attempt(3),
+    ),
+    ts=1616988392280,
+    elapsed=1.5,
+)
+
+CLEAR = {
+    Outcome.CANCELLED: True,
+    Outcome.NOTHING_TO_CANCEL: True,
+    Outcome.CLEAR_AFTER_RETRY: True,
+    Outcome.PARTIAL: False,
+    Outcome.UNKNOWN: False,
+    Outcome.REFUSED: False,
+    Outcome.NOT_SENT: False,
+}
+
+
+def test_the_fields_are_the_contract() -> None:
+    """Report, attempt and order error have the documented fields."""
+    assert set(CancelReport.model_fields) | {"is_clear"} >= {
+        "contract_code", "direction", "offset", "outcome", "successes", "errors", "triggered",
+        "ids_complete", "attempts", "ts", "elapsed", "is_clear",
+    }  # fmt: skip
+    assert set(Attempt.model_fields) == {
+        "number", "base_url", "started", "waited", "wire", "http_status", "verdict", "code",
+        "message", "sent",
+    }  # fmt: skip
+    assert set(OrderError.model_fields) == {"order_id", "err_code", "err_msg"}
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_is_clear(outcome: Outcome) -> None:
+    """Exactly three outcomes are clear, and the dump says so too."""
+    made = report(outcome, attempts=(attempt(1, Verdict.UNKNOWN, message="HTTP 502"),))
+    assert made.is_clear is CLEAR[outcome]
+    assert json.loads(made.model_dump_json())["is_clear"] is CLEAR[outcome]
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_report_without_attempts_can_be_told(outcome: Outcome) -> None:
+    """A report that a user makes for a test of their own prints and dumps, whatever its outcome."""
+    made = report(outcome)
+    assert str(made).startswith("BTC-USDT")
+    assert outcome.name in repr(made)
+    assert json.loads(made.model_dump_json())["message"] == str(made)
+
+
+@pytest.mark.parametrize("value", [FULL, FULL.attempts[0], FULL.errors[0]])
+def test_reports_are_frozen(value: Any) -> None:
+    """No part of an account can be changed afterwards."""
+    for name in type(value).model_fields:
+        with pytest.raises(ValidationError):
+            setattr(value, name, None)
+
+
+def test_sequences_are_tuples() -> None:
+    """Sequences of a report cannot be appended to."""
+    for name in ("successes", "errors", "triggered", "attempts"):
+        assert type(getattr(FULL, name)) is tuple
+
+
+def test_the_json_is_complete() -> None:
+    """`model_dump_json` gives every field in plain JSON: ids as text, times with their zone."""
+    document = json.loads(FULL.model_dump_json())
+    assert document["outcome"] == "partial"
+    assert document["direction"] == "buy"
+    assert document["offset"] == "close"
+    assert document["successes"] == ["826054603831312384"]
+    assert document["triggered"] == ["826054608491184128"]
+    assert [error["err_code"] for error in document["errors"]] == [1063, "word-code", None]
+    assert document["errors"][2]["err_msg"] == "\u9f99"
+    assert document["ids_complete"] is False
+    assert document["ts"] == 1616988392280
+    assert document["message"] == FULL.message
+    first = document["attempts"][0]
+    assert datetime.fromisoformat(first.pop("started")) == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert first == {
+        "number": 1,
+        "base_url": "https://api.hbdm.com",
+        "waited": 0.25,
+        "wire": 0.125,
+        "http_status": 502,
+        "verdict": "unknown",
+        "code": None,
+        "message": "HTTP 502",
+        "sent": True,
+    }
+
+
+def test_a_report_comes_back_from_json_and_pickle() -> None:
+    """A stored account reads back equal, by either way."""
+    assert CancelReport.model_validate_json(FULL.model_dump_json()) == FULL
+    assert pickle.loads(pickle.dumps(FULL)) == FULL  # noqa: S301 - our own bytes
+
+
+def test_a_number_stays_a_number_and_a_word_a_word() -> None:
+    """Codes keep their type through a dump: 1063 does not become text, nor "1063" a number."""
+    twice = Attempt.model_validate_json(attempt(code="1063").model_dump_json())
+    assert twice.code == "1063"
+    assert Attempt.model_validate_json(attempt(code=1063).model_dump_json()).code == 1063
+
+
+def test_refusal_is_the_last_refused_attempt() -> None:
+    """`refusal` is the last attempt that was refused, whatever came after; None without one."""
+    first = attempt(1, Verdict.REFUSED, code=1056)
+    second = attempt(2, Verdict.REFUSED, code=1032)
+    attempts = (first, attempt(2, Verdict.UNKNOWN), second, attempt(4, Verdict.NOT_SENT))
+    assert report(attempts=attempts).refusal == second
+    assert FULL.refusal is None
+    assert report().refusal is None
+
+
+def test_a_report_reads_as_its_sentence() -> None:
+    """`str()` of a report is its message, fit for a log line."""
+    assert str(FULL) == FULL.message
+    assert FULL.message.startswith("BTC-USDT (buy close): ")
+    assert "\n" not in FULL.message
+
+
+def test_the_docstring_says_what_clear_is_not() -> None:
+    """`CancelReport` tells its reader that a cancel that was taken is not an order that is gone."""
+    text = " ".join((CancelReport.__doc__ or "").split())
+    assert "not that the orders are gone" in text
+    assert "1.1 s" in text
+    assert "one-way account" in text
