@@ -47,8 +47,10 @@ class TimeLimit:
 
     def expire(self) -> None:
         """End the block at its next step; without effect when it is over or was never begun."""
-        if self._task is not None and not self._expired:
-            self._interrupt(self._task)
+        if self._handle is not None:
+            self._handle.cancel()
+            # Not at once: a task that expires its own limit may leave the block without waiting.
+            self._handle = self._loop.call_soon(self._interrupt)
 
     def __enter__(self) -> Self:
         task = asyncio.current_task(self._loop)
@@ -82,14 +84,13 @@ class TimeLimit:
             self._rearms += 1
             self.when = now + _GRACE
             self._handle = self._loop.call_at(self.when, self._fire)
-        elif self._task is not None:
-            self._interrupt(self._task)
+        else:
+            self._interrupt()
 
-    def _interrupt(self, task: asyncio.Task[object]) -> None:
-        self._expired = True
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        if self._on_expiry is not None:
-            self._on_expiry()
-        task.cancel()
+    def _interrupt(self) -> None:
+        self._handle = None
+        if self._task is not None:
+            self._expired = True
+            if self._on_expiry is not None:
+                self._on_expiry()
+            self._task.cancel()

@@ -24,12 +24,19 @@ from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
 _LARGEST_BODY = 256 * 1024
+_NOT_FOR_ALL = frozenset(
+    {"authorization", "connection", "content-encoding", "content-length", "expect", "host"}
+    | {"trailer", "transfer-encoding", "upgrade"}
+)
+"""Default headers of a caller's session that would change what is sent, or how."""
+
 _HEADERS = {
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
     "User-Agent": "htx_async",
 }
 _DEFLATE = 8
+_TOO_MANY_REQUESTS = 429
 _RESET = struct.pack("ii", 1, 0)
 _NO_CEILING = float("inf")
 
@@ -45,11 +52,8 @@ class Transport:
     def __init__(self, http: ClientSession | None, ssl: tls.SSLContext | None) -> None:
         if ssl is not None:
             _check_verifies(ssl)
-        if http is not None and http.trust_env:
-            raise InvalidRequest(
-                "http= is a session with trust_env=True, which sends requests to proxies that the "
-                "environment names; make it without trust_env"
-            )
+        if http is not None:
+            _check_harmless(http)
         self._http = http
         self._is_own = http is None
         self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
@@ -74,6 +78,20 @@ class Transport:
         elif self._http.closed:
             raise SessionClosed("the aiohttp session given as http= is closed; nothing was sent")
         return self._http
+
+
+def _check_harmless(http: ClientSession) -> None:
+    if http.trust_env:
+        raise InvalidRequest(
+            "http= is a session with trust_env=True, which sends requests to proxies that the "
+            "environment names; make it without trust_env"
+        )
+    harmful = sorted(name for name in http.headers if name.lower() in _NOT_FOR_ALL)
+    if harmful:
+        raise InvalidRequest(
+            f"http= is a session that sends {', '.join(harmful)} with every request; these belong "
+            "to one request each: make it without them"
+        )
 
 
 def _check_verifies(context: object) -> None:
@@ -122,7 +140,8 @@ class Sending:
             with limit:
                 await self._exchange(connect)
                 return await self._read()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
+        except Exception as error:
+            # A caller's session may raise anything, and whatever it is may carry the URL.
             failure = self._failed(error, within, connect)
         finally:
             if self._response is None or not self._response.closed:
@@ -146,16 +165,30 @@ class Sending:
             ssl=self._ssl,
             timeout=_timeouts(connect),
         )
+        if self._body.was_passed_over():
+            self._abandon()
+            self._response = None
+            raise ConnectionResetError("the connection held a reply that nobody asked for")
 
     async def _read(self) -> Answer:
         assert self._response is not None  # noqa: S101 - narrows the type for mypy
-        headers = self._response.headers
+        status, headers = self._response.status, self._response.headers
+        try:
+            return Answer(status, headers, _decoded(await self._whole_body(), headers))
+        except (aiohttp.ClientError, ValueError, zlib.error):
+            # "Too many requests" is said by the status alone.
+            if status != _TOO_MANY_REQUESTS:
+                raise
+        return Answer(status, headers, b"")
+
+    async def _whole_body(self) -> bytes:
+        assert self._response is not None  # noqa: S101 - narrows the type for mypy
         pieces = bytearray()
         while piece := await self._response.content.readany():
             pieces += piece
             if len(pieces) > _LARGEST_BODY:
                 raise ValueError("the reply is larger than any known one")
-        return Answer(self._response.status, headers, _decoded(bytes(pieces), headers))
+        return bytes(pieces)
 
     def _abandon(self) -> None:
         self._body.reset()
@@ -192,31 +225,51 @@ class _MarkedBody(BytesPayload):
     def __init__(self, body: bytes) -> None:
         super().__init__(body, content_type="application/json")
         self.asked_for = False
+        self._is_built = False
+        self._is_forbidden = False
         self._transport: asyncio.Transport | None = None
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        if self.asked_for:
+        if self.asked_for or self._is_forbidden:
             # A second sending would need a token and a signature of its own.
-            raise RuntimeError("this request was already written once")
+            raise RuntimeError("this request was written already, or given up")
         transport: asyncio.Transport | None = getattr(writer, "transport", None)
         if transport is not None and transport.is_closing():
             raise ConnectionResetError("the connection was closed before the request was written")
+        if getattr(getattr(writer, "protocol", None), "should_close", False):
+            raise ConnectionResetError("the connection holds a reply that nobody asked for")
         self.asked_for = True
         self._transport = transport
         await super().write_with_length(writer, content_length)
+
+    @property
+    def size(self) -> int | None:
+        """Asked for when aiohttp builds the request, before it waits for a reply."""
+        self._is_built = True
+        return super().size
+
+    def was_passed_over(self) -> bool:
+        """Whether a reply was there before the body was asked for; from now on it is not given.
+
+        aiohttp takes a pooled connection on which a stray reply waits, and would read that as the
+        answer to this request.
+        """
+        passed_over = self._is_built and not self.asked_for
+        self._is_forbidden = passed_over
+        return passed_over
 
     def reset(self) -> None:
         """Reset the connection that the body was written to: nothing queued is delivered."""
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            # Fails when the socket is closed already: then there is nothing left to reset.
-            with suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # What a transport raises that is closed already differs from loop to loop and with TLS;
+        # there is nothing left to reset then.
+        with suppress(Exception):
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
 
 
@@ -239,8 +292,8 @@ def _inflated(body: bytes, coding: str) -> bytes:
     bare = coding == "deflate" and body[:1] and body[0] & 0x0F != _DEFLATE
     inflater = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
     result = inflater.decompress(body, _LARGEST_BODY)
-    if not inflater.eof:
-        raise ValueError("the reply is cut short, or larger than any known one")
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("the reply is cut short, longer than it says, or too large")
     return result
 
 

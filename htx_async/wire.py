@@ -5,12 +5,22 @@ A POST body is not part of the signature and a signature lives for minutes (HTX 
 transport.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8
+
+
+def _spelled(character: str) -> str:
+    """A pattern for the ways in which a character of a query may be written."""
+    if character.isalnum():
+        return character
+    encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())
+    decoded = " |" if character == "+" else ""
+    return f"(?:{re.escape(character)}|{decoded}{encoded})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ class SignedRequest:
         self.body = request.body
         self.base_url = base_url
         self._query = query
-        self._secrets = secrets
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
 
     def with_body(self, body: bytes) -> "SignedRequest":
         """The same signed URL with another body, which the signature does not cover."""
@@ -50,10 +60,13 @@ class SignedRequest:
         return f"{self.base_url}{self.path}?{self._query}"
 
     def scrub(self, text: str) -> str:
-        """`text` without this request's signature and access key, should a reply echo them."""
-        for secret in self._secrets:
-            if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, HIDDEN)
+        """`text` without this request's signature and access key, should a reply echo them.
+
+        Percent-encoded or decoded, once or more often, with or without padding, in any case.
+        """
+        for secret in self._secrets if text else ():
+            pattern = "".join(map(_spelled, secret.rstrip("=")))
+            text = re.sub(pattern, HIDDEN, text, flags=re.IGNORECASE)
         return text
 
     def __repr__(self) -> str:

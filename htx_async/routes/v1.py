@@ -72,6 +72,8 @@ def _accepted(answer: Answer, body: dict[str, Any], scrub: Callable[[str], str])
     if answer.status != 200:
         raise ValueError("an ok counts only with HTTP 200")
     reply = CancelAllReply.model_validate(body)
+    refused = (f"{error.order_id} {error.err_code}" for error in reply.data.errors)
+    _check_own(" ".join((*reply.data.successes, *refused)), scrub)
     errors = tuple(
         OrderError(
             order_id=error.order_id,
@@ -83,8 +85,15 @@ def _accepted(answer: Answer, body: dict[str, Any], scrub: Callable[[str], str])
     return Reply(Verdict.ACCEPTED, successes=reply.data.successes, errors=errors, ts=reply.ts)
 
 
+def _check_own(text: str, scrub: Callable[[str], str]) -> None:
+    """Ids and codes are passed on as they are: they must not be an echo of the request."""
+    if scrub(text) != text:
+        raise ValueError("an echo in the place of an id or a code")
+
+
 def _refused(answer: Answer, body: dict[str, Any], scrub: Callable[[str], str]) -> Reply:
     error = _error(answer, body)
+    _check_own(str(error.code), scrub)
     message = printable(scrub(error.message))
     # A code of doubt says that the command may have been carried out all the same.
     doubtful = classify(error.code) is CodeClass.AMBIGUOUS

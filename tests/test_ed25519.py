@@ -1,0 +1,75 @@
+"""Ed25519 keys, against the published vector."""
+
+import base64
+import sys
+import traceback
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from htx_async import Credentials, InvalidRequest
+
+# huobi_Golang, signerED25519_test.go: 32 bytes of seed, then the public key.
+KEY = "nJanXRB7WIiSgr6eQzgNaQjp+xCkieLj0RQ2NxAZefqYiJajRf6PVrd0kE8kdHG3XuiXLlM6w5xipkdTNw5Ucw=="
+TEXT = "GET\napi.huobi.pro\n/v1/account/history\naccount-id=1&currency=btcusdt"
+SIGNATURE = (
+    "KnEhhsa511CrWu++7BMSdVrLtFhvxARINGsGpq8S699qMgghekPwW90RV14A4sniE3RS1J/v0hAo70iA9Ln4Aw=="
+)
+
+
+def pem(protection: KeySerializationEncryption | None = None) -> str:
+    key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(KEY)[:32])
+    form = protection or NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, form).decode()
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_the_published_vector(as_bytes: bool) -> None:
+    """The one published signature of this kind, from text and from bytes."""
+    text = pem()
+    credentials = Credentials.ed25519("access", text.encode() if as_bytes else text)
+    assert credentials.signature(TEXT) == SIGNATURE
+    assert credentials.signature_method == "Ed25519"
+    assert "SignatureMethod=Ed25519&" in credentials.query_head
+
+
+def test_what_is_no_such_key_is_refused_without_repeating_it() -> None:
+    """Encrypted keys, keys of other kinds and plain text: `InvalidRequest`, nothing quoted."""
+    rsa = generate_private_key(65537, 2048)
+    other = rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for text in (pem(BestAvailableEncryption(b"word")), other, "canary-secret", "", pem()[:-40]):
+        with pytest.raises(InvalidRequest, match="PEM") as caught:
+            Credentials.ed25519("access", text)
+        assert caught.value.__context__ is None
+        shown = "".join(
+            traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+        )
+        ours = shown.partition("htx_async/signing.py")[2]
+        assert "canary" not in ours
+        assert "PRIVATE KEY-----" not in ours
+
+
+def test_a_bad_access_key_is_refused() -> None:
+    """The rules for access keys are the same for every kind."""
+    with pytest.raises(InvalidRequest, match="access_key"):
+        Credentials.ed25519(" access", pem())
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback of an import, but what to install."""
+    monkeypatch.setitem(sys.modules, "htx_async.ed25519", None)
+    with pytest.raises(InvalidRequest, match=r"htx-async\[ed25519\]"):
+        Credentials.ed25519("access", pem())
+
+
+def test_nothing_shows_the_key() -> None:
+    """The repr is the same for every kind of key."""
+    assert repr(Credentials.ed25519("access", pem())) == repr(Credentials("a", "b"))
