@@ -24,6 +24,11 @@ class BaseUrls:
     def __iter__(self) -> Iterator[str]:
         return iter(self._urls)
 
+    @property
+    def any_plain(self) -> bool:
+        """Whether one of them is plain http, to this machine."""
+        return any(url.startswith("http://") for url in self._urls)
+
     def itinerary(self, now: float) -> "Itinerary":
         """The order for one call that starts at loop time `now`."""
         if not self._failed:

@@ -75,7 +75,7 @@ class HtxSession:
         self._retry = retry
         self._deadline = seconds("deadline", deadline)
         self._attempt_timeout = seconds("attempt_timeout", attempt_timeout)
-        self._transport = Transport(http, ssl)
+        self._transport = Transport(http, ssl, plain=self._base_urls.any_plain)
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._means: Means | None = None

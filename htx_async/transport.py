@@ -9,21 +9,23 @@ import asyncio
 import socket
 import ssl as tls
 import struct
+import types
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import BytesPayload, ClientSession, ClientTimeout
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
+from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
-_LARGEST_BODY = 256 * 1024
 _NOT_FOR_ALL = frozenset(
     {"authorization", "connection", "content-encoding", "content-length", "expect", "host"}
     | {"trailer", "transfer-encoding", "upgrade"}
@@ -35,7 +37,6 @@ _HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": "htx_async",
 }
-_DEFLATE = 8
 _TOO_MANY_REQUESTS = 429
 _RESET = struct.pack("ii", 1, 0)
 _NO_CEILING = float("inf")
@@ -46,14 +47,17 @@ class Transport:
 
     TLS is always verified, by `ssl` or by the system's store; a context set on a caller's
     connector is not used. Raises `InvalidRequest` for a context that does not verify and for a
-    caller's session that takes proxies or passwords from the environment.
+    caller's session that takes proxies or passwords from the environment, has headers of its own
+    that would change the request, or, where some base URL is plain http (`plain`), has a proxy.
     """
 
-    def __init__(self, http: ClientSession | None, ssl: tls.SSLContext | None) -> None:
+    def __init__(
+        self, http: ClientSession | None, ssl: tls.SSLContext | None, *, plain: bool = False
+    ) -> None:
         if ssl is not None:
             _check_verifies(ssl)
         if http is not None:
-            _check_harmless(http)
+            _check_harmless(http, plain)
         self._http = http
         self._is_own = http is None
         self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
@@ -80,7 +84,13 @@ class Transport:
         return self._http
 
 
-def _check_harmless(http: ClientSession) -> None:
+def _check_harmless(http: ClientSession, plain: bool) -> None:
+    # aiohttp tells nobody about a session's proxy; over https one sees nothing but a tunnel.
+    if plain and getattr(http, "_default_proxy", None) is not None:
+        raise InvalidRequest(
+            "http= is a session with a proxy, which would see signed requests to a base URL of "
+            "plain http; use https, or a session without a proxy"
+        )
     if http.trust_env:
         raise InvalidRequest(
             "http= is a session with trust_env=True, which sends requests to proxies that the "
@@ -153,17 +163,20 @@ class Sending:
             del failure
 
     async def _exchange(self, connect: float) -> None:
-        self._response = await self._http.request(
-            self._request.method,
-            URL(self._request.url(), encoded=True),
-            data=self._body,
-            headers=self._headers,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=False,
-            middlewares=(),
-            ssl=self._ssl,
-            timeout=_timeouts(connect),
+        self._response = await _watched(
+            self._http.request(
+                self._request.method,
+                URL(self._request.url(), encoded=True),
+                data=self._body,
+                headers=self._headers,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                middlewares=(),
+                ssl=self._ssl,
+                timeout=_timeouts(connect),
+            ),
+            self._body.reset,
         )
         if self._body.was_passed_over():
             self._abandon()
@@ -174,7 +187,7 @@ class Sending:
         assert self._response is not None  # noqa: S101 - narrows the type for mypy
         status, headers = self._response.status, self._response.headers
         try:
-            return Answer(status, headers, _decoded(await self._whole_body(), headers))
+            return Answer(status, headers, decoded(await self._whole_body(), headers))
         except (aiohttp.ClientError, ValueError, zlib.error):
             # "Too many requests" is said by the status alone.
             if status != _TOO_MANY_REQUESTS:
@@ -186,7 +199,7 @@ class Sending:
         pieces = bytearray()
         while piece := await self._response.content.readany():
             pieces += piece
-            if len(pieces) > _LARGEST_BODY:
+            if len(pieces) > LARGEST_BODY:
                 raise ValueError("the reply is larger than any known one")
         return bytes(pieces)
 
@@ -208,6 +221,30 @@ class Sending:
             return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
         connecting = isinstance(error, aiohttp.ClientConnectorError)
         return SendFailed(_in_words(error), sent=False, connecting=connecting)
+
+
+@types.coroutine
+def _watched(
+    request: Awaitable[aiohttp.ClientResponse], reset: Callable[[], None]
+) -> Generator[Any, Any, aiohttp.ClientResponse]:
+    """`request`, with `reset` called before any exception from outside reaches it.
+
+    aiohttp closes a connection in its own way first: over TLS that says goodbye, may take half a
+    minute, and leaves a transport that can no longer be aborted.
+    """
+    steps = request.__await__()
+    try:
+        waiting = next(steps)
+        while True:
+            try:
+                result = yield waiting
+            except BaseException as error:
+                reset()
+                waiting = steps.throw(error)
+            else:
+                waiting = steps.send(result)
+    except StopIteration as end:
+        return cast("aiohttp.ClientResponse", end.value)
 
 
 @lru_cache(maxsize=8)
@@ -271,30 +308,6 @@ class _MarkedBody(BytesPayload):
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
-
-
-def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """The body without its content coding; ValueError or zlib.error when it is not complete."""
-    for coding in reversed(_codings(headers)):
-        body = _inflated(body, coding)
-    return body
-
-
-def _codings(headers: Mapping[str, str]) -> list[str]:
-    named: Iterable[str] = headers.get("content-encoding", "").lower().split(",")
-    return [name.strip() for name in named if name.strip() not in ("", "identity")]
-
-
-def _inflated(body: bytes, coding: str) -> bytes:
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise ValueError("the reply has a content coding that was not asked for")
-    # "deflate" is zlib's format by the standard and often the bare one in practice.
-    bare = coding == "deflate" and body[:1] and body[0] & 0x0F != _DEFLATE
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
-    result = inflater.decompress(body, _LARGEST_BODY)
-    if not inflater.eof or inflater.unused_data:
-        raise ValueError("the reply is cut short, longer than it says, or too large")
-    return result
 
 
 _WORDS: tuple[tuple[type[Exception], str], ...] = (

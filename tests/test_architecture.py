@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "errors": 0,
     "wire": 0,
     "timers": 0,
+    "decoding": 0,
     "checks": 1,
     "environment": 1,
     "ed25519": 1,
@@ -131,5 +132,12 @@ def test_importing_the_package_loads_no_extra() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     loaded = set(done.stdout.split())
-    unwanted = {"typer", "rich", "pydantic_settings", "cryptography", "aiohttp.web", "htx_async.simulator"}
+    unwanted = {
+        "typer",
+        "rich",
+        "pydantic_settings",
+        "cryptography",
+        "aiohttp.web",
+        "htx_async.simulator",
+    }
     assert not loaded & unwanted

@@ -248,6 +248,14 @@ async def test_a_callers_session_is_used_and_left_open(exchange: SimulatedExchan
             await htx.cancel_all_trailing(BTC)
 
 
+async def test_a_proxy_never_sees_a_signed_request_in_the_clear() -> None:
+    """Plain http would go through it as it is; over https it is a tunnel."""
+    async with aiohttp.ClientSession(proxy="http://127.0.0.1:9") as http:
+        with pytest.raises(InvalidRequest, match="proxy"):
+            HtxSession(KEYS, base_urls="http://127.0.0.1:8", http=http)
+        HtxSession(KEYS, http=http)
+
+
 async def test_closing_while_a_call_is_on_the_wire_ends_it_unknown(
     exchange: SimulatedExchange,
 ) -> None:
