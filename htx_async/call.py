@@ -56,6 +56,23 @@ class Call:
     seconds from the earliest moment at which its turn could come.
     """
 
+    __slots__ = (
+        "_attempts",
+        "_began",
+        "_deadline",
+        "_ended_by",
+        "_intent",
+        "_itinerary",
+        "_limit",
+        "_loop",
+        "_means",
+        "_patience",
+        "_replies",
+        "_request",
+        "_waiting",
+        "retry_after",
+    )
+
     def __init__(
         self, means: Means, intent: CancelAllTrailing, within: float | None, allowance: float
     ) -> None:
@@ -78,9 +95,17 @@ class Call:
 
     async def run(self) -> CancelReport:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
+        wait: float | None = 0.0
         try:
             with self._limit:
-                await self._until_done()
+                while wait is not None:
+                    if wait > 0:
+                        await asyncio.sleep(wait)
+                    turn = self._earliest()
+                    if turn > self._deadline:
+                        self._ended_by = self._too_late(turn)
+                        break
+                    wait = await self._attempt()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
         return report_of(
@@ -100,17 +125,6 @@ class Call:
         """End the call if it waits for a token that now comes after its deadline."""
         if self._waiting and path == self._request.path and until > self._deadline:
             self.stop(self._too_late(until))
-
-    async def _until_done(self) -> None:
-        wait: float | None = 0.0
-        while wait is not None:
-            if wait > 0:
-                await asyncio.sleep(wait)
-            turn = self._earliest()
-            if turn > self._deadline:
-                self._ended_by = self._too_late(turn)
-                return
-            wait = await self._attempt()
 
     async def _attempt(self) -> float | None:
         """One attempt; seconds until the next, or None."""

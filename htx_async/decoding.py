@@ -14,8 +14,9 @@ _DEFLATE = 8
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
     """The body without its content coding; ValueError or zlib.error when it is not complete."""
-    for coding in reversed(_codings(headers)):
-        body = _inflated(body, coding)
+    if "content-encoding" in headers:
+        for coding in reversed(_codings(headers)):
+            body = _inflated(body, coding)
     return body
 
 

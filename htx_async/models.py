@@ -6,10 +6,16 @@ when first used, so importing them costs little.
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+)
 
 from htx_async.codes import Code
 from htx_async.errors import InvalidRequest
@@ -18,12 +24,11 @@ from htx_async.terms import Direction, Offset
 _LONGEST_CONTRACT_CODE = 64
 _LONGEST_CODE = 64
 _MOST_DIGITS = 15
-_ORDER_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_JOINED_IDS = re.compile(r"[0-9A-Za-z_-]{1,64}(?:,[0-9A-Za-z_-]{1,64})*")
+_LONGEST_ID = 64
+_ORDER_ID = re.compile(rf"[0-9A-Za-z_-]{{1,{_LONGEST_ID}}}")
 _WORD_CODE = re.compile(rf"[a-z0-9-]{{1,{_LONGEST_CODE}}}")
 
 
-@lru_cache(maxsize=1024)
 def _contract_code(value: str) -> str:
     if not value:
         raise ValueError("is empty; name one contract, such as BTC-USDT")
@@ -66,14 +71,31 @@ class CancelAllTrailing(BaseModel):
     def checked(cls, contract_code: object, direction: object, offset: object) -> Self:
         """The intent, or `InvalidRequest` that says which argument is wrong and why."""
         try:
-            return cls.model_validate(
-                {"contract_code": contract_code, "direction": direction, "offset": offset}
-            )
-        except ValidationError as error:
-            problems = [(str(item["loc"][0]), item["msg"]) for item in error.errors()]
+            return cls._remembered(contract_code, direction, offset)
+        except (ValidationError, TypeError):
+            # Not to be remembered, or unhashable: the second look tells what is wrong.
+            values = {"contract_code": contract_code, "direction": direction, "offset": offset}
+            problems = cls._problems(values)
         # Raised out here so that the validator's own exception does not hang on it.
-        raise InvalidRequest("; ".join(_in_words(name, message) for name, message in problems))
+        raise InvalidRequest("; ".join(problems))
 
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def _remembered(cls, contract_code: object, direction: object, offset: object) -> Self:
+        # Strategies cancel the same contracts over and over.
+        return cls.model_validate(
+            {"contract_code": contract_code, "direction": direction, "offset": offset}
+        )
+
+    @classmethod
+    def _problems(cls, values: dict[str, object]) -> list[str]:
+        try:
+            cls.model_validate(values)
+        except ValidationError as error:
+            return [_in_words(str(item["loc"][0]), item["msg"]) for item in error.errors()]
+        return ["the arguments must be strings"]
+
+    @cached_property
     def body(self) -> bytes:
         """The request body: the given fields and no others, since unknown ones are refused."""
         return self.model_dump_json(exclude_none=True).encode()
@@ -112,9 +134,10 @@ def _order_ids(value: Any) -> tuple[str, ...]:
     """The documented form is one comma-joined string; "" holds no id. Lists and null were not
     seen, but say clearly what they mean."""
     if isinstance(value, str):
-        if _JOINED_IDS.fullmatch(value):
-            return tuple(value.split(","))
-        value = [item for item in map(str.strip, value.split(",")) if item]
+        ids = value.split(",")
+        if value.isascii() and all(map(str.isdecimal, ids)) and max(map(len, ids)) <= _LONGEST_ID:
+            return tuple(ids)
+        value = [item for item in map(str.strip, ids) if item]
     if not isinstance(value, list | None):
         raise ValueError("not a list of order ids")
     return tuple(map(_order_id, value or ()))
@@ -128,7 +151,8 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _milliseconds(value: Any) -> int | None:
+def milliseconds(value: Any) -> int | None:
+    """A time of the exchange, as a number or as text; None for anything else."""
     value = _number(value)
     return value if type(value) is int else None
 
@@ -136,7 +160,7 @@ def _milliseconds(value: Any) -> int | None:
 CodeField = Annotated[Code, BeforeValidator(_code)]
 OrderId = Annotated[str, BeforeValidator(_order_id)]
 Words = Annotated[str, BeforeValidator(_words)]
-Milliseconds = Annotated[int | None, BeforeValidator(_milliseconds)]
+Milliseconds = Annotated[int | None, BeforeValidator(milliseconds)]
 
 
 class _Reply(BaseModel):
@@ -159,13 +183,6 @@ class CancelAllData(_Reply):
 
     successes: Annotated[tuple[str, ...], BeforeValidator(_order_ids)]
     errors: Annotated[tuple[OrderErrorReply, ...], BeforeValidator(_rows)]
-
-
-class CancelAllReply(_Reply):
-    """An accepted cancel-all."""
-
-    data: CancelAllData
-    ts: Milliseconds = None
 
 
 class ErrorReply(_Reply):

@@ -14,7 +14,7 @@ from typing import NoReturn, Self
 from urllib.parse import quote
 
 from htx_async.errors import InvalidRequest
-from htx_async.wire import HIDDEN, Request, SignedRequest
+from htx_async.wire import HIDDEN, Request, Secret, SignedRequest
 
 _TIMESTAMP = "%Y-%m-%dT%H%%3A%M%%3A%S"
 """Seconds in UTC, percent-encoded."""
@@ -153,7 +153,7 @@ def sign(credentials: Credentials, request: Request, base_url: str, at: datetime
         request,
         base_url,
         f"{query}&Signature={escaped}",
-        (signature, credentials.access_key),
+        (Secret(signature), Secret(credentials.access_key)),
     )
 
 

@@ -196,9 +196,9 @@ class Sending:
 
     async def _whole_body(self) -> bytes:
         assert self._response is not None  # noqa: S101 - narrows the type for mypy
-        pieces = bytearray()
-        while piece := await self._response.content.readany():
-            pieces += piece
+        content, pieces = self._response.content, bytearray()
+        while not content.at_eof():
+            pieces += await content.readany()
             if len(pieces) > LARGEST_BODY:
                 raise ValueError("the reply is larger than any known one")
         return bytes(pieces)
@@ -279,7 +279,7 @@ class _MarkedBody(BytesPayload):
             raise ConnectionResetError("the connection holds a reply that nobody asked for")
         self.asked_for = True
         self._transport = transport
-        await super().write_with_length(writer, content_length)
+        await writer.write(self._value[:content_length])
 
     @property
     def size(self) -> int | None:

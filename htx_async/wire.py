@@ -12,6 +12,29 @@ from typing import NamedTuple, NoReturn
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8
+_RUNS = re.compile(r"[^\W_]+")
+
+
+class Secret:
+    """A text that a reply might echo, in whatever spelling, and that must not be passed on."""
+
+    __slots__ = ("_run", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text.rstrip("=")
+        self._run = max(_RUNS.findall(self._text), key=len, default="").lower()
+
+    def scrub(self, text: str) -> str:
+        """`text` without the secret: percent-encoded or decoded, once or more often, with or
+        without padding, in any case."""
+        # Letters and digits are spelled as they are in every encoding: look for those first.
+        if len(self._text) < _SHORTEST_SECRET or self._run not in text.lower():
+            return text
+        pattern = "".join(map(_spelled, self._text))
+        return re.sub(pattern, HIDDEN, text, flags=re.IGNORECASE)
+
+    def __repr__(self) -> str:
+        return HIDDEN
 
 
 def _spelled(character: str) -> str:
@@ -39,14 +62,14 @@ class SignedRequest:
     __slots__ = ("_query", "_secrets", "base_url", "body", "method", "path")
 
     def __init__(
-        self, request: Request, base_url: str, query: str, secrets: tuple[str, ...]
+        self, request: Request, base_url: str, query: str, secrets: tuple[Secret, ...]
     ) -> None:
         self.method = request.method
         self.path = request.path
         self.body = request.body
         self.base_url = base_url
         self._query = query
-        self._secrets = tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
+        self._secrets = secrets
 
     def with_body(self, body: bytes) -> "SignedRequest":
         """The same signed URL with another body, which the signature does not cover."""
@@ -60,13 +83,9 @@ class SignedRequest:
         return f"{self.base_url}{self.path}?{self._query}"
 
     def scrub(self, text: str) -> str:
-        """`text` without this request's signature and access key, should a reply echo them.
-
-        Percent-encoded or decoded, once or more often, with or without padding, in any case.
-        """
+        """`text` without this request's signature and access key, should a reply echo them."""
         for secret in self._secrets if text else ():
-            pattern = "".join(map(_spelled, secret.rstrip("=")))
-            text = re.sub(pattern, HIDDEN, text, flags=re.IGNORECASE)
+            text = secret.scrub(text)
         return text
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from htx_async import wire
-from htx_async.wire import HIDDEN, Answer, Request, SendFailed, SignedRequest
+from htx_async.wire import HIDDEN, Answer, Request, Secret, SendFailed, SignedRequest
 
 ACCESS = "access-canary"
 SIGNATURE = "canary/signature+0123456789="
@@ -22,7 +22,7 @@ def signed(*secrets: str) -> SignedRequest:
         Request("POST", "/path", b'{"contract_code":"BTC-USDT"}'),
         "https://api.hbdm.com",
         QUERY,
-        secrets or (SIGNATURE, ESCAPED, ACCESS),
+        tuple(map(Secret, secrets or (SIGNATURE, ESCAPED, ACCESS))),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from htx_async.codes import MAINTENANCE, PATH_UNKNOWN, CodeClass, classify
-from htx_async.models import CancelAllReply, CancelAllTrailing, ErrorReply
+from htx_async.models import CancelAllData, CancelAllTrailing, ErrorReply, milliseconds
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
 from htx_async.terms import Verdict
@@ -25,7 +25,7 @@ _UNREADABLE = "the reply is not complete JSON of a known shape"
 
 def request_for(intent: CancelAllTrailing) -> Request:
     """The request that carries out `intent`."""
-    return Request("POST", CANCEL_ALL_TRAILING, intent.body())
+    return Request("POST", CANCEL_ALL_TRAILING, intent.body)
 
 
 def read(answer: Answer, scrub: Callable[[str], str]) -> Reply:
@@ -71,23 +71,27 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constan
 def _accepted(answer: Answer, body: dict[str, Any], scrub: Callable[[str], str]) -> Reply:
     if answer.status != 200:
         raise ValueError("an ok counts only with HTTP 200")
-    reply = CancelAllReply.model_validate(body)
-    refused = (f"{error.order_id} {error.err_code}" for error in reply.data.errors)
-    _check_own(" ".join((*reply.data.successes, *refused)), scrub)
+    data = CancelAllData.model_validate(body.get("data"))
+    for text in data.successes:
+        _check_own(text, scrub)
+    for error in data.errors:
+        _check_own(error.order_id, scrub)
+        _check_own(str(error.err_code), scrub)
     errors = tuple(
         OrderError(
             order_id=error.order_id,
             err_code=error.err_code,
             err_msg=printable(scrub(error.err_msg)),
         )
-        for error in reply.data.errors
+        for error in data.errors
     )
-    return Reply(Verdict.ACCEPTED, successes=reply.data.successes, errors=errors, ts=reply.ts)
+    ts = milliseconds(body.get("ts"))
+    return Reply(Verdict.ACCEPTED, successes=data.successes, errors=errors, ts=ts)
 
 
 def _check_own(text: str, scrub: Callable[[str], str]) -> None:
     """Ids and codes are passed on as they are: they must not be an echo of the request."""
-    if scrub(text) != text:
+    if not text.isdecimal() and scrub(text) != text:
         raise ValueError("an echo in the place of an id or a code")
 
 
