@@ -19,6 +19,11 @@ lint: $(READY)
 types: $(READY)
 	@$(BIN)/mypy
 
+bench: $(READY)
+	@$(BIN)/python -m benchmarks.import_cost
+	@$(BIN)/python -m benchmarks.per_call
+	@$(BIN)/python -m benchmarks.limit
+
 clean:
 	rm -rf $(VENV)
 

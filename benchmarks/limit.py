@@ -18,7 +18,7 @@ from htx_async import HtxSession, RateLimiter, TokenBucket
 from htx_async.simulator import SimulatedExchange
 
 _CALLS = 20
-_ROUNDS = 5
+_ROUNDS = 3
 _BOUNDS = {"plain": 3.3, "jittered": 3.6, "cold": 3.6}
 
 _JITTER = random.Random(2026)

@@ -16,7 +16,7 @@ from htx_async.errors import (
     Unavailable,
 )
 from htx_async.limits import RateLimiter
-from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
 from htx_async.session import HtxSession
 from htx_async.signing import Credentials
@@ -49,4 +49,5 @@ __all__ = [
     "TokenBucket",
     "Unavailable",
     "Verdict",
+    "WarmUp",
 ]

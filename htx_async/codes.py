@@ -30,6 +30,10 @@ EXECUTED = 1063
 MAINTENANCE = "maintain"
 PATH_UNKNOWN = 404
 
+ANY_KEY_FAULT = 403
+CLOCK_CODES = frozenset({12001, 12006, 12007, 12008})
+"""Refusals that a clock which is off may cause; so may a 403."""
+
 SETTLED_ORDER_CODES = frozenset({1017, 1061, CANCELLING, EXECUTED, 1071})
 """Per-order codes after which the order is no longer a trailing order waiting in the book."""
 
@@ -43,7 +47,7 @@ _GONE = CodeClass.RETIRED
 _FINAL = CodeClass.NOT_RETRYABLE
 
 _TABLE: dict[Code, tuple[CodeClass, str]] = {
-    403: (_AUTH, "key or signature fault of any kind"),
+    ANY_KEY_FAULT: (_AUTH, "key or signature fault of any kind"),
     PATH_UNKNOWN: (_GONE, "the path is unknown to the exchange"),
     1000: (_DOUBT, "system error"),
     1001: (_AGAIN, "system not ready"),

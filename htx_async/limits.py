@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 from aiolimiter import AsyncLimiter
 
 from htx_async.errors import InvalidRequest
-from htx_async.retry import LONGEST_PAUSE
+from htx_async.headers import LONGEST_PAUSE
 from htx_async.token_bucket import TakeToken, TokenBucket
 
 
@@ -49,6 +49,14 @@ class CountsWaiters(Protocol):
 
     def waiting(self, endpoint: str) -> int:
         """How many callers wait for `endpoint`."""
+
+
+@runtime_checkable
+class Tightens(Protocol):
+    """A limiter that can be slowed down to what the exchange says of itself."""
+
+    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
+        """Keep to `requests` per `seconds` if that is slower; the new limit, or None."""
 
 
 class AccountLimiter:
@@ -85,9 +93,18 @@ class AccountLimiter:
         """How many callers wait for `endpoint`."""
         return self._endpoints.waiting(endpoint)
 
+    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
+        """See `TokenBucket.tighten`."""
+        return self._endpoints.tighten(endpoint, requests, seconds)
+
 
 def _trade_budget() -> AsyncLimiter:
     return AsyncLimiter(36, 3.0)
+
+
+def public_budget() -> AsyncLimiter:
+    """For a session's public calls: far below the 240 per 3 s and address that are documented."""
+    return AsyncLimiter(12, 3.0)
 
 
 class _TakeBoth:

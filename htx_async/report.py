@@ -27,6 +27,8 @@ class Attempt(_Frozen):
     `started`: UTC, when its token was granted. `waited`: seconds in the queue before that.
     `wire`: seconds from then to the answer or failure. `sent` is False only when it is certain
     that no byte left. `message`: the exchange's words, escaped and cut, or our own about a failure.
+    `paused`: seconds for which the reply paused the endpoint. `limit`: the slower limit that it
+    put in force, as requests and the seconds that they are for; None when nothing changed.
     """
 
     number: int
@@ -39,11 +41,26 @@ class Attempt(_Frozen):
     code: Code | None
     message: str
     sent: bool
+    paused: float = 0.0
+    limit: tuple[int, float] | None = None
 
     @property
     def code_class(self) -> CodeClass:
         """How the code of a refused attempt has to be taken."""
         return classify(self.code, self.http_status)
+
+
+class WarmUp(_Frozen):
+    """What one base URL answered when it was asked for its time.
+
+    `round_trip`: seconds over an open connection. `skew`: seconds by which the exchange's clock is
+    ahead of this machine's. `problem`: why there is no answer, else None.
+    """
+
+    base_url: str
+    round_trip: float | None = None
+    skew: float | None = None
+    problem: str | None = None
 
 
 class CancelReport(_Frozen):

@@ -19,11 +19,12 @@ from typing import Self
 
 from htx_async.checks import count, seconds
 from htx_async.errors import InvalidRequest
-from htx_async.retry import LONGEST_PAUSE
+from htx_async.headers import LONGEST_PAUSE
 
 _MARGIN = 0.002
 """Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
 
+_SAME_RATE = 1e-9
 _DUE = 1e-6
 """Seconds: a token due within this is due; loop clocks and sums of floats differ by less."""
 
@@ -66,6 +67,14 @@ class TokenBucket:
         """How many callers wait for `endpoint`."""
         return self._queue(endpoint).waiting()
 
+    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
+        """Keep `endpoint` at `requests` per `seconds` from now on, if that is slower than now.
+
+        The new size and period (seconds), or None when nothing changed: a faster rate is ignored,
+        since the figure may be that of the whole account.
+        """
+        return self._queue(endpoint).tighten(requests / seconds, requests)
+
     def bind(self) -> bool:
         """Belong to the running loop from now on; True when tokens came over from a closed one."""
         shift = self._binding.enter()
@@ -78,9 +87,7 @@ class TokenBucket:
         self.bind()
         queue = self._queues.get(endpoint)
         if queue is None:
-            hold = self.per + _MARGIN
-            queue = _Queue(self.size, hold, hold - self.round_trip_floor)
-            self._queues[endpoint] = queue
+            queue = self._queues[endpoint] = _Queue(self.size, self.per, self.round_trip_floor)
         return queue
 
 
@@ -118,11 +125,13 @@ class LoopBinding:
 class _Queue:
     """One endpoint's tokens and those who wait for them. Idle tokens are only a number."""
 
-    def __init__(self, size: int, hold: float, hold_answered: float) -> None:
+    def __init__(self, size: int, per: float, floor: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._size = size
-        self._hold = hold
-        self._hold_answered = hold_answered
+        self._per = per
+        self._floor = floor
+        self._hold = per + _MARGIN
+        self._hold_answered = self._hold - floor
         self._in_use = 0
         self._returning: list[float] = []
         self._paused_until = -math.inf
@@ -135,13 +144,26 @@ class _Queue:
 
         What was in use on the closed loop counts as used just now.
         """
-        heir = _Queue(self._size, self._hold, self._hold_answered)
+        heir = _Queue(self._size, self._per, self._floor)
         now = heir._loop.time()
         latest = now + self._hold
         returning = [min(at + shift, latest) for at in self._returning]
         heir._returning = sorted(returning + [latest] * self._in_use)
         heir._paused_until = min(self._paused_until + shift, now + LONGEST_PAUSE)
         return heir
+
+    def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
+        if rate >= self._size / self._per * (1 - _SAME_RATE):
+            return None
+        size = max(1, min(self._size, int(requests)))
+        longer = size / rate - self._per
+        self._size, self._per = size, self._per + longer
+        self._hold += longer
+        self._hold_answered += longer
+        # Tokens on their way back belong to requests that the slower limit counts too.
+        self._returning = [at + longer for at in self._returning]
+        self._grant()
+        return self._size, self._per
 
     def waiting(self) -> int:
         return len(self._urgent) + len(self._ordinary)
@@ -158,7 +180,9 @@ class _Queue:
         in_use = [now + self._hold_answered] * self._in_use
         idle = [now] * (self._size - self._in_use - len(self._returning))
         turns = sorted([*idle, *(max(now, at) for at in self._returning), *in_use])
-        return max(turns[place], self._paused_until) + rounds * self._hold_answered
+        # A limit that was just tightened leaves more tokens out than it has: the last ones count.
+        turn = turns[len(turns) - self._size + place]
+        return max(turn, self._paused_until) + rounds * self._hold_answered
 
     def try_take(self, urgent: bool) -> asyncio.Future[None] | None:
         """None when a token was taken at once, else the future that will bring one."""

@@ -117,7 +117,7 @@ def _check_verifies(context: object) -> None:
 class Sending:
     """One attempt: sent at most once, reset if it does not end with a complete reply."""
 
-    __slots__ = ("_body", "_headers", "_http", "_request", "_response", "_ssl")
+    __slots__ = ("_body", "_has_begun", "_headers", "_http", "_request", "_response", "_ssl")
 
     def __init__(
         self,
@@ -131,12 +131,16 @@ class Sending:
         self._request = request
         self._ssl = ssl
         self._body = _MarkedBody(request.body)
+        self._has_begun = False
         self._response: aiohttp.ClientResponse | None = None
 
     @property
     def sent(self) -> bool:
         """False only when it is certain that no byte of the request left."""
-        return self._body.asked_for or self._response is not None
+        if self._body.asked_for or self._response is not None:
+            return True
+        # Nothing marks the moment at which a request without a body leaves.
+        return self._has_begun and self._request.method != "POST"
 
     async def answer(self, within: float, connect: float) -> Answer:
         """Send, and read the whole reply within `within` seconds, `connect` of them to connect.
@@ -163,11 +167,12 @@ class Sending:
             del failure
 
     async def _exchange(self, connect: float) -> None:
+        self._has_begun = True
         self._response = await _watched(
             self._http.request(
                 self._request.method,
                 URL(self._request.url(), encoded=True),
-                data=self._body,
+                data=self._body if self._request.method == "POST" else None,
                 headers=self._headers,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -186,22 +191,19 @@ class Sending:
     async def _read(self) -> Answer:
         assert self._response is not None  # noqa: S101 - narrows the type for mypy
         status, headers = self._response.status, self._response.headers
+        content, pieces = self._response.content, bytearray()
         try:
-            return Answer(status, headers, decoded(await self._whole_body(), headers))
+            while not content.at_eof():
+                pieces += await content.readany()
+                if len(pieces) > LARGEST_BODY:
+                    raise ValueError("the reply is larger than any known one")
+            body = decoded(bytes(pieces), headers)
         except (aiohttp.ClientError, ValueError, zlib.error):
             # "Too many requests" is said by the status alone.
             if status != _TOO_MANY_REQUESTS:
                 raise
-        return Answer(status, headers, b"")
-
-    async def _whole_body(self) -> bytes:
-        assert self._response is not None  # noqa: S101 - narrows the type for mypy
-        content, pieces = self._response.content, bytearray()
-        while not content.at_eof():
-            pieces += await content.readany()
-            if len(pieces) > LARGEST_BODY:
-                raise ValueError("the reply is larger than any known one")
-        return bytes(pieces)
+            body = b""
+        return Answer(status, headers, body)
 
     def _abandon(self) -> None:
         self._body.reset()
@@ -209,18 +211,16 @@ class Sending:
             self._response.close()
 
     def _failed(self, error: Exception, within: float, connect: float) -> SendFailed:
-        if self.sent:
-            late = isinstance(error, TimeoutError)
-            return SendFailed(
-                f"no complete answer within {within:.3g} s" if late else _in_words(error),
-                sent=True,
-            )
-        if isinstance(error, aiohttp.ServerTimeoutError):
+        connecting = not self._body.asked_for and self._response is None
+        if connecting and isinstance(error, aiohttp.ClientConnectorError):
+            return SendFailed(_in_words(error), sent=False, connecting=True)
+        if connecting and isinstance(error, aiohttp.ConnectionTimeoutError):
             return SendFailed(f"no connection within {connect:.3g} s", sent=False, connecting=True)
-        if isinstance(error, TimeoutError):
-            return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
-        connecting = isinstance(error, aiohttp.ClientConnectorError)
-        return SendFailed(_in_words(error), sent=False, connecting=connecting)
+        if not isinstance(error, TimeoutError):
+            return SendFailed(_in_words(error), sent=self.sent)
+        if self.sent:
+            return SendFailed(f"no complete answer within {within:.3g} s", sent=True)
+        return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
 
 
 @types.coroutine

@@ -80,7 +80,8 @@ class SignedRequest:
 
     def url(self) -> str:
         """The signed URL. Use it inside one expression; never bind it to a name."""
-        return f"{self.base_url}{self.path}?{self._query}"
+        query = f"?{self._query}" if self._query else ""
+        return f"{self.base_url}{self.path}{query}"
 
     def scrub(self, text: str) -> str:
         """`text` without this request's signature and access key, should a reply echo them."""
@@ -93,6 +94,11 @@ class SignedRequest:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a signed request is a credential and is not pickled")
+
+
+def unsigned(request: Request, base_url: str) -> SignedRequest:
+    """A request of a public call, for the same transport."""
+    return SignedRequest(request, base_url, "", ())
 
 
 class Answer(NamedTuple):

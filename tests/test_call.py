@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -593,6 +593,137 @@ def test_the_check_of_truth_can_fail() -> None:
             report = await htx.cancel_all_trailing(BTC)
         assert report.is_clear
         assert exchange.open_orders()
+
+    run(main())
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("stale_code", [12001, 403])
+def test_a_clock_that_is_off_by_an_hour_costs_one_request(
+    hours: int, stale_code: Literal[12001, 403]
+) -> None:
+    """The refusal tells the exchange's time: the call is signed again with it and goes through,
+    and later calls of the session are right at once."""
+
+    async def main() -> None:
+        wall = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        exchange = SimulatedExchange(now=lambda: wall.timestamp() + now(), stale_code=stale_code)
+        exchange.place(BTC, "buy", "close", 2)
+
+        def off() -> datetime:
+            return wall + timedelta(hours=hours, seconds=now())
+
+        async with virtual_session(exchange, now=off) as htx:
+            report = await htx.cancel_all_trailing(BTC)
+            assert report.outcome is Outcome.CANCELLED
+            assert [a.code for a in report.attempts] == [stale_code, None]
+            again = await htx.cancel_all_trailing(BTC)
+            assert len(again.attempts) == 1
+        assert len(exchange.arrivals) == 3
+        started = again.attempts[0].started - wall
+        assert started.total_seconds() == pytest.approx(report.elapsed, abs=0.1)
+
+    run(main())
+
+
+def test_a_clock_that_is_not_the_reason_is_named_all_the_same() -> None:
+    """Refused again after the correction: the error tells the skew that was found."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.refuse(12001, times=2)
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(AuthenticationFailed, match=r"clock was 0\.\d s .* refused again"):
+                await htx.cancel_all_trailing(BTC)
+        assert len(exchange.arrivals) == 2
+
+    run(main())
+
+
+def test_a_refused_key_with_a_clock_that_is_right_is_not_tried_again() -> None:
+    """A 403 beside a good clock is about the key: one request, no second."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.refuse(403)
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(AuthenticationFailed):
+                await htx.cancel_all_trailing(BTC)
+        assert len(exchange.arrivals) == 1
+
+    run(main())
+
+
+def test_without_a_time_in_the_reply_the_exchange_is_asked_for_it() -> None:
+    """A 12001 without `ts`: one public call, then the command once more."""
+
+    async def main() -> None:
+        wall = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        exchange = SimulatedExchange(now=lambda: wall.timestamp() + now())
+        exchange.malform(b'{"status":"error","err_code":12001,"err_msg":""}')
+
+        def off() -> datetime:
+            return wall + timedelta(hours=1, seconds=now())
+
+        async with virtual_session(exchange, now=off) as htx:
+            report = await htx.cancel_all_trailing(BTC)
+        assert report.is_clear
+        paths = [arrival.path for arrival in exchange.arrivals]
+        assert paths == [PATH, "/api/v1/timestamp", PATH]
+
+    run(main())
+
+
+def test_an_account_s_figure_in_the_headers_leaves_the_limit_as_it_is() -> None:
+    """72 per 3 s is the account's: five a second stay in force."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.reply_headers = {"ratelimit-limit": "72", "ratelimit-interval": "3000"}
+        async with virtual_session(exchange) as htx:
+            reports = await asyncio.gather(
+                *(htx.cancel_all_trailing(f"C{n}-USDT") for n in range(20))
+            )
+        assert exchange.busiest() == 5
+        assert {attempt.limit for report in reports for attempt in report.attempts} == {None}
+
+    run(main())
+
+
+def test_a_slower_limit_in_the_headers_holds_at_once_and_is_on_the_report() -> None:
+    """3 per second is kept from the first reply on that says so."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.reply_headers = {"ratelimit-limit": "3", "ratelimit-interval": "1000"}
+        async with virtual_session(exchange) as htx:
+            first = await htx.cancel_all_trailing("A-USDT")
+            await asyncio.sleep(2.0)
+            reports = await asyncio.gather(
+                *(htx.cancel_all_trailing(f"C{n}-USDT") for n in range(12))
+            )
+        assert first.attempts[0].limit == (3, 1.0)
+        assert exchange.busiest() == 3
+        assert all(attempt.limit is None for r in reports for attempt in r.attempts)
+
+    run(main())
+
+
+def test_a_spent_window_pauses_the_endpoint_until_its_reset() -> None:
+    """`ratelimit-remaining: 0` with a reset 3 s away: nothing goes before it, and it is told."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange(now=lambda: 1_800_000_000.0 + now())
+        async with virtual_session(exchange, now=lambda: 1_800_000_000.0 + now()) as htx:
+            exchange.reply_headers = {
+                "ratelimit-remaining": "0",
+                "ratelimit-reset": str(1_800_000_003_000),
+            }
+            first = await htx.cancel_all_trailing(BTC)
+            exchange.reply_headers = {}
+            second = await htx.cancel_all_trailing(BTC)
+        assert first.attempts[0].paused == pytest.approx(2.96, abs=0.01)
+        assert second.attempts[0].waited == pytest.approx(2.96, abs=0.01)
 
     run(main())
 

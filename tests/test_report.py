@@ -76,7 +76,7 @@ def test_the_fields_are_the_contract() -> None:
     }  # fmt: skip
     assert set(Attempt.model_fields) == {
         "number", "base_url", "started", "waited", "wire", "http_status", "verdict", "code",
-        "message", "sent",
+        "message", "sent", "paused", "limit",
     }  # fmt: skip
     assert set(OrderError.model_fields) == {"order_id", "err_code", "err_msg"}
 
@@ -137,6 +137,8 @@ def test_the_json_is_complete() -> None:
         "code": None,
         "message": "HTTP 502",
         "sent": True,
+        "paused": 0.0,
+        "limit": None,
     }
 
 

@@ -1,7 +1,6 @@
 """When to try again: a table, bounds of the jitter, and pauses that replies ask for."""
 
 import math
-import random
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from htx_async.codes import CodeClass
 from htx_async.errors import InvalidRequest
-from htx_async.retry import RetryPolicy, pause_after
+from htx_async.retry import RetryPolicy
 from htx_async.terms import Verdict
 
 NEVER = [
@@ -174,115 +173,3 @@ def test_the_default_source_of_chance_spreads() -> None:
     assert all(0 <= wait < 1 for wait in waits)
     assert len(set(waits)) > 190
     assert min(waits) < 0.2 < 0.8 < max(waits)
-
-
-TS = 1686922525897
-SENT = "Wed, 21 Oct 2015 07:28:00 GMT"
-
-
-@pytest.mark.parametrize(
-    ("headers", "ts", "expected"),
-    [
-        # A recorded pair: reset 1686922528892 beside ts 1686922525897.
-        ({"ratelimit-reset": "1686922528892"}, TS, 2.995),
-        ({"ratelimit-reset": str(TS)}, TS, 0.0),
-        ({"ratelimit-reset": str(TS + 1)}, TS, 0.001),
-        ({"ratelimit-reset": str(TS + 10_000)}, TS, 10.0),
-        # Not believed: beyond ten seconds, in the past, or no number.
-        ({"ratelimit-reset": str(TS + 10_001)}, TS, 1.0),
-        ({"ratelimit-reset": str(TS - 1)}, TS, 1.0),
-        ({"ratelimit-reset": "0"}, TS, 1.0),
-        ({"ratelimit-reset": "3000"}, TS, 1.0),
-        ({"ratelimit-reset": "-1"}, TS, 1.0),
-        ({"ratelimit-reset": "nan"}, TS, 1.0),
-        ({"ratelimit-reset": "inf"}, TS, 1.0),
-        ({"ratelimit-reset": "1e400"}, TS, 1.0),
-        ({"ratelimit-reset": "9" * 400}, TS, 1.0),
-        ({"ratelimit-reset": ""}, TS, 1.0),
-        ({"ratelimit-reset": "soon"}, TS, 1.0),
-        ({"ratelimit-reset": "1686922528892, 1686922528892"}, TS, 1.0),
-        # An absolute time is nothing without the reply's own clock.
-        ({"ratelimit-reset": str(TS + 3000)}, None, 1.0),
-        ({"ratelimit-reset": str(TS + 3000)}, 0, 1.0),
-        # The other header: seconds.
-        ({"retry-after": "3"}, TS, 3.0),
-        ({"retry-after": "3"}, None, 3.0),
-        ({"retry-after": "0"}, None, 0.0),
-        ({"retry-after": "10"}, None, 10.0),
-        ({"retry-after": "0.25"}, None, 0.25),
-        ({"retry-after": "11"}, None, 1.0),
-        ({"retry-after": "86400"}, None, 1.0),
-        ({"retry-after": "-1"}, None, 1.0),
-        ({"retry-after": "nan"}, None, 1.0),
-        ({"retry-after": "inf"}, None, 1.0),
-        ({"retry-after": "-inf"}, None, 1.0),
-        ({"retry-after": "1e999"}, None, 1.0),
-        ({"retry-after": "9" * 5000}, None, 1.0),
-        ({"retry-after": ""}, None, 1.0),
-        ({"retry-after": "soon"}, None, 1.0),
-        ({"retry-after": "\u0663 s"}, None, 1.0),
-        # The other header: a date, against the reply's own.
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:04 GMT", "date": SENT}, None, 4.0),
-        ({"retry-after": "Wed, 21 Oct 2015 09:28:04 +0200", "date": SENT}, None, 4.0),
-        ({"retry-after": "Wednesday, 21-Oct-15 07:28:04 GMT", "date": SENT}, None, 4.0),
-        ({"retry-after": SENT, "date": SENT}, None, 0.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:27:59 GMT", "date": SENT}, None, 1.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:11 GMT", "date": SENT}, None, 1.0),
-        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": SENT}, None, 1.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:04 GMT"}, None, 1.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:04 GMT", "date": "soon"}, None, 1.0),
-        ({"retry-after": "Wed, 99 Oct 2015 07:28:04 GMT", "date": SENT}, None, 1.0),
-        # Both: the exchange's own header first, when it can be believed.
-        ({"ratelimit-reset": str(TS + 2000), "retry-after": "7"}, TS, 2.0),
-        ({"ratelimit-reset": str(TS + 2000), "retry-after": "7"}, None, 7.0),
-        ({"ratelimit-reset": str(TS - 2000), "retry-after": "7"}, TS, 7.0),
-        ({"ratelimit-reset": "soon", "retry-after": "7"}, TS, 7.0),
-        ({"ratelimit-reset": "soon", "retry-after": "700"}, TS, 1.0),
-        # Neither.
-        ({}, TS, 1.0),
-        ({}, None, 1.0),
-        ({"recovery-time": str(TS + 2000), "ratelimit-interval": "3000"}, TS, 1.0),
-    ],
-)
-def test_pauses(headers: dict[str, str], ts: int | None, expected: float) -> None:
-    """A pause is what the reply asks for, 0 to 10 s by the reply's own clock, or else a period."""
-    assert pause_after(headers, ts) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
-        "Wed, 99999999999999999999 Oct 2015 07:28:00 GMT",
-        "Wed, 21 Oct 2015 99999999999999999999:28:00 GMT",
-        "Wed, 21 Oct 2015 07:28:00 +99999999999999",
-        "Wed, 21 Oct 2015 07:28:00 +9999",
-        "Mon, 01 Jan 0001 00:00:00 +2359",
-        "Fri, 31 Dec 9999 23:59:59 -2359",
-        "Wed, 21 Oct 2015",
-        ",",
-        " ",
-        "(comment)",
-        "\x00",
-    ],
-)
-@pytest.mark.parametrize("header", ["retry-after", "date"])
-def test_a_date_beyond_all_calendars(header: str, text: str) -> None:
-    """A date that no calendar holds is one period, not an exception in the middle of a call."""
-    headers = {"retry-after": SENT, "date": SENT, header: text}
-    assert pause_after(headers, None) in (0.0, 1.0)
-
-
-def test_no_header_makes_a_pause_raise() -> None:
-    """Over random headers a pause is a finite number of seconds from 0 to 10."""
-    chance = random.Random(7)
-    words = ["Wed,", "21", "Oct", "2015", "07:28:00", "GMT", "+9999999999999", "-", "", ",", ":"]
-    words += ["99999", "1e5", "-1", "nan", "jan", "pm", "9" * 30, "(c)", "\u0663", "0x1", "1_0"]
-    for _ in range(4000):
-        names = ("ratelimit-reset", "retry-after", "date")
-        headers = {
-            name: " ".join(chance.choices(words, k=chance.randrange(7)))
-            for name in chance.sample(names, chance.randrange(4))
-        }
-        ts = chance.choice([None, 0, TS, 10**15 - 1])
-        assert 0 <= pause_after(headers, ts) <= 10, (headers, ts)

@@ -372,6 +372,52 @@ def test_numbers_that_describe_no_bucket_are_refused(arguments: dict[str, float]
         TokenBucket(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
 
+@pytest.mark.parametrize(
+    ("requests", "seconds", "limit"),
+    [
+        (72, 3.0, None),
+        (5, 1.0, None),
+        (6, 1.0, None),
+        (3, 1.0, (3, 1.0)),
+        (5, 2.0, (5, 2.0)),
+        (10, 4.0, (5, 2.0)),
+        (0.5, 1.0, (1, 2.0)),
+        (2, 0.5, (2, 0.5)),
+    ],
+)
+def test_a_limit_can_only_be_tightened(
+    requests: float, seconds: float, limit: tuple[int, float] | None
+) -> None:
+    """A slower rate is kept from now on, with no more at once than before; a faster is ignored."""
+
+    async def main() -> None:
+        bucket = TokenBucket()
+        assert bucket.tighten(PATH, requests, seconds) == limit
+        assert bucket.tighten(PATH, requests, seconds) is None
+        assert bucket.tighten(PATH, 72, 3.0) is None
+        size, per = limit or (5, 1.0)
+        granted = await asyncio.gather(*(use(bucket) for _ in range(3 * size + 1)))
+        assert busiest(granted, per) <= size
+        assert granted[-1] == pytest.approx(3 * (per + 0.002), abs=1e-3)
+
+    run(main())
+
+
+def test_tightening_slows_what_is_under_way() -> None:
+    """Tokens that are out come back by the new limit: the next window holds no more than it."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket()
+        first = await asyncio.gather(*(use(bucket) for _ in range(5)))
+        bucket.tighten(PATH, 3, 1.0)
+        promised = bucket.earliest(PATH)
+        rest = await asyncio.gather(*(use(bucket) for _ in range(7)))
+        assert rest[0] == pytest.approx(promised, abs=2e-3)
+        return [*first[2:], *rest]
+
+    assert busiest(run(main())) == 3
+
+
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_a_pause_without_an_end_is_refused(seconds: float) -> None:
     """A pause is a finite time from now."""

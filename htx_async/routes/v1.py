@@ -18,6 +18,9 @@ from htx_async.wire import Answer, Request
 CANCEL_ALL_TRAILING = "/linear-swap-api/v1/swap_track_cancelall"
 """Isolated margin; five requests a second, permission Trade."""
 
+TIME = Request("GET", "/api/v1/timestamp")
+"""Public (HTX API docs, "Get current system timestamp")."""
+
 _SUCCESS = 200
 _LONGEST_MESSAGE = 300
 _UNREADABLE = "the reply is not complete JSON of a known shape"
@@ -44,6 +47,16 @@ def read(answer: Answer, scrub: Callable[[str], str]) -> Reply:
         return _refused(answer, body, scrub)
     except (ValueError, RecursionError):
         return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}, and {_UNREADABLE}")
+
+
+def read_time(answer: Answer) -> int | None:
+    """The exchange's time in Unix milliseconds; None when `answer` does not tell it."""
+    try:
+        body = parse(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    told = answer.status == 200 and body.get("status") == "ok"
+    return milliseconds(body.get("ts")) if told else None
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""The exchange's clock, asked through its public call; asking also opens a connection."""
+
+import asyncio
+from contextlib import suppress
+
+from aiolimiter import AsyncLimiter
+
+from htx_async.base_urls import BaseUrls
+from htx_async.report import WarmUp
+from htx_async.routes import v1
+from htx_async.transport import Transport
+from htx_async.wall_clock import WallClock
+from htx_async.wire import SendFailed, unsigned
+
+_NOTICEABLE = 1.0
+"""Seconds of skew, beyond what the round trip leaves open, from which the clock is corrected."""
+
+
+_TO_CONNECT = 0.9
+"""Share of the time to connect in, so that a host which does not is told from a slow answer."""
+
+
+class ExchangeTime:
+    """Asks the base URLs for their time, within a public budget of its own."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_urls: BaseUrls,
+        clock: WallClock,
+        budget: AsyncLimiter,
+        timeout: float,
+    ) -> None:
+        self._transport = transport
+        self._base_urls = base_urls
+        self._clock = clock
+        self._budget = budget
+        self._timeout = timeout
+
+    async def skew(self, base_url: str) -> float | None:
+        """Seconds by which the exchange is ahead of this machine; None when it cannot be told."""
+        with suppress(SendFailed):
+            return (await self._ask(base_url))[0]
+        return None
+
+    async def warm_up(self) -> tuple[WarmUp, ...]:
+        """Open a connection to each base URL, measure, and correct the clock if it is off."""
+        results = await asyncio.gather(*(self._warm(url) for url in self._base_urls))
+        self._correct(results)
+        return tuple(results)
+
+    async def keep_warm(self, every: float) -> None:
+        """Use a connection every so many seconds, so that it is not closed for being idle."""
+        while True:
+            await self._warm(self._base_urls.itinerary(asyncio.get_running_loop().time()).current)
+            await asyncio.sleep(every)
+
+    async def _warm(self, base_url: str) -> WarmUp:
+        loop = asyncio.get_running_loop()
+        try:
+            # The first opens the connection, the second measures what a warm one takes.
+            await self._ask(base_url)
+            skew, round_trip = await self._ask(base_url)
+        except SendFailed as failure:
+            self._base_urls.note(base_url, loop.time(), connected=not failure.connecting)
+            return WarmUp(base_url=base_url, problem=failure.reason)
+        self._base_urls.note(base_url, loop.time(), connected=True)
+        return WarmUp(base_url=base_url, round_trip=round_trip, skew=skew)
+
+    async def _ask(self, base_url: str) -> tuple[float, float]:
+        """Skew and round trip in seconds; `SendFailed` when there is no believable answer."""
+        await self._budget.acquire()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        sending = self._transport.prepare(unsigned(v1.TIME, base_url))
+        answer = await sending.answer(self._timeout, self._timeout * _TO_CONNECT)
+        round_trip = loop.time() - began
+        ts = v1.read_time(answer)
+        if ts is None:
+            raise SendFailed(f"HTTP {answer.status}, and no time in the reply", sent=True)
+        return self._clock.ahead(ts, round_trip / 2), round_trip
+
+    def _correct(self, results: list[WarmUp]) -> None:
+        measured = [(r.skew, r.round_trip) for r in results if r.problem is None]
+        for skew, round_trip in measured[:1]:
+            if skew is not None and round_trip is not None:
+                off = abs(skew - self._clock.skew)
+                if off > _NOTICEABLE + round_trip / 2:
+                    self._clock.correct(skew)

@@ -1,0 +1,95 @@
+"""What the headers of a reply ask of a client. Pure.
+
+`ratelimit-*`: HTX API docs, "API Rate Limit Illustration", and recorded replies; no reply with
+`Retry-After` was seen, but HTTP 429 comes with it elsewhere.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+PERIOD = 1.0
+"""Seconds: the window of the trailing endpoints' limit, and the pause when a reply names none."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds; a pause that a reply asks for is believed up to this."""
+
+_LONGEST_INTERVAL = 60.0
+"""Seconds; every interval seen was 1 or 3. A longer one than this is taken for a mistake."""
+
+
+def pause_after(headers: Mapping[str, str], ts: int | None) -> float:
+    """Seconds for which an endpoint is paused after a rate-limited reply.
+
+    `ratelimit-reset` is an absolute time in Unix milliseconds (seen in recorded replies; HTX API
+    docs, "API Rate Limit Illustration"), so the reply's own `ts` is taken off, never this
+    machine's clock. Else `Retry-After`, in seconds or as a date. Either is believed from 0 to
+    10 s; else one period.
+    """
+    asked = _believed(_until_reset(headers, ts))
+    if asked is None:
+        asked = _believed(_retry_after(headers))
+    return PERIOD if asked is None else asked
+
+
+def pause_when_spent(headers: Mapping[str, str], ts: int | None) -> float | None:
+    """Seconds until the reset when a reply says that no request is left; None: go on."""
+    if headers.get("ratelimit-remaining") != "0":
+        return None
+    return _believed(_until_reset(headers, ts))
+
+
+def told_limit(headers: Mapping[str, str]) -> tuple[float, float] | None:
+    """The limit that a reply names: requests, and the seconds that they are for.
+
+    None unless both are positive finite numbers and the seconds are believable.
+    """
+    return _limit(headers.get("ratelimit-limit"), headers.get("ratelimit-interval"))
+
+
+@lru_cache(maxsize=16)
+def _limit(requests: str | None, milliseconds: str | None) -> tuple[float, float] | None:
+    count, interval = _number(requests), _number(milliseconds)
+    if count is None or interval is None:
+        return None
+    seconds = interval / 1000
+    return (count, seconds) if count > 0 and 0 < seconds <= _LONGEST_INTERVAL else None
+
+
+def _believed(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST_PAUSE else None
+
+
+def _until_reset(headers: Mapping[str, str], ts: int | None) -> float | None:
+    reset = _number(headers.get("ratelimit-reset"))
+    return None if reset is None or ts is None else (reset - ts) / 1000
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    number = _number(text)
+    if number is not None:
+        return number
+    # A date counts from the reply's own Date header, so that this machine's clock has no say.
+    until, sent = _date(text), _date(headers.get("date"))
+    return None if until is None or sent is None else until - sent
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _date(text: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
