@@ -8,6 +8,7 @@ from htx_async.errors import (
     EndpointRetired,
     HtxError,
     InvalidRequest,
+    MassCancelFailed,
     NotSent,
     OutcomeUnknown,
     PartialCancel,
@@ -16,6 +17,7 @@ from htx_async.errors import (
     Unavailable,
 )
 from htx_async.limits import RateLimiter
+from htx_async.mass_report import MassCancelPlan, MassCancelReport
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
 from htx_async.session import HtxSession
@@ -36,6 +38,9 @@ __all__ = [
     "HtxError",
     "HtxSession",
     "InvalidRequest",
+    "MassCancelFailed",
+    "MassCancelPlan",
+    "MassCancelReport",
     "NotSent",
     "Offset",
     "OrderError",

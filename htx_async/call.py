@@ -1,48 +1,40 @@
 """One call: an intent carried through attempts to a report. The only loop that waits."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from htx_async.base_urls import BaseUrls, Itinerary
-from htx_async.codes import ANY_KEY_FAULT, CLOCK_CODES, CodeClass, classify
-from htx_async.exchange_time import ExchangeTime
+from htx_async.base_urls import Itinerary
+from htx_async.clock_check import ClockCheck
+from htx_async.codes import CodeClass, classify
+from htx_async.events import (
+    AttemptEnded,
+    CallEnded,
+    CallStarted,
+    EndpointPaused,
+    LimitChanged,
+    TokenGranted,
+)
 from htx_async.headers import pause_after, pause_when_spent, told_limit
-from htx_async.limits import CountsWaiters, Lease, RateLimiter
+from htx_async.limits import CountsWaiters, Lease
+from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import Reply, report_of
 from htx_async.report import Attempt, CancelReport
-from htx_async.retry import RetryPolicy
 from htx_async.routes import v1
-from htx_async.signing import Signer
 from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
-from htx_async.transport import Sending, Transport
-from htx_async.wall_clock import WallClock
+from htx_async.transport import Sending
 from htx_async.wire import Answer, SendFailed, SignedRequest
-
-_CLOCK_OFF = 120.0
-"""Seconds between the exchange's time and ours from which a 403 may be the clock's fault."""
 
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Means:
-    """What every call of a session works with."""
-
-    signer: Signer
-    limiter: RateLimiter
-    transport: Transport
-    base_urls: BaseUrls
-    retry: RetryPolicy
-    attempt_timeout: float
-    clock: WallClock
-    time: ExchangeTime
-    pause: Callable[[str, float], None]
-    tighten: Callable[[str, float, float], tuple[int, float] | None] | None
+_NUMBERS = itertools.count(1)
 
 
 @dataclass(slots=True, repr=False)
@@ -61,32 +53,42 @@ class Call:
     """Carries `intent` through attempts, each with a token and a signature of its own.
 
     `within`: the caller's own deadline in seconds from now. Without it the call has `allowance`
-    seconds from the earliest moment at which its turn could come.
+    seconds from the earliest moment at which its turn could come. `urgent`: goes before others.
     """
 
     __slots__ = (
         "_attempts",
         "_began",
-        "_clock_was_set",
+        "_clock_check",
         "_deadline",
         "_ended_by",
         "_intent",
+        "_is_check_due",
         "_itinerary",
         "_limit",
         "_loop",
         "_means",
+        "_number",
         "_patience",
         "_replies",
         "_request",
-        "_unset",
+        "_urgent",
         "_waiting",
         "retry_after",
     )
 
     def __init__(
-        self, means: Means, intent: CancelAllTrailing, within: float | None, allowance: float
+        self,
+        means: Means,
+        intent: CancelAllTrailing,
+        within: float | None,
+        allowance: float,
+        *,
+        urgent: bool = False,
     ) -> None:
         self._means = means
+        self._urgent = urgent
+        self._number = next(_NUMBERS)
         self._intent = intent
         self._request = v1.request_for(intent)
         self._loop = asyncio.get_running_loop()
@@ -99,21 +101,35 @@ class Call:
         self._attempts: list[Attempt] = []
         self._replies: list[Reply] = []
         self._waiting = False
-        self._unset: _Trial | None = None
-        self._clock_was_set = False
+        self._clock_check = ClockCheck(means.clock, means.time)
+        self._is_check_due = False
         self._ended_by = ""
         self.retry_after = 0.0
         """Seconds of the last pause that the exchange asked for."""
 
     async def run(self) -> CancelReport:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
+        if emit := self._means.emit:
+            emit(CallStarted(self._began, self._number, self._intent.contract_code, self._urgent))
+        self._means.live.add(self)
+        try:
+            await self._until_done()
+        finally:
+            self._means.live.discard(self)
+            # A caller that is cancelled gets no report; a listener does.
+            report = self._report()
+            if emit:
+                emit(CallEnded(self._loop.time(), self._number, report))
+        return report
+
+    async def _until_done(self) -> None:
         wait: float | None = 0.0
         try:
             with self._limit:
                 while wait is not None:
                     if wait > 0:
                         await asyncio.sleep(wait)
-                    if self._unset is not None and not await self._set_clock(self._unset):
+                    if self._is_check_due and not await self._check_clock():
                         break
                     turn = self._earliest()
                     if turn > self._deadline:
@@ -122,8 +138,11 @@ class Call:
                     wait = await self._attempt()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
-        if self._clock_was_set:
-            self._tell_skew()
+
+    def _report(self) -> CancelReport:
+        refused = bool(self._attempts) and self._attempts[-1].verdict is Verdict.REFUSED
+        if self._clock_check.was_made and refused and not self._ended_by:
+            self._ended_by = self._clock_check.told()
         return report_of(
             self._intent,
             self._attempts,
@@ -131,16 +150,6 @@ class Call:
             elapsed=self._loop.time() - self._began,
             ended_by=self._ended_by,
         )
-
-    def _tell_skew(self) -> None:
-        last = self._attempts[-1]
-        if not self._ended_by and last.verdict is Verdict.REFUSED:
-            skew = self._means.clock.skew
-            where = "behind" if skew > 0 else "ahead of"
-            self._ended_by = (
-                f"this machine's clock was {abs(skew):.1f} s {where} the exchange's; that was "
-                "corrected for, and the call refused again"
-            )
 
     def stop(self, reason: str) -> None:
         """End the call now; what was sent and not answered is reported as unknown."""
@@ -158,7 +167,7 @@ class Call:
         queued = self._loop.time()
         self._waiting = True
         try:
-            async with self._means.limiter.take(self._request.path) as lease:
+            async with self._take() as lease:
                 self._waiting = False
                 if self._would_be_cut_short():
                     lease.not_sent()
@@ -204,6 +213,9 @@ class Call:
         except BaseException:
             lease.not_sent()
             raise
+        if means.emit:
+            code = self._intent.contract_code
+            means.emit(TokenGranted(began, self._number, code, base_url, began - queued))
         return _Trial(base_url, started, began - queued, began, signed, sending)
 
     def _time_to_connect(self) -> float:
@@ -217,16 +229,25 @@ class Call:
         limit = self._tightened(answer.headers)
         paused = self._paused(answer, reply)
         attempt = self._record(trial, reply, answer.status, paused, limit)
-        if reply.verdict is Verdict.REFUSED and self._doubts_clock(trial, reply):
-            self._unset = trial
-            return 0.0
-        return self._next(attempt)
+        self._is_check_due = reply.verdict is Verdict.REFUSED and self._clock_check.is_due(
+            reply, attempt.wire / 2
+        )
+        return 0.0 if self._is_check_due else self._next(attempt)
+
+    async def _check_clock(self) -> bool:
+        self._is_check_due = False
+        last, reply = self._attempts[-1], self._replies[-1]
+        self._ended_by = await self._clock_check.make(reply, last.wire / 2, last.base_url)
+        return not self._ended_by
 
     def _tightened(self, headers: Mapping[str, str]) -> tuple[int, float] | None:
         told, tighten = told_limit(headers), self._means.tighten
         if told is None or tighten is None:
             return None
-        return tighten(self._request.path, *told)
+        limit = tighten(self._request.path, *told)
+        if limit is not None and (emit := self._means.emit):
+            emit(LimitChanged(self._loop.time(), self._request.path, *limit))
+        return limit
 
     def _paused(self, answer: Answer, reply: Reply) -> float:
         if (
@@ -238,34 +259,11 @@ class Call:
         else:
             length = pause_when_spent(answer.headers, reply.ts)
         if length:
-            self._means.pause(self._request.path, length)
+            self._means.limiter.pause(self._request.path, length)
+            self._means.live.endpoint_paused(self._request.path, self._loop.time() + length)
+            if emit := self._means.emit:
+                emit(EndpointPaused(self._loop.time(), self._request.path, length))
         return length or 0.0
-
-    def _doubts_clock(self, trial: _Trial, reply: Reply) -> bool:
-        """Whether a clock that is off may be the reason for this refusal, for the first time."""
-        if self._clock_was_set or classify(reply.code) is not CodeClass.AUTH:
-            return False
-        if reply.code in CLOCK_CODES:
-            return True
-        age = (self._loop.time() - trial.began) / 2
-        clock = self._means.clock
-        off = 0.0 if reply.ts is None else clock.ahead(reply.ts, age) - clock.skew
-        return reply.code == ANY_KEY_FAULT and abs(off) > _CLOCK_OFF
-
-    async def _set_clock(self, trial: _Trial) -> bool:
-        """Learn from the refusal, or else from the exchange's clock, how far ours is off."""
-        self._unset, self._clock_was_set = None, True
-        attempt, reply = self._attempts[-1], self._replies[-1]
-        clock = self._means.clock
-        if reply.ts is not None:
-            skew: float | None = clock.ahead(reply.ts, attempt.wire / 2)
-        else:
-            skew = await self._means.time.skew(trial.base_url)
-        if skew is None:
-            self._ended_by = "the exchange's clock could not be read, to compare it with ours"
-            return False
-        clock.correct(skew)
-        return True
 
     def _failed(self, trial: _Trial, failure: SendFailed) -> float | None:
         now = self._loop.time()
@@ -304,6 +302,9 @@ class Call:
         )
         self._attempts.append(attempt)
         self._replies.append(reply)
+        if emit := self._means.emit:
+            code = self._intent.contract_code
+            emit(AttemptEnded(self._loop.time(), self._number, code, attempt))
         return attempt
 
     def _next(self, attempt: Attempt) -> float | None:
@@ -322,8 +323,11 @@ class Call:
             self._itinerary.advance()
         return wait
 
+    def _take(self) -> AbstractAsyncContextManager[Lease]:
+        return self._means.limiter.take(self._request.path, urgent=self._urgent)
+
     def _earliest(self) -> float:
-        turn = self._means.limiter.earliest(self._request.path)
+        turn = self._means.limiter.earliest(self._request.path, urgent=self._urgent)
         return self._loop.time() if turn is None else turn
 
     def _too_late(self, turn: float) -> str:

@@ -3,6 +3,7 @@
 HtxError
 ├── InvalidRequest (also a ValueError)   the caller's arguments; nothing was queued
 ├── SessionClosed                        the session was closed before the call
+├── MassCancelFailed (an ExceptionGroup) one CancelError for each contract that is not clear
 └── CancelError                          a call that did not end clear; `.report` has the account
     ├── PartialCancel                    some orders were refused one by one
     ├── NotSent                          no byte left for the exchange
@@ -23,6 +24,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from htx_async.report import CancelReport
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "EndpointRetired",
     "HtxError",
     "InvalidRequest",
+    "MassCancelFailed",
     "NotSent",
     "OutcomeUnknown",
     "PartialCancel",
@@ -117,3 +121,16 @@ class AccountMigrated(CancelRefused):
 
 class EndpointRetired(CancelRefused):
     """The exchange no longer serves this API."""
+
+
+class MassCancelFailed(ExceptionGroup[CancelError], HtxError):
+    """A mass cancel that did not end clear: the single errors, each with its report.
+
+    `except* OutcomeUnknown` and the like pick out what they name.
+    """
+
+    def derive(  # type: ignore[override]  # parts of this group hold what it holds
+        self, excs: Sequence[CancelError]
+    ) -> MassCancelFailed:
+        """A part of the group, for `except*` and `split`."""
+        return MassCancelFailed(self.message, excs)

@@ -18,6 +18,8 @@ from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
 from htx_async.token_bucket import TakeToken, TokenBucket
 
+_DOCUMENTED_RATE = 5.0
+
 
 class Lease(Protocol):
     """One token in use."""
@@ -52,6 +54,14 @@ class CountsWaiters(Protocol):
 
 
 @runtime_checkable
+class Foresees(Protocol):
+    """A limiter that can tell how long many callers will take."""
+
+    def foresee(self, endpoint: str, count: int, *, urgent: bool = False) -> float:
+        """`RateLimiter.earliest` for the last of `count` callers that queue now."""
+
+
+@runtime_checkable
 class Tightens(Protocol):
     """A limiter that can be slowed down to what the exchange says of itself."""
 
@@ -64,22 +74,28 @@ class AccountLimiter:
 
     The second is the account's total (HTX API docs, "API Rate Limit Illustration"); whether a
     trailing cancel counts there too is not documented, so it is assumed to. `AsyncLimiter(36, 3)`
-    keeps it with a margin: 36 at once and 36 more in 3 s make 72 at most.
+    keeps it with a margin: 36 at once and 36 more in 3 s make 72 at most. It has no priority, so
+    ordinary calls pass a smaller one before it, and a sixth is left to urgent ones.
     """
 
     def __init__(self) -> None:
         self._endpoints = TokenBucket()
-        self._trade = _trade_budget()
+        self._renew_budgets()
 
     def bind(self) -> None:
         """Belong to the running loop; the endpoints' tokens come along, the budget starts anew."""
         if self._endpoints.bind():
-            self._trade = _trade_budget()
+            self._renew_budgets()
+
+    def _renew_budgets(self) -> None:
+        self._trade = AsyncLimiter(36, 3.0)
+        self._ordinary = AsyncLimiter(30, 3.0)
 
     def take(self, endpoint: str, *, urgent: bool = False) -> "_TakeBoth":
         """See `RateLimiter.take`."""
         self.bind()
-        return _TakeBoth(self._endpoints.take(endpoint, urgent=urgent), self._trade)
+        budgets = (self._trade,) if urgent else (self._ordinary, self._trade)
+        return _TakeBoth(self._endpoints.take(endpoint, urgent=urgent), budgets)
 
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`."""
@@ -88,6 +104,10 @@ class AccountLimiter:
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
         """See `RateLimiter.earliest`; the endpoint's limit is the narrower one."""
         return self._endpoints.earliest(endpoint, urgent=urgent)
+
+    def foresee(self, endpoint: str, count: int, *, urgent: bool = False) -> float:
+        """See `Foresees`."""
+        return self._endpoints.foresee(endpoint, count, urgent=urgent)
 
     def waiting(self, endpoint: str) -> int:
         """How many callers wait for `endpoint`."""
@@ -98,28 +118,25 @@ class AccountLimiter:
         return self._endpoints.tighten(endpoint, requests, seconds)
 
 
-def _trade_budget() -> AsyncLimiter:
-    return AsyncLimiter(36, 3.0)
-
-
 def public_budget() -> AsyncLimiter:
     """For a session's public calls: far below the 240 per 3 s and address that are documented."""
     return AsyncLimiter(12, 3.0)
 
 
 class _TakeBoth:
-    """An endpoint's token first, then a place in the account's budget, which takes none back."""
+    """An endpoint's token first, then a place in the account's budgets, which take none back."""
 
-    __slots__ = ("_budget", "_token")
+    __slots__ = ("_budgets", "_token")
 
-    def __init__(self, token: TakeToken, budget: AsyncLimiter) -> None:
+    def __init__(self, token: TakeToken, budgets: tuple[AsyncLimiter, ...]) -> None:
         self._token = token
-        self._budget = budget
+        self._budgets = budgets
 
     async def __aenter__(self) -> TakeToken:
         await self._token.__aenter__()
         try:
-            await self._budget.acquire()
+            for budget in self._budgets:
+                await budget.acquire()
         except BaseException:
             self._token.not_sent()
             raise
@@ -180,6 +197,16 @@ def as_rate_limiter(limiter: RateLimiter | AsyncLimiter) -> RateLimiter:
         "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
         f"not {type(limiter).__name__}"
     )
+
+
+def foresee(limiter: RateLimiter, endpoint: str, count: int, *, urgent: bool) -> float:
+    """The earliest loop time at which the last of `count` callers that queue now could go.
+
+    By the documented five a second where the limiter cannot tell.
+    """
+    if isinstance(limiter, Foresees):
+        return limiter.foresee(endpoint, count, urgent=urgent)
+    return asyncio.get_running_loop().time() + (count - 1) / _DOCUMENTED_RATE
 
 
 _shared: dict[str, AccountLimiter] = {}

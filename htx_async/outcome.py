@@ -91,6 +91,49 @@ def report_of(
     )
 
 
+def merged(rounds: Sequence[CancelReport], *, elapsed: float) -> CancelReport:
+    """One report for a contract that was cancelled again and again until nothing was left.
+
+    Clear only when the last round found nothing; an unknown last round leaves it unknown; else,
+    once anything was accepted, `PARTIAL`. Ids are the union of all rounds.
+    """
+    last = rounds[-1]
+    attempts = [attempt for report in rounds for attempt in report.attempts]
+    successes = dict.fromkeys(i for report in rounds for i in report.successes)
+    errors = {error.order_id: error for report in rounds for error in report.errors}
+    outcome = _merged_outcome(rounds)
+    kept = [e for e in errors.values() if e.order_id not in successes]
+    if outcome.is_clear:
+        # Refused once, and gone by the exchange's own word since.
+        kept = [error for error in kept if error.err_code in SETTLED_ORDER_CODES]
+    return last.model_copy(
+        update={
+            "outcome": outcome,
+            "successes": tuple(successes),
+            "errors": tuple(kept),
+            "triggered": tuple(dict.fromkeys(i for report in rounds for i in report.triggered)),
+            "ids_complete": all(report.ids_complete for report in rounds),
+            "attempts": tuple(
+                attempt.model_copy(update={"number": number})
+                for number, attempt in enumerate(attempts, 1)
+            ),
+            "ts": next((r.ts for r in reversed(rounds) if r.ts is not None), None),
+            "elapsed": elapsed,
+        }
+    )
+
+
+def _merged_outcome(rounds: Sequence[CancelReport]) -> Outcome:
+    last = rounds[-1]
+    accepted = any(report.outcome in _ACCEPTED for report in rounds)
+    if last.outcome in (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY):
+        return Outcome.CANCELLED if accepted else last.outcome
+    return Outcome.PARTIAL if accepted and last.outcome is not Outcome.UNKNOWN else last.outcome
+
+
+_ACCEPTED = (Outcome.CANCELLED, Outcome.PARTIAL)
+
+
 def failure_of(report: CancelReport, retry_after: float = 0.0) -> CancelError | None:
     """The exception for a report that is not clear, None for one that is."""
     if report.is_clear:

@@ -2,8 +2,10 @@
 
 import asyncio
 import ssl as tls
+import weakref
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,22 +13,29 @@ from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
 from htx_async.base_urls import BaseUrls
-from htx_async.call import Call, Means
+from htx_async.call import Call
 from htx_async.checks import seconds
 from htx_async.errors import InvalidRequest, SessionClosed
+from htx_async.events import Event, safely
 from htx_async.exchange_time import ExchangeTime
+from htx_async.guard import CancelGuard
 from htx_async.limits import (
     RateLimiter,
     Tightens,
     account_key,
     as_rate_limiter,
+    foresee,
     public_budget,
     shared_limiter,
 )
+from htx_async.mass_cancel import MassCancel, OnReport, intents
+from htx_async.mass_report import MassCancelPlan, MassCancelReport
+from htx_async.means import LiveCalls, Means
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, WarmUp
 from htx_async.retry import RetryPolicy
+from htx_async.routes import v1
 from htx_async.signing import Credentials, Signer
 from htx_async.terms import Direction, Offset
 from htx_async.transport import Transport
@@ -36,6 +45,8 @@ BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
 """The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
 
 _DEFAULT_RETRY = RetryPolicy()
+
+_CLOSED = "the session was closed"
 
 _WARM_EVERY = 10.0
 """Seconds; aiohttp closes what was idle for 15, and the exchange's own limit is unknown."""
@@ -52,8 +63,10 @@ class HtxSession:
     call that brings none of its own, counted from the earliest moment at which its turn could
     come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
     caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
-    authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `now`: the wall
-    clock, for signatures and reports only, as an aware datetime or as Unix seconds.
+    authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `on_event`:
+    called with each event of `htx_async.events` as it happens, on the event loop; what it raises
+    is logged by name and changes nothing. `now`: the wall clock, for signatures and reports only,
+    as an aware datetime or as Unix seconds.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when another event loop
@@ -73,6 +86,7 @@ class HtxSession:
         http: ClientSession | None = None,
         ssl: tls.SSLContext | None = None,
         keep_warm: bool = False,
+        on_event: Callable[[Event], object] | None = None,
         now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     ) -> None:
         if not isinstance(credentials, Credentials):
@@ -94,8 +108,9 @@ class HtxSession:
         self._warmth: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._means: Means | None = None
-        self._calls: set[Call] = set()
-        self._idle: asyncio.Future[None] | None = None
+        self._live = LiveCalls()
+        self._mass_cancels: weakref.WeakSet[MassCancel] = weakref.WeakSet()
+        self._on_event = on_event
         self._closed = False
 
     @classmethod
@@ -119,18 +134,17 @@ class HtxSession:
         """End every call and close the connections; safe to repeat.
 
         Calls that wait for a token raise `NotSent`, calls on the wire `OutcomeUnknown`, later
-        ones `SessionClosed`. A session given as `http` stays open.
+        ones `SessionClosed`; a mass cancel ends with an account of the same. A session given as
+        `http` stays open.
         """
         self._closed = True
+        for mass_cancel in tuple(self._mass_cancels):
+            mass_cancel.stop(_CLOSED)
         if self._warmth is not None:
             self._warmth.cancel()
             await asyncio.gather(self._warmth, return_exceptions=True)
-        for call in tuple(self._calls):
-            call.stop("the session was closed")
         try:
-            if self._calls:
-                self._idle = self._idle or asyncio.get_running_loop().create_future()
-                await asyncio.shield(self._idle)
+            await self._live.stop(_CLOSED)
         finally:
             await self._transport.aclose()
 
@@ -141,6 +155,7 @@ class HtxSession:
         offset: Offset | str | None = None,
         *,
         deadline: float | None = None,
+        urgent: bool = False,
     ) -> CancelReport:
         """Cancel every trailing order of one contract, isolated margin, that matches both filters.
 
@@ -148,8 +163,10 @@ class HtxSession:
         docs, "[Isolated] Cancel All Trailing Orders"; the sentence there that only one may be
         filled in is a mistranslation, its own example sends both). An empty string is an error.
         `deadline`: seconds for queue, attempts and pauses together; the call fails as soon as its
-        turn cannot come in time. A repeat after a lost answer also takes trailing orders that were
-        placed meanwhile; `RetryPolicy(repeat_unknown=False)` forbids it.
+        turn cannot come in time. `urgent`: goes before all others of the account in this process,
+        and may use the share of the account's trade budget that is kept for it. A repeat after a
+        lost answer also takes trailing orders that were placed meanwhile;
+        `RetryPolicy(repeat_unknown=False)` forbids it.
 
         Returns a report that is clear: the exchange took every cancel. That is not yet "gone", see
         `CancelReport`; and with an `offset`, `NOTHING_TO_CANCEL` says nothing about the orders of
@@ -159,14 +176,8 @@ class HtxSession:
         """
         intent = CancelAllTrailing.checked(contract_code, direction, offset)
         within = None if deadline is None else seconds("deadline", deadline)
-        call = Call(self._open(), intent, within, self._deadline)
-        self._calls.add(call)
-        try:
-            report = await call.run()
-        finally:
-            self._calls.discard(call)
-            if not self._calls and self._idle is not None and not self._idle.done():
-                self._idle.set_result(None)
+        call = Call(self._open(), intent, within, self._deadline, urgent=urgent)
+        report = await call.run()
         failure = failure_of(report, call.retry_after)
         if failure is None:
             return report
@@ -175,6 +186,87 @@ class HtxSession:
         finally:
             # The exception's traceback holds this frame: do not hold the exception in turn.
             del failure
+
+    async def mass_cancel_trailing(
+        self,
+        contract_codes: Iterable[str],
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        deadline: float | None = None,
+        until_clear: bool = False,
+        urgent: bool = False,
+        on_report: OnReport | None = None,
+    ) -> MassCancelReport:
+        """Cancel the trailing orders of many contracts together, in the order given.
+
+        Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
+        cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
+        limit needs for this many, plus the session's own. `on_report` (plain or async) is called
+        with each contract's report as it ends; what it raises is in `callback_errors`.
+
+        `until_clear`, for halted trading only: each contract is cancelled again, 1.2 s or more
+        between its rounds, until the exchange has nothing left; one that is still not clear at
+        the deadline is `PARTIAL`. It also takes every trailing order placed meanwhile.
+
+        Returns a report that accounts for every contract and raises nothing about orders; its
+        `raise_for_outcome()` does. Cancelling the task stops every call, tells the listener what
+        is known, and goes on. Raises `InvalidRequest` for anything but a non-empty sequence of
+        contract codes, and `SessionClosed`, before anything is queued.
+        """
+        running = self._mass_cancel(
+            contract_codes,
+            direction,
+            offset,
+            deadline=deadline,
+            until_clear=until_clear,
+            urgent=urgent,
+            on_report=on_report,
+        )
+        return await running.run()
+
+    def plan(
+        self, contract_codes: Iterable[str], *, until_clear: bool = False, urgent: bool = False
+    ) -> MassCancelPlan:
+        """What `mass_cancel_trailing` would do: calls, seconds, and what it will not touch.
+
+        Sends nothing. The seconds count what is queued now. Needs a running event loop; raises
+        what the mass cancel itself would raise for these contracts.
+        """
+        wanted = intents(contract_codes, None, None)
+        calls = len(wanted) * (2 if until_clear else 1)
+        turn = foresee(self._open().limiter, v1.CANCEL_ALL_TRAILING, calls, urgent=urgent)
+        return MassCancelPlan(
+            contract_codes=tuple(intent.contract_code for intent in wanted),
+            calls=calls,
+            seconds=max(0.0, turn - asyncio.get_running_loop().time()),
+        )
+
+    def cancel_on_exit(
+        self,
+        contract_codes: Iterable[str],
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        deadline: float | None = None,
+        until_clear: bool = False,
+    ) -> CancelGuard:
+        """A block after which these contracts are mass-cancelled, however it ends.
+
+        `async with htx.cancel_on_exit(codes) as guard:`; return, exception, cancellation, Ctrl-C
+        through `asyncio.run`. The mass cancel is urgent, shielded from cancellation, and has its
+        own deadline; `guard.report` has its account. An exception of the block always wins, and
+        what went wrong with the cancel becomes a note on it; else it is raised. A second
+        cancellation ends the guard's work promptly, with an account of what was done. SIGTERM is
+        not an exception: turn it into a cancellation (README). Raises `InvalidRequest` for
+        contracts that `mass_cancel_trailing` would refuse, now rather than at the end.
+        """
+        codes = tuple(i.contract_code for i in intents(contract_codes, direction, offset))
+        if deadline is not None:
+            seconds("deadline", deadline)
+
+        begin = partial(self._mass_cancel, deadline=deadline, until_clear=until_clear, urgent=True)
+        return CancelGuard(partial(begin, codes, direction, offset))
 
     async def warm_up(self) -> tuple[WarmUp, ...]:
         """Open a connection to each base URL, so that the urgent call is not the cold one.
@@ -204,8 +296,9 @@ class HtxSession:
                 attempt_timeout=self._attempt_timeout,
                 clock=self._clock,
                 time=time,
-                pause=self._pause,
+                live=self._live,
                 tighten=limiter.tighten if isinstance(limiter, Tightens) else None,
+                emit=None if self._on_event is None else safely(self._on_event),
             )
         elif self._loop is not loop:
             raise InvalidRequest(
@@ -213,21 +306,39 @@ class HtxSession:
             )
         return self._means
 
-    def _pause(self, path: str, length: float) -> None:
-        if self._means is not None:
-            self._means.limiter.pause(path, length)
-            until = asyncio.get_running_loop().time() + length
-            for call in tuple(self._calls):
-                call.endpoint_paused(path, until)
+    def _mass_cancel(
+        self,
+        contract_codes: Iterable[str],
+        direction: object,
+        offset: object,
+        *,
+        deadline: float | None,
+        until_clear: bool,
+        urgent: bool,
+        on_report: OnReport | None = None,
+    ) -> MassCancel:
+        wanted = intents(contract_codes, direction, offset)
+        means, now = self._open(), asyncio.get_running_loop().time()
+        if deadline is None:
+            calls = len(wanted) * (2 if until_clear else 1)
+            turn = foresee(means.limiter, v1.CANCEL_ALL_TRAILING, calls, urgent=urgent)
+            until = turn + self._deadline
+        else:
+            until = now + seconds("deadline", deadline)
+
+        def begin(intent: CancelAllTrailing) -> Call:
+            left = until - asyncio.get_running_loop().time()
+            return Call(means, intent, left, self._deadline, urgent=urgent)
+
+        running = MassCancel(
+            wanted, begin, deadline=until, until_clear=until_clear, on_report=on_report
+        )
+        self._mass_cancels.add(running)
+        return running
 
     def _exchange_time(self) -> ExchangeTime:
-        time = ExchangeTime(
-            self._transport,
-            self._base_urls,
-            self._clock,
-            public_budget(),
-            self._attempt_timeout,
-        )
+        settings = (self._clock, public_budget(), self._attempt_timeout)
+        time = ExchangeTime(self._transport, self._base_urls, *settings)
         if self._keep_warm:
             self._warmth = asyncio.create_task(time.keep_warm(_WARM_EVERY))
         return time

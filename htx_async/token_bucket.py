@@ -63,6 +63,10 @@ class TokenBucket:
         """See `RateLimiter.earliest`."""
         return self._queue(endpoint).earliest(urgent)
 
+    def foresee(self, endpoint: str, count: int, *, urgent: bool = False) -> float:
+        """`earliest` for the last of `count` callers that queue now."""
+        return self._queue(endpoint).earliest(urgent, count - 1)
+
     def waiting(self, endpoint: str) -> int:
         """How many callers wait for `endpoint`."""
         return self._queue(endpoint).waiting()
@@ -173,9 +177,9 @@ class _Queue:
         self._paused_until = max(self._paused_until, until)
         self._grant()
 
-    def earliest(self, urgent: bool) -> float:
+    def earliest(self, urgent: bool, behind: int = 0) -> float:
         now = self._loop.time()
-        ahead = len(self._urgent) if urgent else self.waiting()
+        ahead = behind + (len(self._urgent) if urgent else self.waiting())
         rounds, place = divmod(ahead, self._size)
         in_use = [now + self._hold_answered] * self._in_use
         idle = [now] * (self._size - self._in_use - len(self._returning))

@@ -20,6 +20,7 @@ TREE = {
     "InvalidRequest": {"HtxError", "ValueError"},
     "SessionClosed": {"HtxError"},
     "CancelError": {"HtxError"},
+    "MassCancelFailed": {"ExceptionGroup", "HtxError"},
     "PartialCancel": {"CancelError"},
     "NotSent": {"CancelError"},
     "OutcomeUnknown": {"CancelError"},

@@ -1,0 +1,93 @@
+"""What a mass cancel gives back: the plan before, the account after."""
+
+from collections import Counter
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from htx_async.errors import MassCancelFailed
+from htx_async.outcome import failure_of
+from htx_async.report import CancelReport, OrderError
+from htx_async.terms import Outcome
+
+UNTOUCHED = (
+    "trailing orders in cross margin",
+    "trailing orders that have triggered",
+    "limit orders",
+    "trigger orders",
+    "take-profit and stop-loss orders",
+    "positions",
+)
+"""Each of these has a call of its own at the exchange, or none."""
+
+
+class MassCancelPlan(BaseModel):
+    """What a mass cancel would do, told before anything is sent.
+
+    `contract_codes`: duplicates once, as they would be sent. `calls`: requests if nothing has to
+    be repeated. `seconds`: until the last of them may leave, behind what is queued already.
+    `untouched`: what stays as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    contract_codes: tuple[str, ...]
+    calls: int
+    seconds: float
+    untouched: tuple[str, ...] = UNTOUCHED
+
+
+class MassCancelReport(BaseModel):
+    """The account of a mass cancel: one `CancelReport` for each contract, none left out.
+
+    `reports`: in the order in which the contracts were given. `elapsed`: seconds.
+    `callback_errors`: what went wrong in `on_report`, which changes nothing else.
+    """
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    reports: tuple[CancelReport, ...]
+    elapsed: float
+    callback_errors: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many contracts had each outcome; outcomes that none had are left out."""
+        return dict(Counter(report.outcome for report in self.reports))
+
+    @property
+    def successes(self) -> tuple[str, ...]:
+        """Ids of every order whose cancel the exchange took."""
+        return tuple(order_id for report in self.reports for order_id in report.successes)
+
+    @property
+    def errors(self) -> tuple[OrderError, ...]:
+        """Every order that the exchange refused by itself."""
+        return tuple(error for report in self.reports for error in report.errors)
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def not_clear(self) -> tuple[str, ...]:
+        """Contracts that need a person: their orders may be open."""
+        return tuple(r.contract_code for r in self.reports if not r.is_clear)
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def is_clear(self) -> bool:
+        """True when the exchange took every cancel for every contract; see `CancelReport`."""
+        return not self.not_clear
+
+    def raise_for_outcome(self) -> None:
+        """Raise `MassCancelFailed` with one error for each contract that is not clear."""
+        failures = [failure for report in self.reports if (failure := failure_of(report))]
+        if failures:
+            raise MassCancelFailed(self._told(), failures)
+
+    def _told(self) -> str:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
+        return f"{len(self.not_clear)} of {len(self.reports)} contracts are not clear ({counts})"
+
+    def __str__(self) -> str:
+        if not self.is_clear:
+            return f"{self._told()}: {', '.join(self.not_clear)}"
+        return f"{len(self.reports)} contracts clear, {len(self.successes)} orders cancelled"
