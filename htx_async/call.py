@@ -112,17 +112,6 @@ class Call:
         if emit := self._means.emit:
             emit(CallStarted(self._began, self._number, self._intent.contract_code, self._urgent))
         self._means.live.add(self)
-        try:
-            await self._until_done()
-        finally:
-            self._means.live.discard(self)
-            # A caller that is cancelled gets no report; a listener does.
-            report = self._report()
-            if emit:
-                emit(CallEnded(self._loop.time(), self._number, report))
-        return report
-
-    async def _until_done(self) -> None:
         wait: float | None = 0.0
         try:
             with self._limit:
@@ -138,6 +127,13 @@ class Call:
                     wait = await self._attempt()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
+        finally:
+            self._means.live.discard(self)
+            # A caller that is cancelled gets no report; a listener does.
+            report = self._report()
+            if emit:
+                emit(CallEnded(self._loop.time(), self._number, report))
+        return report
 
     def _report(self) -> CancelReport:
         refused = bool(self._attempts) and self._attempts[-1].verdict is Verdict.REFUSED

@@ -108,10 +108,11 @@ def _in_words(name: str, message: str) -> str:
 
 def _number(value: Any) -> Any:
     """Codes and times may come as text; a number of more digits is neither."""
-    text = str(value) if isinstance(value, str) or type(value) is int else ""
-    if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit():
-        return int(text)
-    return None if type(value) is int else value
+    if type(value) is int:
+        return value if 0 <= value < 10**_MOST_DIGITS else None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value) if len(value) <= _MOST_DIGITS else value
+    return value
 
 
 def _code(value: Any) -> Code:

@@ -73,8 +73,10 @@ def report_of(
     ended_by: str = "",
 ) -> CancelReport:
     """The report of a call; `ended_by` says what ended it when the exchange did not."""
-    accepted = next((reply for reply in replies if reply.verdict is Verdict.ACCEPTED), None)
+    # An accepted attempt ends a call, so it is the last.
+    accepted = replies[-1] if replies and replies[-1].verdict is Verdict.ACCEPTED else None
     errors = () if accepted is None else accepted.errors
+    times = [reply.ts for reply in replies if reply.ts is not None]
     return CancelReport(
         contract_code=intent.contract_code,
         direction=intent.direction,
@@ -82,10 +84,10 @@ def report_of(
         outcome=outcome_of(attempts, accepted),
         successes=() if accepted is None else accepted.successes,
         errors=errors,
-        triggered=tuple(error.order_id for error in errors if error.err_code == EXECUTED),
-        ids_complete=all(attempt.verdict is not Verdict.UNKNOWN for attempt in attempts),
+        triggered=tuple([error.order_id for error in errors if error.err_code == EXECUTED]),
+        ids_complete=Verdict.UNKNOWN not in [attempt.verdict for attempt in attempts],
         attempts=tuple(attempts),
-        ts=next((reply.ts for reply in reversed(replies) if reply.ts is not None), None),
+        ts=times[-1] if times else None,
         elapsed=elapsed,
         ended_by=ended_by,
     )
