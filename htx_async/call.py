@@ -2,10 +2,11 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from htx_async.base_urls import Itinerary
 from htx_async.clock_check import ClockCheck
@@ -64,6 +65,7 @@ class Call:
         "_ended_by",
         "_intent",
         "_is_check_due",
+        "_is_stopped",
         "_itinerary",
         "_limit",
         "_loop",
@@ -73,7 +75,6 @@ class Call:
         "_replies",
         "_request",
         "_urgent",
-        "_waiting",
         "retry_after",
     )
 
@@ -100,7 +101,7 @@ class Call:
         self._itinerary: Itinerary | None = None
         self._attempts: list[Attempt] = []
         self._replies: list[Reply] = []
-        self._waiting = False
+        self._is_stopped = False
         self._clock_check = ClockCheck(means.clock, means.time)
         self._is_check_due = False
         self._ended_by = ""
@@ -136,7 +137,8 @@ class Call:
         return report
 
     def _report(self) -> CancelReport:
-        refused = bool(self._attempts) and self._attempts[-1].verdict is Verdict.REFUSED
+        last = self._attempts[-1] if self._attempts else None
+        refused = last is not None and last.code_class is CodeClass.AUTH
         if self._clock_check.was_made and refused and not self._ended_by:
             self._ended_by = self._clock_check.told()
         return report_of(
@@ -150,22 +152,22 @@ class Call:
     def stop(self, reason: str) -> None:
         """End the call now; what was sent and not answered is reported as unknown."""
         self._ended_by = reason
+        self._is_stopped = True
         self._limit.expire()
 
-    def endpoint_paused(self, path: str, until: float) -> None:
-        """End the call if it waits for a token that now comes after its deadline."""
-        if self._waiting and path == self._request.path and until > self._deadline:
-            self.stop(self._too_late(until))
+    def _turn_moved(self, turn: float) -> None:
+        """End the call if the token that it waits for now comes after its deadline."""
+        if turn > self._deadline:
+            self.stop(self._too_late(turn))
 
     async def _attempt(self) -> float | None:
         """One attempt; seconds until the next, or None."""
         trial: _Trial | None = None
         queued = self._loop.time()
-        self._waiting = True
         try:
             async with self._take() as lease:
-                self._waiting = False
-                if self._would_be_cut_short():
+                # A token may come in the very turn in which the call is stopped.
+                if self._is_stopped or self._would_be_cut_short():
                     lease.not_sent()
                     return None
                 trial = self._begin(queued, lease)
@@ -183,8 +185,6 @@ class Call:
             if trial is not None:
                 self._interrupted(trial)
             raise
-        finally:
-            self._waiting = False
         return self._answered(trial, answer)
 
     def _would_be_cut_short(self) -> bool:
@@ -222,13 +222,22 @@ class Call:
     def _answered(self, trial: _Trial, answer: Answer) -> float | None:
         self._means.base_urls.note(trial.base_url, self._loop.time(), connected=True)
         reply = v1.read(answer, trial.signed.scrub)
-        limit = self._tightened(answer.headers)
-        paused = self._paused(answer, reply)
-        attempt = self._record(trial, reply, answer.status, paused, limit)
+        # On record before anything else happens to it.
+        attempt = self._record(trial, reply, answer.status)
+        changes = self._heeded(answer, reply)
+        if changes:
+            attempt = self._attempts[-1] = attempt.model_copy(update=changes)
+        self._tell_attempt(attempt)
         self._is_check_due = reply.verdict is Verdict.REFUSED and self._clock_check.is_due(
-            reply, attempt.wire / 2
+            reply, trial.started.timestamp() + attempt.wire / 2
         )
         return 0.0 if self._is_check_due else self._next(attempt)
+
+    def _heeded(self, answer: Answer, reply: Reply) -> dict[str, object]:
+        """Slow down and pause as the reply's headers ask; the fields of the attempt that tell."""
+        limit = self._tightened(answer.headers)
+        paused = self._paused(answer, reply)
+        return {"limit": limit, "paused": paused} if limit or paused else {}
 
     async def _check_clock(self) -> bool:
         self._is_check_due = False
@@ -256,7 +265,6 @@ class Call:
             length = pause_when_spent(answer.headers, reply.ts)
         if length:
             self._means.limiter.pause(self._request.path, length)
-            self._means.live.endpoint_paused(self._request.path, self._loop.time() + length)
             if emit := self._means.emit:
                 emit(EndpointPaused(self._loop.time(), self._request.path, length))
         return length or 0.0
@@ -265,22 +273,22 @@ class Call:
         now = self._loop.time()
         self._means.base_urls.note(trial.base_url, now, connected=not failure.connecting)
         verdict = Verdict.UNKNOWN if failure.sent else Verdict.NOT_SENT
-        return self._next(self._record(trial, Reply(verdict, message=failure.reason), None))
+        attempt = self._record(trial, Reply(verdict, message=failure.reason), None)
+        self._tell_attempt(attempt)
+        return self._next(attempt)
 
     def _interrupted(self, trial: _Trial) -> None:
         if trial.sending.sent:
             reply = Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
         else:
             reply = Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
-        self._record(trial, reply, None)
+        self._tell_attempt(self._record(trial, reply, None))
 
     def _record(
         self,
         trial: _Trial,
         reply: Reply,
         status: int | None,
-        paused: float = 0.0,
-        limit: tuple[int, float] | None = None,
     ) -> Attempt:
         attempt = Attempt(
             number=len(self._attempts) + 1,
@@ -293,15 +301,15 @@ class Call:
             code=reply.code,
             message=reply.message,
             sent=reply.verdict is not Verdict.NOT_SENT,
-            paused=paused,
-            limit=limit,
         )
         self._attempts.append(attempt)
         self._replies.append(reply)
+        return attempt
+
+    def _tell_attempt(self, attempt: Attempt) -> None:
         if emit := self._means.emit:
             code = self._intent.contract_code
             emit(AttemptEnded(self._loop.time(), self._number, code, attempt))
-        return attempt
 
     def _next(self, attempt: Attempt) -> float | None:
         """Seconds until the next attempt, at the base URL that it goes to."""
@@ -320,7 +328,13 @@ class Call:
         return wait
 
     def _take(self) -> AbstractAsyncContextManager[Lease]:
-        return self._means.limiter.take(self._request.path, urgent=self._urgent)
+        take, path = self._means.limiter.take, self._request.path
+        if not self._means.tells_turns:
+            return take(path, urgent=self._urgent)
+        # The protocol does not ask for it, but this limiter has it.
+        return cast("Callable[..., AbstractAsyncContextManager[Lease]]", take)(
+            path, urgent=self._urgent, on_turn=self._turn_moved
+        )
 
     def _earliest(self) -> float:
         turn = self._means.limiter.earliest(self._request.path, urgent=self._urgent)

@@ -6,6 +6,7 @@ words are foreign.
 
 import asyncio
 import io
+import os
 import secrets
 import signal
 import sys
@@ -222,8 +223,21 @@ async def _cancel_all(settings: dict[str, Any], make: _Make, *, as_json: bool) -
         # Leaving the session has ended the call, with an account of what was sent.
         report = await call
     # Told in here: a name look-up that hangs would hold up the end of the loop.
-    _tell(report, as_json=as_json, interrupted=interrupted)
+    try:
+        _tell(report, as_json=as_json, interrupted=interrupted)
+    except OSError as error:
+        # A full disk or a closed pipe must not stand for what happened to the orders.
+        _give_up_stdout()
+        with suppress(OSError):
+            typer.echo(f"{report.message} (stdout: {error.strerror})", err=True)
     return _INTERRUPTED if interrupted else _EXIT_CODES.get(report.outcome, 0)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still buffered go nowhere, or the interpreter would fail at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 async def _report(call: Coroutine[Any, Any, CancelReport]) -> CancelReport:

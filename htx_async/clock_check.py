@@ -19,21 +19,21 @@ class ClockCheck:
         self._time = time
         self.was_made = False
 
-    def is_due(self, reply: Reply, age: float) -> bool:
-        """Whether `reply`, which left the exchange `age` seconds ago, calls for a comparison."""
+    def is_due(self, reply: Reply, signed_at: float) -> bool:
+        """Whether `reply` to a request of the time `signed_at` (Unix seconds, as it should have
+        been when the reply left) calls for a comparison."""
         if self.was_made or reply.code not in CLOCK_CODES | {ANY_KEY_FAULT}:
             return False
-        if reply.code in CLOCK_CODES:
-            return True
-        off = 0.0 if reply.ts is None else self._clock.ahead(reply.ts, age) - self._clock.skew
-        return abs(off) > _OFF
+        # Against the time that was signed: another call may have corrected the clock since.
+        off = 0.0 if reply.ts is None else reply.ts / 1000 - signed_at
+        return reply.code in CLOCK_CODES or abs(off) > _OFF
 
     async def make(self, reply: Reply, age: float, base_url: str) -> str:
-        """Correct our clock by the reply's time, or by asking; what went wrong, else nothing."""
+        """Correct our clock by the time of `reply`, which is `age` seconds old, or by asking; what
+        went wrong, else nothing."""
         self.was_made = True
-        if reply.ts is not None:
-            skew: float | None = self._clock.ahead(reply.ts, age)
-        else:
+        skew = None if reply.ts is None else self._clock.ahead(reply.ts, age)
+        if skew is None:
             skew = await self._time.skew(base_url)
         if skew is None:
             return "the exchange's clock could not be read, to compare it with ours"
@@ -42,8 +42,11 @@ class ClockCheck:
 
     def told(self) -> str:
         """What the comparison found, for a call that was refused again after it."""
-        where = "behind" if self._clock.skew > 0 else "ahead of"
+        skew = self._clock.skew
+        if abs(skew) < 1:
+            return f"this machine's clock is {abs(skew):.1f} s off, which is not the reason"
+        where = "behind" if skew > 0 else "ahead of"
         return (
-            f"this machine's clock was {abs(self._clock.skew):.1f} s {where} the exchange's; that "
-            "was corrected for, and the call refused again"
+            f"this machine's clock was {abs(skew):.1f} s {where} the exchange's; that was "
+            "corrected for, and the call refused again"
         )

@@ -1,7 +1,9 @@
 """The exchange's clock, asked through its public call; asking also opens a connection."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from aiolimiter import AsyncLimiter
 
@@ -11,6 +13,8 @@ from htx_async.routes import v1
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 from htx_async.wire import SendFailed, unsigned
+
+T = TypeVar("T")
 
 _NOTICEABLE = 1.0
 """Seconds of skew, beyond what the round trip leaves open, from which the clock is corrected."""
@@ -36,6 +40,7 @@ class ExchangeTime:
         self._clock = clock
         self._budget = budget
         self._timeout = timeout
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def skew(self, base_url: str) -> float | None:
         """Seconds by which the exchange is ahead of this machine; None when it cannot be told."""
@@ -45,15 +50,41 @@ class ExchangeTime:
 
     async def warm_up(self) -> tuple[WarmUp, ...]:
         """Open a connection to each base URL, measure, and correct the clock if it is off."""
-        results = await asyncio.gather(*(self._warm(url) for url in self._base_urls))
+        urls = tuple(self._base_urls)
+        tasks = [self._start(self._warm(url)) for url in urls]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        results = [
+            WarmUp(base_url=url, problem="the session was closed") if t.cancelled() else t.result()
+            for url, t in zip(urls, tasks, strict=True)
+        ]
         self._correct(results)
         return tuple(results)
 
-    async def keep_warm(self, every: float) -> None:
+    def keep_warm(self, every: float) -> None:
         """Use a connection every so many seconds, so that it is not closed for being idle."""
+        self._start(self._use_every(every))
+
+    async def aclose(self) -> None:
+        """End what is under way; a `warm_up` that waits tells of it."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _use_every(self, seconds: float) -> None:
         while True:
             await self._warm(self._base_urls.itinerary(asyncio.get_running_loop().time()).current)
-            await asyncio.sleep(every)
+            await asyncio.sleep(seconds)
 
     async def _warm(self, base_url: str) -> WarmUp:
         loop = asyncio.get_running_loop()
@@ -76,9 +107,10 @@ class ExchangeTime:
         answer = await sending.answer(self._timeout, self._timeout * _TO_CONNECT)
         round_trip = loop.time() - began
         ts = v1.read_time(answer)
-        if ts is None:
+        skew = None if ts is None else self._clock.ahead(ts, round_trip / 2)
+        if skew is None:
             raise SendFailed(f"HTTP {answer.status}, and no time in the reply", sent=True)
-        return self._clock.ahead(ts, round_trip / 2), round_trip
+        return skew, round_trip
 
     def _correct(self, results: list[WarmUp]) -> None:
         measured = [(r.skew, r.round_trip) for r in results if r.problem is None]

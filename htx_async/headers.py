@@ -44,7 +44,8 @@ def pause_when_spent(headers: Mapping[str, str], ts: int | None) -> float | None
 def told_limit(headers: Mapping[str, str]) -> tuple[float, float] | None:
     """The limit that a reply names: requests, and the seconds that they are for.
 
-    None unless both are positive finite numbers and the seconds are believable.
+    None unless both are positive finite numbers, and both the seconds and the time for a single
+    request are believable.
     """
     return _limit(headers.get("ratelimit-limit"), headers.get("ratelimit-interval"))
 
@@ -54,8 +55,10 @@ def _limit(requests: str | None, milliseconds: str | None) -> tuple[float, float
     count, interval = _number(requests), _number(milliseconds)
     if count is None or interval is None:
         return None
+    if count <= 0 or not 0 < interval <= _LONGEST_INTERVAL * 1000:
+        return None
     seconds = interval / 1000
-    return (count, seconds) if count > 0 and 0 < seconds <= _LONGEST_INTERVAL else None
+    return (count, seconds) if seconds / count <= _LONGEST_INTERVAL else None
 
 
 def _believed(seconds: float | None) -> float | None:

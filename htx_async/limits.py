@@ -10,13 +10,13 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from aiolimiter import AsyncLimiter
 
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
-from htx_async.token_bucket import TakeToken, TokenBucket
+from htx_async.token_bucket import OnTurn, TakeToken, TokenBucket
 
 _DOCUMENTED_RATE = 5.0
 
@@ -57,8 +57,18 @@ class CountsWaiters(Protocol):
 class Foresees(Protocol):
     """A limiter that can tell how long many callers will take."""
 
-    def foresee(self, endpoint: str, count: int, *, urgent: bool = False) -> float:
-        """`RateLimiter.earliest` for the last of `count` callers that queue now."""
+    def foresee(
+        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
+    ) -> float:
+        """`RateLimiter.earliest` for the last of `count` callers that queue now, with answers that
+        take `round_trip` seconds."""
+
+
+@runtime_checkable
+class TellsTurns(Protocol):
+    """A limiter whose `take` has `on_turn`, as `TokenBucket.take` has."""
+
+    tells_turns: Literal[True]
 
 
 @runtime_checkable
@@ -78,6 +88,8 @@ class AccountLimiter:
     ordinary calls pass a smaller one before it, and a sixth is left to urgent ones.
     """
 
+    tells_turns: Literal[True] = True
+
     def __init__(self) -> None:
         self._endpoints = TokenBucket()
         self._renew_budgets()
@@ -91,11 +103,13 @@ class AccountLimiter:
         self._trade = AsyncLimiter(36, 3.0)
         self._ordinary = AsyncLimiter(30, 3.0)
 
-    def take(self, endpoint: str, *, urgent: bool = False) -> "_TakeBoth":
-        """See `RateLimiter.take`."""
+    def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> "_TakeBoth":
+        """See `TokenBucket.take`."""
         self.bind()
         budgets = (self._trade,) if urgent else (self._ordinary, self._trade)
-        return _TakeBoth(self._endpoints.take(endpoint, urgent=urgent), budgets)
+        return _TakeBoth(self._endpoints.take(endpoint, urgent=urgent, on_turn=on_turn), budgets)
 
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`."""
@@ -105,9 +119,11 @@ class AccountLimiter:
         """See `RateLimiter.earliest`; the endpoint's limit is the narrower one."""
         return self._endpoints.earliest(endpoint, urgent=urgent)
 
-    def foresee(self, endpoint: str, count: int, *, urgent: bool = False) -> float:
-        """See `Foresees`."""
-        return self._endpoints.foresee(endpoint, count, urgent=urgent)
+    def foresee(
+        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
+    ) -> float:
+        """See `TokenBucket.foresee`."""
+        return self._endpoints.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
 
     def waiting(self, endpoint: str) -> int:
         """How many callers wait for `endpoint`."""
@@ -162,17 +178,18 @@ class _Adapted:
     async def take(self, endpoint: str, *, urgent: bool = False) -> AsyncIterator[Lease]:
         """See `RateLimiter.take`; `urgent` changes nothing."""
         await self._limiter.acquire()
-        loop = asyncio.get_running_loop()
-        left = self._paused.get(endpoint, -math.inf) - loop.time()
-        if left > 0:
-            # Never longer than any pause lasts: the figure may stem from another loop's clock.
-            await asyncio.sleep(min(left, LONGEST_PAUSE))
+        await self._sit_out(endpoint)
         yield _KEPT
 
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`."""
         until = asyncio.get_running_loop().time() + seconds
         self._paused[endpoint] = max(until, self._paused.get(endpoint, until))
+
+    async def _sit_out(self, endpoint: str) -> None:
+        loop = asyncio.get_running_loop()
+        while (left := self._paused.get(endpoint, -math.inf) - loop.time()) > 0:  # noqa: ASYNC110 - a pause has an end, and may be moved while it lasts
+            await asyncio.sleep(min(left, LONGEST_PAUSE))
 
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
         """Not known, except that a pause holds."""
@@ -191,7 +208,8 @@ def as_rate_limiter(limiter: RateLimiter | AsyncLimiter) -> RateLimiter:
     """`limiter` itself, or an adapter for an `AsyncLimiter`; `InvalidRequest` for anything else."""
     if isinstance(limiter, AsyncLimiter):
         return _Adapted(limiter)
-    if all(callable(getattr(limiter, name, None)) for name in ("take", "pause", "earliest")):
+    methods = [getattr(limiter, name, None) for name in ("take", "pause", "earliest")]
+    if all(map(callable, methods)) and not isinstance(limiter, type):
         return limiter
     raise InvalidRequest(
         "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
@@ -199,14 +217,18 @@ def as_rate_limiter(limiter: RateLimiter | AsyncLimiter) -> RateLimiter:
     )
 
 
-def foresee(limiter: RateLimiter, endpoint: str, count: int, *, urgent: bool) -> float:
-    """The earliest loop time at which the last of `count` callers that queue now could go.
+def foresee(
+    limiter: RateLimiter, endpoint: str, count: int, *, urgent: bool, round_trip: float = 0.0
+) -> float:
+    """The earliest loop time at which the last of `count` callers that queue now could go, with
+    answers that take `round_trip` seconds.
 
     By the documented five a second where the limiter cannot tell.
     """
     if isinstance(limiter, Foresees):
-        return limiter.foresee(endpoint, count, urgent=urgent)
-    return asyncio.get_running_loop().time() + (count - 1) / _DOCUMENTED_RATE
+        return limiter.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
+    one = (1 + round_trip) / _DOCUMENTED_RATE
+    return asyncio.get_running_loop().time() + (count - 1) * one
 
 
 _shared: dict[str, AccountLimiter] = {}

@@ -29,6 +29,7 @@ class Means:
     time: ExchangeTime
     live: "LiveCalls"
     tighten: Callable[[str, float, float], tuple[int, float] | None] | None
+    tells_turns: bool
     emit: Callable[[Event], None] | None
 
 
@@ -37,9 +38,6 @@ class Live(Protocol):
 
     def stop(self, reason: str) -> None:
         """End the call now."""
-
-    def endpoint_paused(self, path: str, until: float) -> None:
-        """Nothing goes to `path` before loop time `until`."""
 
 
 class LiveCalls:
@@ -58,11 +56,6 @@ class LiveCalls:
         self._calls.discard(call)
         if not self._calls and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-
-    def endpoint_paused(self, path: str, until: float) -> None:
-        """Tell every call that nothing goes to `path` before loop time `until`."""
-        for call in tuple(self._calls):
-            call.endpoint_paused(path, until)
 
     async def stop(self, reason: str) -> None:
         """End every call, and wait until each has made its report."""

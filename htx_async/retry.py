@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from htx_async.checks import count, seconds
+from htx_async.checks import as_count, as_seconds
 from htx_async.codes import CodeClass
 from htx_async.errors import InvalidRequest
 from htx_async.terms import Verdict
@@ -30,8 +30,8 @@ class RetryPolicy:
     random: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        count("attempts", self.attempts)
-        if seconds("base", self.base) > seconds("cap", self.cap):
+        as_count("attempts", self.attempts)
+        if as_seconds("base", self.base) > as_seconds("cap", self.cap):
             raise InvalidRequest(f"base ({self.base:g} s) is longer than cap ({self.cap:g} s)")
 
     def delay(

@@ -14,10 +14,11 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-from htx_async.checks import count, seconds
+from htx_async.checks import as_count, as_seconds
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
 
@@ -27,6 +28,9 @@ _MARGIN = 0.002
 _SAME_RATE = 1e-9
 _DUE = 1e-6
 """Seconds: a token due within this is due; loop clocks and sums of floats differ by less."""
+
+
+OnTurn = Callable[[float], None]
 
 
 class TokenBucket:
@@ -42,18 +46,23 @@ class TokenBucket:
     while the first one lives.
     """
 
+    tells_turns: Literal[True] = True
+
     def __init__(self, size: int = 5, per: float = 1.0, *, round_trip_floor: float = 0.0) -> None:
-        self.size = count("size", size)
-        self.per = seconds("per", per)
-        self.round_trip_floor = seconds("round_trip_floor", round_trip_floor, least=0)
+        self.size = as_count("size", size)
+        self.per = as_seconds("per", per)
+        self.round_trip_floor = as_seconds("round_trip_floor", round_trip_floor, least=0)
         if self.round_trip_floor >= self.per:
             raise InvalidRequest(f"round_trip_floor must be shorter than per ({self.per:g} s)")
         self._queues: dict[str, _Queue] = {}
         self._binding = LoopBinding()
 
-    def take(self, endpoint: str, *, urgent: bool = False) -> "TakeToken":
-        """See `RateLimiter.take`."""
-        return TakeToken(self._queue(endpoint), urgent)
+    def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> "TakeToken":
+        """See `RateLimiter.take`. `on_turn` hears the earliest loop time at which the turn of this
+        waiter could come, whenever a pause or a slower limit has moved it."""
+        return TakeToken(self._queue(endpoint), urgent, on_turn)
 
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`."""
@@ -63,9 +72,12 @@ class TokenBucket:
         """See `RateLimiter.earliest`."""
         return self._queue(endpoint).earliest(urgent)
 
-    def foresee(self, endpoint: str, count: int, *, urgent: bool = False) -> float:
-        """`earliest` for the last of `count` callers that queue now."""
-        return self._queue(endpoint).earliest(urgent, count - 1)
+    def foresee(
+        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
+    ) -> float:
+        """`earliest` for the last of `count` callers that queue now, with answers that take
+        `round_trip` seconds."""
+        return self._queue(endpoint).earliest(urgent, count - 1, round_trip)
 
     def waiting(self, endpoint: str) -> int:
         """How many callers wait for `endpoint`."""
@@ -77,7 +89,8 @@ class TokenBucket:
         The new size and period (seconds), or None when nothing changed: a faster rate is ignored,
         since the figure may be that of the whole account.
         """
-        return self._queue(endpoint).tighten(requests / seconds, requests)
+        rate = as_seconds("requests", requests) / as_seconds("seconds", seconds)
+        return self._queue(endpoint).tighten(rate, requests)
 
     def bind(self) -> bool:
         """Belong to the running loop from now on; True when tokens came over from a closed one."""
@@ -139,8 +152,8 @@ class _Queue:
         self._in_use = 0
         self._returning: list[float] = []
         self._paused_until = -math.inf
-        self._urgent: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        self._ordinary: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._urgent: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
+        self._ordinary: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     def carried_over(self, shift: float) -> "_Queue":
@@ -160,35 +173,48 @@ class _Queue:
         if rate >= self._size / self._per * (1 - _SAME_RATE):
             return None
         size = max(1, min(self._size, int(requests)))
-        longer = size / rate - self._per
+        # A short interval must not shorten the hold: the documented second stays in force too.
+        longer = max(0.0, size / rate - self._per)
         self._size, self._per = size, self._per + longer
         self._hold += longer
         self._hold_answered += longer
         # Tokens on their way back belong to requests that the slower limit counts too.
         self._returning = [at + longer for at in self._returning]
         self._grant()
+        self._announce()
         return self._size, self._per
 
     def waiting(self) -> int:
         return len(self._urgent) + len(self._ordinary)
 
     def pause(self, length: float) -> None:
-        until = self._loop.time() + seconds("pause", length, least=0)
+        until = self._loop.time() + as_seconds("pause", length, least=0)
         self._paused_until = max(self._paused_until, until)
         self._grant()
+        self._announce()
 
-    def earliest(self, urgent: bool, behind: int = 0) -> float:
-        now = self._loop.time()
+    def earliest(self, urgent: bool, behind: int = 0, round_trip: float = 0.0) -> float:
         ahead = behind + (len(self._urgent) if urgent else self.waiting())
+        return self._turn(ahead, round_trip)
+
+    def _announce(self) -> None:
+        """Tell those who wait, and asked for it, when their turn can come now."""
+        waiting = [*self._urgent.values(), *self._ordinary.values()]
+        for ahead, on_turn in enumerate(waiting):
+            if on_turn is not None:
+                on_turn(self._turn(ahead))
+
+    def _turn(self, ahead: int, round_trip: float = 0.0) -> float:
+        now = self._loop.time()
         rounds, place = divmod(ahead, self._size)
         in_use = [now + self._hold_answered] * self._in_use
         idle = [now] * (self._size - self._in_use - len(self._returning))
         turns = sorted([*idle, *(max(now, at) for at in self._returning), *in_use])
         # A limit that was just tightened leaves more tokens out than it has: the last ones count.
         turn = turns[len(turns) - self._size + place]
-        return max(turn, self._paused_until) + rounds * self._hold_answered
+        return max(turn, self._paused_until) + rounds * (self._hold_answered + round_trip)
 
-    def try_take(self, urgent: bool) -> asyncio.Future[None] | None:
+    def try_take(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None] | None:
         """None when a token was taken at once, else the future that will bring one."""
         queue = self._urgent if urgent else self._ordinary
         ahead = self._urgent if urgent else self._urgent or self._ordinary
@@ -196,7 +222,7 @@ class _Queue:
             self._in_use += 1
             return None
         waiter: asyncio.Future[None] = self._loop.create_future()
-        queue[waiter] = None
+        queue[waiter] = on_turn
         self._grant()
         return waiter
 
@@ -207,7 +233,7 @@ class _Queue:
         else:
             self._urgent.pop(waiter, None)
             self._ordinary.pop(waiter, None)
-            self._shrink()
+            self._grant()
 
     def _shrink(self) -> None:
         # An emptied dictionary keeps the table of its largest size until it is cleared.
@@ -259,15 +285,16 @@ class _Queue:
 class TakeToken:
     """Waits for one token of one queue and holds it for a block."""
 
-    __slots__ = ("_held", "_queue", "_urgent")
+    __slots__ = ("_held", "_on_turn", "_queue", "_urgent")
 
-    def __init__(self, queue: _Queue, urgent: bool) -> None:
+    def __init__(self, queue: _Queue, urgent: bool, on_turn: OnTurn | None) -> None:
         self._queue = queue
         self._urgent = urgent
+        self._on_turn = on_turn
         self._held = False
 
     async def __aenter__(self) -> Self:
-        waiter = self._queue.try_take(self._urgent)
+        waiter = self._queue.try_take(self._urgent, self._on_turn)
         if waiter is not None:
             try:
                 await waiter

@@ -57,9 +57,12 @@ class Transport:
         if ssl is not None:
             _check_verifies(ssl)
         if http is not None:
+            if not isinstance(http, ClientSession):
+                raise InvalidRequest(f"http must be a ClientSession, not {type(http).__name__}")
             _check_harmless(http, plain)
         self._http = http
         self._is_own = http is None
+        self._is_closed = False
         self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
 
     def prepare(self, request: SignedRequest) -> "Sending":
@@ -67,11 +70,19 @@ class Transport:
         return Sending(self._session(), request, self._ssl, None if self._is_own else _HEADERS)
 
     async def aclose(self) -> None:
-        """Close the session unless it is a caller's."""
+        """Send nothing from now on; close the session unless it is a caller's."""
+        self._is_closed = True
         if self._is_own and self._http is not None:
             await self._http.close()
 
-    def _session(self) -> ClientSession:
+    def check_open(self) -> None:
+        """`SessionClosed` when a caller's session was closed."""
+        if self._http is not None and self._http.closed and not self._is_own:
+            raise SessionClosed("the aiohttp session given as http= is closed; nothing was sent")
+
+    def _session(self) -> ClientSession | None:
+        if self._is_closed or (self._http is not None and self._http.closed):
+            return None
         if self._http is None:
             self._http = ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
@@ -79,8 +90,6 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
-        elif self._http.closed:
-            raise SessionClosed("the aiohttp session given as http= is closed; nothing was sent")
         return self._http
 
 
@@ -117,11 +126,9 @@ def _check_verifies(context: object) -> None:
 class Sending:
     """One attempt: sent at most once, reset if it does not end with a complete reply."""
 
-    __slots__ = ("_body", "_has_begun", "_headers", "_http", "_request", "_response", "_ssl")
-
     def __init__(
         self,
-        http: ClientSession,
+        http: ClientSession | None,
         request: SignedRequest,
         ssl: tls.SSLContext | bool,
         headers: Mapping[str, str] | None,
@@ -132,6 +139,7 @@ class Sending:
         self._ssl = ssl
         self._body = _MarkedBody(request.body)
         self._has_begun = False
+        self._pieces = bytearray()
         self._response: aiohttp.ClientResponse | None = None
 
     @property
@@ -148,11 +156,13 @@ class Sending:
         Raises `SendFailed`. However it ends without a reply, cancellation included, the connection
         that the request was written to is reset, so that the kernel does not go on delivering it.
         """
+        if self._http is None:
+            raise SendFailed("the HTTP session was closed", sent=False)
         limit = TimeLimit(asyncio.get_running_loop().time() + within, self._body.reset)
         failure = None
         try:
             with limit:
-                await self._exchange(connect)
+                await self._exchange(self._http, connect)
                 return await self._read()
         except Exception as error:
             # A caller's session may raise anything, and whatever it is may carry the URL.
@@ -166,10 +176,10 @@ class Sending:
         finally:
             del failure
 
-    async def _exchange(self, connect: float) -> None:
+    async def _exchange(self, http: ClientSession, connect: float) -> None:
         self._has_begun = True
         self._response = await _watched(
-            self._http.request(
+            http.request(
                 self._request.method,
                 URL(self._request.url(), encoded=True),
                 data=self._body if self._request.method == "POST" else None,
@@ -189,21 +199,21 @@ class Sending:
             raise ConnectionResetError("the connection held a reply that nobody asked for")
 
     async def _read(self) -> Answer:
+        # Nothing of the reply is bound to a name here: it may echo the request.
         assert self._response is not None  # noqa: S101 - narrows the type for mypy
-        status, headers = self._response.status, self._response.headers
-        content, pieces = self._response.content, bytearray()
+        status, content = self._response.status, self._response.content
         try:
             while not content.at_eof():
-                pieces += await content.readany()
-                if len(pieces) > LARGEST_BODY:
+                self._pieces += await content.readany()
+                if len(self._pieces) > LARGEST_BODY:
                     raise ValueError("the reply is larger than any known one")
-            body = decoded(bytes(pieces), headers)
+            body = decoded(bytes(self._pieces), self._response.headers)
         except (aiohttp.ClientError, ValueError, zlib.error):
             # "Too many requests" is said by the status alone.
             if status != _TOO_MANY_REQUESTS:
                 raise
             body = b""
-        return Answer(status, headers, body)
+        return Answer(status, self._response.headers, body)
 
     def _abandon(self) -> None:
         self._body.reset()

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+_FIRST_YEAR = datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1000
+_LAST_YEAR = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
+"""Unix milliseconds; this machine's clock may show anything, the exchange's may not."""
+
 
 class WallClock:
     """`now` with a correction that is learned from the exchange's own times.
@@ -23,11 +27,14 @@ class WallClock:
         """UTC, corrected."""
         return self._read() + self._skew
 
-    def ahead(self, ts: int, age: float) -> float:
+    def ahead(self, ts: int, age: float) -> float | None:
         """Seconds by which the exchange is ahead of this machine, uncorrected.
 
-        `ts`: the exchange's time in Unix milliseconds, taken `age` seconds ago.
+        `ts`: the exchange's time in Unix milliseconds, taken `age` seconds ago; None when that is
+        no time at which this exchange could answer.
         """
+        if not _FIRST_YEAR <= ts < _LAST_YEAR:
+            return None
         return ts / 1000 + age - self._read().timestamp()
 
     def correct(self, seconds: float) -> None:

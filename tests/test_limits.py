@@ -94,6 +94,20 @@ def test_a_rate_limiter_of_ones_own_is_used_unchanged() -> None:
     assert as_rate_limiter(bucket) is bucket
 
 
+def test_a_pause_of_an_async_limiter_that_grows_is_sat_out() -> None:
+    """A longer pause stays in force, also for those who wait for the end of a shorter one."""
+
+    async def main() -> float:
+        limiter = as_rate_limiter(AsyncLimiter(5, 1.0))
+        limiter.pause(PATH, 0.2)
+        waiting = asyncio.ensure_future(use(limiter))
+        await asyncio.sleep(0.1)
+        limiter.pause(PATH, 1.0)
+        return await waiting
+
+    assert run(main()) == pytest.approx(1.1, abs=1e-3)
+
+
 @pytest.mark.parametrize("limiter", [5, object(), AsyncLimiter, asyncio.Semaphore])
 def test_anything_else_is_no_limiter(limiter: object) -> None:
     """A wrong limiter is told at once, not when the first call hangs on it."""

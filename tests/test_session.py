@@ -23,9 +23,12 @@ from htx_async import (
     Offset,
     Outcome,
     OutcomeUnknown,
+    RetryPolicy,
     SessionClosed,
+    TokenBucket,
     Verdict,
 )
+from htx_async.events import AttemptEnded
 from htx_async.simulator import SimulatedExchange
 
 BTC = "BTC-USDT"
@@ -108,6 +111,9 @@ def without_host_check() -> ssl.SSLContext:
         {"base_urls": "https://api.hbdm.com/path"},
         {"account": ""},
         {"account": 7},
+        {"http": object()},
+        {"now": 5},
+        {"limiter": TokenBucket},
         {"limiter": 5},
         {"retry": 4},
         {"deadline": 0},
@@ -246,6 +252,41 @@ async def test_a_callers_session_is_used_and_left_open(exchange: SimulatedExchan
         htx = HtxSession(exchange.credentials, base_urls=exchange.url, http=http)
         with pytest.raises(SessionClosed, match="http="):
             await htx.cancel_all_trailing(BTC)
+
+
+async def test_a_callers_session_closed_in_mid_call_is_no_reason_to_forget(
+    exchange: SimulatedExchange,
+) -> None:
+    """The answer was lost and the repeat cannot go: unknown, with the first attempt on record."""
+    exchange.place(BTC, "buy", "close", 2)
+    exchange.lose_after_work()
+    async with aiohttp.ClientSession() as http:
+        lost = asyncio.Event()
+        settings: dict[str, Any] = {
+            "http": http,
+            "base_urls": exchange.url,
+            "retry": RetryPolicy(base=0.2, random=lambda: 0.9),
+            "on_event": lambda event: lost.set() if isinstance(event, AttemptEnded) else None,
+        }
+        async with HtxSession(exchange.credentials, **settings) as htx:
+            call = asyncio.ensure_future(htx.cancel_all_trailing(BTC, deadline=1.5))
+            async with asyncio.timeout(5):
+                await lost.wait()
+            await http.close()
+            with pytest.raises(OutcomeUnknown) as caught:
+                await call
+    assert caught.value.report.attempts[0].verdict is Verdict.UNKNOWN
+
+
+async def test_warming_up_ends_with_its_session(exchange: SimulatedExchange) -> None:
+    """Closed in the middle, it says so, and no connection is made afterwards."""
+    exchange.latency = 30.0
+    htx = HtxSession(exchange.credentials, base_urls=exchange.url)
+    warming = asyncio.create_task(htx.warm_up())
+    await asyncio.sleep(0)
+    await htx.aclose()
+    (result,) = await warming
+    assert result.problem == "the session was closed"
 
 
 async def test_a_proxy_never_sees_a_signed_request_in_the_clear() -> None:

@@ -382,7 +382,9 @@ def test_numbers_that_describe_no_bucket_are_refused(arguments: dict[str, float]
         (5, 2.0, (5, 2.0)),
         (10, 4.0, (5, 2.0)),
         (0.5, 1.0, (1, 2.0)),
-        (2, 0.5, (2, 0.5)),
+        (2, 0.5, (2, 1.0)),
+        (4, 0.9, (4, 1.0)),
+        (3, 0.7, (3, 1.0)),
     ],
 )
 def test_a_limit_can_only_be_tightened(

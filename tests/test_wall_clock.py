@@ -26,6 +26,7 @@ def test_a_skew_is_measured_and_corrected(hours: int) -> None:
     clock = WallClock(lambda: NOON)
     ts = int((NOON + timedelta(hours=hours, seconds=-0.2)).timestamp() * 1000)
     ahead = clock.ahead(ts, 0.2)
+    assert ahead is not None
     assert ahead == pytest.approx(hours * 3600)
     clock.correct(ahead)
     assert clock.now() == NOON + timedelta(hours=hours)

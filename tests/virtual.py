@@ -65,6 +65,9 @@ class VirtualTransport:
         self.exchange = exchange
         self.latency = latency
 
+    def check_open(self) -> None:
+        pass
+
     def prepare(self, request: SignedRequest) -> "VirtualSending":
         return VirtualSending(self, request)
 
