@@ -23,6 +23,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.import_cost
 	@$(BIN)/python -m benchmarks.per_call
 	@$(BIN)/python -m benchmarks.limit
+	@$(BIN)/python -m benchmarks.mass
 
 clean:
 	rm -rf $(VENV)

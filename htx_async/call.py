@@ -57,27 +57,6 @@ class Call:
     seconds from the earliest moment at which its turn could come. `urgent`: goes before others.
     """
 
-    __slots__ = (
-        "_attempts",
-        "_began",
-        "_clock_check",
-        "_deadline",
-        "_ended_by",
-        "_intent",
-        "_is_check_due",
-        "_is_stopped",
-        "_itinerary",
-        "_limit",
-        "_loop",
-        "_means",
-        "_number",
-        "_patience",
-        "_replies",
-        "_request",
-        "_urgent",
-        "retry_after",
-    )
-
     def __init__(
         self,
         means: Means,
@@ -101,12 +80,11 @@ class Call:
         self._itinerary: Itinerary | None = None
         self._attempts: list[Attempt] = []
         self._replies: list[Reply] = []
+        self._trial: _Trial | None = None
         self._is_stopped = False
         self._clock_check = ClockCheck(means.clock, means.time)
         self._is_check_due = False
         self._ended_by = ""
-        self.retry_after = 0.0
-        """Seconds of the last pause that the exchange asked for."""
 
     async def run(self) -> CancelReport:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
@@ -131,20 +109,25 @@ class Call:
         finally:
             self._means.live.discard(self)
             # A caller that is cancelled gets no report; a listener does.
-            report = self._report()
+            report = self.report()
             if emit:
                 emit(CallEnded(self._loop.time(), self._number, report))
         return report
 
-    def _report(self) -> CancelReport:
-        last = self._attempts[-1] if self._attempts else None
+    def report(self) -> CancelReport:
+        """The account so far; a request that is on the wire counts as unknown."""
+        attempts, replies = [*self._attempts], [*self._replies]
+        if self._trial is not None:
+            replies.append(_cut_off(self._trial))
+            attempts.append(self._attempt_of(self._trial, replies[-1], None))
+        last = attempts[-1] if attempts else None
         refused = last is not None and last.code_class is CodeClass.AUTH
         if self._clock_check.was_made and refused and not self._ended_by:
             self._ended_by = self._clock_check.told()
         return report_of(
             self._intent,
-            self._attempts,
-            self._replies,
+            attempts,
+            replies,
             elapsed=self._loop.time() - self._began,
             ended_by=self._ended_by,
         )
@@ -162,7 +145,6 @@ class Call:
 
     async def _attempt(self) -> float | None:
         """One attempt; seconds until the next, or None."""
-        trial: _Trial | None = None
         queued = self._loop.time()
         try:
             async with self._take() as lease:
@@ -170,7 +152,7 @@ class Call:
                 if self._is_stopped or self._would_be_cut_short():
                     lease.not_sent()
                     return None
-                trial = self._begin(queued, lease)
+                trial = self._trial = self._begin(queued, lease)
                 try:
                     answer = await trial.sending.answer(
                         self._means.attempt_timeout, self._time_to_connect()
@@ -179,11 +161,11 @@ class Call:
                     if not trial.sending.sent:
                         lease.not_sent()
         except SendFailed as failure:
-            assert trial is not None  # noqa: S101 - only a begun attempt fails to send
-            return self._failed(trial, failure)
+            assert self._trial is not None  # noqa: S101 - only a begun attempt fails to send
+            return self._failed(self._trial, failure)
         except BaseException:
-            if trial is not None:
-                self._interrupted(trial)
+            if self._trial is not None:
+                self._tell_attempt(self._record(self._trial, _cut_off(self._trial), None))
             raise
         return self._answered(trial, answer)
 
@@ -260,7 +242,6 @@ class Call:
             and classify(reply.code, answer.status) is CodeClass.RATE_LIMITED
         ):
             length: float | None = pause_after(answer.headers, reply.ts)
-            self.retry_after = length or 0.0
         else:
             length = pause_when_spent(answer.headers, reply.ts)
         if length:
@@ -277,20 +258,15 @@ class Call:
         self._tell_attempt(attempt)
         return self._next(attempt)
 
-    def _interrupted(self, trial: _Trial) -> None:
-        if trial.sending.sent:
-            reply = Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
-        else:
-            reply = Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
-        self._tell_attempt(self._record(trial, reply, None))
+    def _record(self, trial: _Trial, reply: Reply, status: int | None) -> Attempt:
+        attempt = self._attempt_of(trial, reply, status)
+        self._trial = None
+        self._attempts.append(attempt)
+        self._replies.append(reply)
+        return attempt
 
-    def _record(
-        self,
-        trial: _Trial,
-        reply: Reply,
-        status: int | None,
-    ) -> Attempt:
-        attempt = Attempt(
+    def _attempt_of(self, trial: _Trial, reply: Reply, status: int | None) -> Attempt:
+        return Attempt(
             number=len(self._attempts) + 1,
             base_url=trial.base_url,
             started=trial.started,
@@ -302,9 +278,6 @@ class Call:
             message=reply.message,
             sent=reply.verdict is not Verdict.NOT_SENT,
         )
-        self._attempts.append(attempt)
-        self._replies.append(reply)
-        return attempt
 
     def _tell_attempt(self, attempt: Attempt) -> None:
         if emit := self._means.emit:
@@ -348,3 +321,9 @@ class Call:
             f"its turn comes in {turn - now:.2f} s at the earliest{behind}, and the deadline "
             f"in {max(0.0, self._deadline - now):.2f} s"
         )
+
+
+def _cut_off(trial: _Trial) -> Reply:
+    if trial.sending.sent:
+        return Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
+    return Reply(Verdict.NOT_SENT, message="cut off before there was a connection")

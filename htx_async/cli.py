@@ -64,9 +64,9 @@ def _root(
 
 @app.command()
 def demo() -> None:
-    """Cancel 60 orders on a simulated exchange.
+    """Cancel 200 orders on a simulated exchange.
 
-    12 contracts at once, and an exchange that misbehaves. Takes no keys and reaches no network
+    40 contracts at once, and an exchange that misbehaves. Takes no keys and reaches no network
     beyond this machine. Exits 0 when every report agrees with the exchange's book and the limit
     was kept, else 1.
 

@@ -140,7 +140,7 @@ def public_budget() -> AsyncLimiter:
 
 
 class _TakeBoth:
-    """An endpoint's token first, then a place in the account's budgets, which take none back."""
+    """An endpoint's token, and a place in each of the account's budgets, which take none back."""
 
     __slots__ = ("_budgets", "_token")
 
@@ -149,14 +149,21 @@ class _TakeBoth:
         self._budgets = budgets
 
     async def __aenter__(self) -> TakeToken:
-        await self._token.__aenter__()
-        try:
-            for budget in self._budgets:
-                await budget.acquire()
-        except BaseException:
+        while True:
+            await self._token.__aenter__()
+            short = [budget for budget in self._budgets if not budget.has_capacity()]
+            try:
+                if not short:
+                    for budget in self._budgets:
+                        await budget.acquire()
+                    return self._token
+            except BaseException:
+                self._token.not_sent()
+                raise
+            # Not to sit on the endpoint's token meanwhile: an urgent caller may want it.
             self._token.not_sent()
-            raise
-        return self._token
+            await short[0].acquire()
+            self._budgets = tuple(budget for budget in self._budgets if budget is not short[0])
 
     async def __aexit__(
         self,

@@ -6,7 +6,8 @@ in, first out: so every contract's first attempt goes before any repeat.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from htx_async.errors import InvalidRequest
@@ -31,6 +32,9 @@ class Carried(Protocol):
     async def run(self) -> CancelReport:
         """The call's report, however it ends."""
 
+    def report(self) -> CancelReport:
+        """The account so far."""
+
     def stop(self, reason: str) -> None:
         """End the call now."""
 
@@ -51,47 +55,73 @@ def intents(
     return tuple({intent.contract_code: intent for intent in checked}.values())
 
 
-class MassCancel:
-    """Carries `intents` together until all have ended, `deadline` (loop time) at the latest.
+def nothing_sent(intents: Sequence[CancelAllTrailing], reason: str) -> MassCancelReport:
+    """The account of a mass cancel that could not begin."""
+    reports = [report_of(intent, (), (), elapsed=0.0, ended_by=reason) for intent in intents]
+    return MassCancelReport(reports=tuple(reports), elapsed=0.0)
 
-    `begin` makes the call for one intent. `until_clear`: call again for each contract until the
-    exchange itself has nothing left.
+
+class MassCancel:
+    """Carries `intents` together until all have ended.
+
+    `begin` makes the call for one intent and a deadline (loop time). `until` tells that deadline
+    once everybody else who was about to queue has queued. `until_clear`: call again for each
+    contract until the exchange itself has nothing left.
     """
 
     def __init__(
         self,
         intents: Sequence[CancelAllTrailing],
-        begin: Callable[[CancelAllTrailing], Carried],
+        begin: Callable[[CancelAllTrailing, float], Carried],
         *,
-        deadline: float,
+        until: Callable[[], float],
         until_clear: bool,
         on_report: OnReport | None,
     ) -> None:
         self._intents = intents
         self._begin = begin
-        self._deadline = deadline
+        self._until = until
         self._until_clear = until_clear
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._carried: set[Carried] = set()
-        self._reports: dict[str, CancelReport] = {}
+        self._deadline = math.inf
+        self._rounds: dict[str, list[CancelReport]] = {i.contract_code: [] for i in intents}
+        self._live: dict[str, Carried] = {}
+        self._spans: dict[str, tuple[float, float | None]] = {}
+        self._unfinished = len(intents)
+        self._callbacks: dict[asyncio.Task[None], str] = {}
         self._callback_errors: list[str] = []
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._reason = ""
 
+    @property
+    def unfinished(self) -> int:
+        """Contracts that have not ended yet."""
+        return self._unfinished
+
     async def run(self) -> MassCancelReport:
-        """One report for each contract. Cancelled, it stops every call first and then goes on."""
-        tasks = [asyncio.create_task(self._one(intent)) for intent in self._intents]
+        """One report for each contract. Cancelled, it stops every call first and then goes on;
+        what else is raised inside a call comes out when all have ended."""
+        await asyncio.sleep(0)
+        self._deadline = self._until()
+        tasks = [asyncio.create_task(self._carry(intent)) for intent in self._intents]
         try:
-            await asyncio.wait(tasks, timeout=self._deadline - self._loop.time() + _TO_END)
+            await asyncio.wait(tasks)
+            left = max(0.0, self._deadline - self._loop.time())
+            await self._end_callbacks(left + _TO_END)
         except asyncio.CancelledError:
             self.stop("the mass cancel was cancelled")
             await asyncio.wait(tasks, timeout=_TO_END)
+            await self._end_callbacks(_TO_END)
             raise
         finally:
-            # Only a callback that does not end is left by now.
-            await self._end(tasks)
+            for task in (*tasks, *self._callbacks):
+                task.cancel()
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                error.add_note(f"in a mass cancel of which this is known: {self.report()}")
+                raise error
         return self.report()
 
     def stop(self, reason: str) -> None:
@@ -99,67 +129,85 @@ class MassCancel:
         self._reason = self._reason or reason
         if not self._stopped.done():
             self._stopped.set_result(None)
-        for call in tuple(self._carried):
+        for call in tuple(self._live.values()):
             call.stop(reason)
 
     def report(self) -> MassCancelReport:
-        """The account so far; contracts without an end yet count as not sent."""
-        reports = [
-            self._reports.get(intent.contract_code) or self._not_sent(intent)
-            for intent in self._intents
-        ]
+        """The account so far, true at any moment: requests on the wire count as unknown, and
+        contracts that were not begun as not sent."""
         return MassCancelReport(
-            reports=tuple(reports),
+            reports=tuple(map(self._report_of, self._intents)),
             elapsed=self._loop.time() - self._began,
             callback_errors=tuple(self._callback_errors),
         )
 
-    async def _one(self, intent: CancelAllTrailing) -> None:
-        report = await (self._rounds(intent) if self._until_clear else self._round(intent))
-        self._reports[intent.contract_code] = report
-        if self._on_report is not None:
-            await self._tell(self._on_report, report)
+    def _report_of(self, intent: CancelAllTrailing) -> CancelReport:
+        rounds = [*self._rounds[intent.contract_code]]
+        call = self._live.get(intent.contract_code)
+        if call is not None:
+            rounds.append(call.report())
+        if not rounds:
+            return report_of(intent, (), (), elapsed=0.0, ended_by=self._reason)
+        if not self._until_clear:
+            return rounds[0]
+        began, ended = self._spans[intent.contract_code]
+        elapsed = (self._loop.time() if ended is None else ended) - began
+        return merged(rounds, elapsed=elapsed, ended_by=self._reason)
 
-    async def _round(self, intent: CancelAllTrailing) -> CancelReport:
-        if self._stopped.done():
-            return self._not_sent(intent)
-        call = self._begin(intent)
-        self._carried.add(call)
-        try:
-            return await call.run()
-        finally:
-            self._carried.discard(call)
-
-    async def _rounds(self, intent: CancelAllTrailing) -> CancelReport:
-        rounds: list[CancelReport] = []
+    async def _carry(self, intent: CancelAllTrailing) -> None:
         began = self._loop.time()
-        while True:
-            rounds.append(await self._round(intent))
-            again = rounds[-1].outcome in (Outcome.CANCELLED, Outcome.PARTIAL)
-            in_time = self._loop.time() + BETWEEN_ROUNDS < self._deadline
-            if not (again and in_time) or self._stopped.done():
-                return merged(rounds, elapsed=self._loop.time() - began)
-            await asyncio.wait([self._stopped], timeout=BETWEEN_ROUNDS)
+        self._spans[intent.contract_code] = (began, None)
+        try:
+            while await self._round(intent) and await self._comes_another():
+                pass
+        finally:
+            self._spans[intent.contract_code] = (began, self._loop.time())
+            self._unfinished -= 1
+        if self._on_report is not None:
+            told = self._tell(self._on_report, self._report_of(intent))
+            task = asyncio.create_task(told)
+            self._callbacks[task] = intent.contract_code
+
+    async def _round(self, intent: CancelAllTrailing) -> bool:
+        """One call for `intent`; whether there may be something left that another would reach."""
+        if self._stopped.done():
+            return False
+        code = intent.contract_code
+        call = self._live[code] = self._begin(intent, self._deadline)
+        report = await call.run()
+        self._rounds[code].append(report)
+        # Only after its report is kept, so that the account has no gap.
+        del self._live[code]
+        took = report.outcome in (Outcome.CANCELLED, Outcome.PARTIAL) or bool(report.errors)
+        return self._until_clear and took
+
+    async def _comes_another(self) -> bool:
+        if self._stopped.done() or self._loop.time() + BETWEEN_ROUNDS >= self._deadline:
+            return False
+        await asyncio.wait([self._stopped], timeout=BETWEEN_ROUNDS)
+        return not self._stopped.done()
 
     async def _tell(self, on_report: OnReport, report: CancelReport) -> None:
         try:
             result = on_report(report)
             if inspect.isawaitable(result):
-                await _finished(result)
-        except Exception as error:
+                await result
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
             self._callback_errors.append(f"{report.contract_code}: {type(error).__name__}: {error}")
 
-    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
-        for task, intent in zip(tasks, self._intents, strict=True):
-            if not task.done():
+    async def _end_callbacks(self, within: float) -> None:
+        """Callbacks have until the deadline and a moment; none holds up the account for longer."""
+        if self._callbacks:
+            _, late = await asyncio.wait(self._callbacks, timeout=within)
+            for task in late:
                 task.cancel()
-                if intent.contract_code in self._reports:
-                    self._callback_errors.append(f"{intent.contract_code}: on_report did not end")
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _not_sent(self, intent: CancelAllTrailing) -> CancelReport:
-        return report_of(intent, (), (), elapsed=0.0, ended_by=self._reason)
-
-
-async def _finished(result: Awaitable[object]) -> None:
-    await result
+            self._callback_errors += [
+                f"{code}: on_report did not end"
+                for task, code in self._callbacks.items()
+                if task in late
+            ]
+            if late:
+                await asyncio.wait(late, timeout=_TO_END)

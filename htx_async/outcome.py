@@ -93,7 +93,7 @@ def report_of(
     )
 
 
-def merged(rounds: Sequence[CancelReport], *, elapsed: float) -> CancelReport:
+def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = "") -> CancelReport:
     """One report for a contract that was cancelled again and again until nothing was left.
 
     Clear only when the last round found nothing; an unknown last round leaves it unknown; else,
@@ -121,22 +121,25 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float) -> CancelReport:
             ),
             "ts": next((r.ts for r in reversed(rounds) if r.ts is not None), None),
             "elapsed": elapsed,
+            "ended_by": last.ended_by or ended_by,
         }
     )
 
 
 def _merged_outcome(rounds: Sequence[CancelReport]) -> Outcome:
     last = rounds[-1]
-    accepted = any(report.outcome in _ACCEPTED for report in rounds)
-    if last.outcome in (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY):
-        return Outcome.CANCELLED if accepted else last.outcome
+    accepted = any(report.outcome in _ACCEPTED or report.errors for report in rounds)
+    took = any(report.successes or report.outcome in _ACCEPTED for report in rounds)
+    if last.outcome in _NOTHING_LEFT and not last.errors:
+        return Outcome.CANCELLED if took else last.outcome
     return Outcome.PARTIAL if accepted and last.outcome is not Outcome.UNKNOWN else last.outcome
 
 
 _ACCEPTED = (Outcome.CANCELLED, Outcome.PARTIAL)
+_NOTHING_LEFT = (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY)
 
 
-def failure_of(report: CancelReport, retry_after: float = 0.0) -> CancelError | None:
+def failure_of(report: CancelReport) -> CancelError | None:
     """The exception for a report that is not clear, None for one that is."""
     if report.is_clear:
         return None
@@ -148,7 +151,7 @@ def failure_of(report: CancelReport, retry_after: float = 0.0) -> CancelError | 
         return NotSent(report.message, report)
     code_class = report.refusal.code_class
     if code_class is CodeClass.RATE_LIMITED:
-        return RateLimited(report.message, report, retry_after)
+        return RateLimited(report.message, report, report.refusal.paused)
     return _REFUSALS.get(code_class, CancelRefused)(report.message, report)
 
 

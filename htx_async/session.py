@@ -3,7 +3,7 @@
 import asyncio
 import ssl as tls
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -29,7 +29,7 @@ from htx_async.limits import (
     public_budget,
     shared_limiter,
 )
-from htx_async.mass_cancel import MassCancel, OnReport, intents
+from htx_async.mass_cancel import MassCancel, OnReport, intents, nothing_sent
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
 from htx_async.means import LiveCalls, Means
 from htx_async.models import CancelAllTrailing
@@ -180,7 +180,7 @@ class HtxSession:
         within = None if deadline is None else as_seconds("deadline", deadline)
         call = Call(self._ready(), intent, within, self._deadline, urgent=urgent)
         report = await call.run()
-        failure = failure_of(report, call.retry_after)
+        failure = failure_of(report)
         if failure is None:
             return report
         try:
@@ -217,16 +217,10 @@ class HtxSession:
         is known, and goes on. Raises `InvalidRequest` for anything but a non-empty sequence of
         contract codes, and `SessionClosed`, before anything is queued.
         """
-        running = self._mass_cancel(
-            contract_codes,
-            direction,
-            offset,
-            deadline=deadline,
-            until_clear=until_clear,
-            urgent=urgent,
-            on_report=on_report,
-        )
-        return await running.run()
+        wanted = intents(contract_codes, direction, offset)
+        return await self._mass_cancel(
+            wanted, deadline, until_clear=until_clear, urgent=urgent, on_report=on_report
+        ).run()
 
     def plan(
         self, contract_codes: Iterable[str], *, until_clear: bool = False, urgent: bool = False
@@ -264,11 +258,11 @@ class HtxSession:
         not an exception: turn it into a cancellation (README). Raises `InvalidRequest` for
         contracts that `mass_cancel_trailing` would refuse, now rather than at the end.
         """
-        codes = tuple(i.contract_code for i in intents(contract_codes, direction, offset))
+        wanted = intents(contract_codes, direction, offset)
         if deadline is not None:
             as_seconds("deadline", deadline)
-        begin = partial(self._mass_cancel, deadline=deadline, until_clear=until_clear, urgent=True)
-        return CancelGuard(partial(begin, codes, direction, offset))
+        begin = partial(self._mass_cancel, wanted, deadline, until_clear=until_clear, urgent=True)
+        return CancelGuard(begin, partial(nothing_sent, wanted))
 
     async def warm_up(self) -> tuple[WarmUp, ...]:
         """Open a connection to each base URL, so that the urgent call is not the cold one.
@@ -320,31 +314,31 @@ class HtxSession:
 
     def _mass_cancel(
         self,
-        contract_codes: Iterable[str],
-        direction: object,
-        offset: object,
-        *,
+        wanted: Sequence[CancelAllTrailing],
         deadline: float | None,
+        *,
         until_clear: bool,
         urgent: bool,
         on_report: OnReport | None = None,
     ) -> MassCancel:
-        wanted = intents(contract_codes, direction, offset)
-        means, now = self._ready(), asyncio.get_running_loop().time()
-        if deadline is None:
-            calls = len(wanted) * (2 if until_clear else 1)
-            path = v1.CANCEL_ALL_TRAILING
-            turn = foresee(means.limiter, path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
-            until = turn + self._deadline
-        else:
-            until = now + as_seconds("deadline", deadline)
+        means, loop = self._ready(), asyncio.get_running_loop()
+        latest = None if deadline is None else loop.time() + as_seconds("deadline", deadline)
 
-        def begin(intent: CancelAllTrailing) -> Call:
-            left = until - asyncio.get_running_loop().time()
+        def until() -> float:
+            if latest is not None:
+                return latest
+            path, calls = v1.CANCEL_ALL_TRAILING, len(wanted) * (2 if until_clear else 1)
+            # Of other mass cancels, those that have not come to queue yet.
+            calls += sum(o.unfinished for o in self._mass_cancels if o is not running)
+            turn = foresee(means.limiter, path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
+            return turn + self._deadline
+
+        def begin(intent: CancelAllTrailing, deadline: float) -> Call:
+            left = deadline - loop.time()
             return Call(means, intent, left, self._deadline, urgent=urgent)
 
         running = MassCancel(
-            wanted, begin, deadline=until, until_clear=until_clear, on_report=on_report
+            wanted, begin, until=until, until_clear=until_clear, on_report=on_report
         )
         self._mass_cancels.add(running)
         return running

@@ -67,6 +67,12 @@ def _tell_clear_after_retry(report: CancelReport) -> str:
 def _tell_partial(report: CancelReport) -> str:
     failed = [e for e in report.errors if e.err_code not in SETTLED_ORDER_CODES]
     shown = ", ".join(f"{e.order_id} ({e.err_code}: {e.err_msg})" for e in failed[:_MOST_SHOWN])
+    if not failed:
+        return (
+            f"the exchange took the cancel of {_orders(len(report.successes))}, and has not yet "
+            f"said that nothing is left.{_sentence(report.ended_by)} Look at it and call again."
+            f"{_tell_triggered(report)}{'' if report.ids_complete else _LOST}"
+        )
     more = f" and {len(failed) - _MOST_SHOWN} more" if len(failed) > _MOST_SHOWN else ""
     return (
         f"the exchange took the cancel of {_orders(len(report.successes))} and refused "

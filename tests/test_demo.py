@@ -5,14 +5,15 @@ import os
 import re
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from htx_async.demo import Row, Story, play, run, show
-from htx_async.report import CancelReport, OrderError
-from htx_async.terms import Outcome
+from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.terms import Outcome, Verdict
 
 
 def shown(story: Story) -> str:
@@ -33,23 +34,39 @@ def report(outcome: Outcome, *successes: str, ids_complete: bool = True) -> Canc
     )
 
 
+def attempt(number: int) -> Attempt:
+    return Attempt(
+        number=number,
+        base_url="http://127.0.0.1:1",
+        started=datetime(2026, 1, 1, tzinfo=UTC),
+        waited=0.5,
+        wire=0.1,
+        http_status=200,
+        verdict=Verdict.ACCEPTED,
+        code=None,
+        message="",
+        sent=True,
+    )
+
+
 def row(told: CancelReport, *still_open: str) -> Row:
     return Row("BTC-USDT", "", told, frozenset({"1", "2"}), frozenset(still_open))
 
 
 async def test_the_story_is_the_same_every_time() -> None:
-    """In process and as a process, twelve contracts end as their faults say, within the limit."""
+    """In process and as a process, 40 contracts end as their faults say, within the limit."""
     heard: list[str] = []
     story, (code, out, progress) = await asyncio.gather(
         play(lambda told: heard.append(told.contract_code)), demo_process()
     )
     assert story.is_right
     assert story.busiest <= 5
-    assert story.requests == 15
+    assert story.requests == 43
+    assert story.seconds < 10
     assert sorted(heard) == sorted(row.contract for row in story.rows)
-    assert sum(len(row.placed) for row in story.rows) == 60
+    assert sum(len(row.placed) for row in story.rows) == 200
     outcomes = {row.contract: row.report.outcome for row in story.rows}
-    assert len(outcomes) == 12
+    assert len(outcomes) == 40
     assert outcomes.pop("ETH-USDT") is Outcome.CLEAR_AFTER_RETRY
     assert outcomes.pop("ADA-USDT") is Outcome.PARTIAL
     assert set(outcomes.values()) == {Outcome.CANCELLED}
@@ -57,10 +74,18 @@ async def test_the_story_is_the_same_every_time() -> None:
     assert code == 0
     assert without_seconds(out) == without_seconds(shown(story))
     assert "5 whose ids are unknown" in out
+    assert "a person to look at: ADA-USDT." in out
+    assert accounted_for(out) == 40
     assert sorted(line.partition(":")[0] for line in progress.splitlines()) == sorted(heard)
     assert "\x1b" not in out + progress
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out
+
+
+def accounted_for(out: str) -> int:
+    """Contracts in the table: one for each row, and as many as the last row says."""
+    (others,) = re.findall(r"^(\d+) others ", out, re.MULTILINE)
+    return len(re.findall(r"^\w+-USDT ", out, re.MULTILINE)) + int(others)
 
 
 async def demo_process() -> tuple[int | None, str, str]:
@@ -78,7 +103,26 @@ async def demo_process() -> tuple[int | None, str, str]:
 
 
 def without_seconds(text: str) -> str:
-    return re.sub(r"\d+\.\d+ s(?! late)", "# s", text)
+    return re.sub(r" *\d+(\.\d+)? s(?! late)", " # s", text)
+
+
+def test_only_contracts_without_a_story_share_a_row() -> None:
+    """An outcome, a fault, a repeat, a missing id or a wrong account each has a row of its own."""
+    done = report(Outcome.CANCELLED, "1", "2")
+    once, again = attempt(1), attempt(2)
+    plain = row(done.model_copy(update={"attempts": (once,)}))
+    assert plain.is_plain
+    for told in (
+        row(report(Outcome.PARTIAL, "1").model_copy(update={"attempts": (once,)}), "2"),
+        replace(plain, fault="answer lost"),
+        row(done.model_copy(update={"attempts": (once, again)})),
+        row(report(Outcome.CANCELLED, "1").model_copy(update={"attempts": (once,)})),
+        replace(plain, still_open=frozenset({"2"})),
+    ):
+        assert not told.is_plain
+        out = shown(Story((plain, told, plain), 1.0, 4, 3))
+        assert out.count("BTC-USDT ") == 1
+        assert "2 others " in out
 
 
 def test_a_report_that_the_book_contradicts_is_found() -> None:

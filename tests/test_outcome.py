@@ -263,7 +263,9 @@ def test_what_a_call_raises(made: Sequence[Made], kind: type[errors.CancelError]
 
 def test_retry_after_reaches_the_error() -> None:
     """The pause that the exchange asked for last is handed on by `RateLimited`."""
-    failure = failure_of(report(no(1032)), 2.5)
+    limited = report(no(1032))
+    paused = limited.attempts[0].model_copy(update={"paused": 2.5})
+    failure = failure_of(limited.model_copy(update={"attempts": (paused,)}))
     assert isinstance(failure, errors.RateLimited)
     assert failure.retry_after == 2.5
 

@@ -1,0 +1,854 @@
+"""The guard: each way out of its block, in virtual time and as real processes with real signals."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from htx_async import (
+    HtxSession,
+    InvalidRequest,
+    MassCancelFailed,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    PartialCancel,
+    SessionClosed,
+)
+from htx_async.guard import CancelGuard
+from htx_async.simulator import SimulatedExchange
+from tests.virtual import run, virtual_session
+
+CODES = ("A-USDT", "B-USDT", "C-USDT")
+MANY = tuple(f"C{number}-USDT" for number in range(12))
+PATIENCE = 60.0
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def with_orders(codes: tuple[str, ...] = CODES) -> SimulatedExchange:
+    exchange = SimulatedExchange()
+    for code in codes:
+        exchange.place(code, "sell", "close", 2)
+    return exchange
+
+
+def outcomes(guard: CancelGuard) -> dict[str, Outcome]:
+    assert guard.report is not None
+    return {report.contract_code: report.outcome for report in guard.report.reports}
+
+
+def notes(error: BaseException) -> str:
+    return "\n".join(getattr(error, "__notes__", ()))
+
+
+def assert_true(guard: CancelGuard, exchange: SimulatedExchange) -> None:
+    """No contract is told better or worse than what the exchange saw of it."""
+    arrived = {arrival.contract_code for arrival in exchange.arrivals}
+    still_open = {order.contract_code for order in exchange.open_orders()}
+    for code, outcome in outcomes(guard).items():
+        assert outcome is not Outcome.NOT_SENT or code not in arrived, code
+        assert not outcome.is_clear or code not in still_open, code
+
+
+async def stopped(task: asyncio.Task[Any]) -> BaseException | None:
+    """How a task ended that is or will be over soon."""
+    try:
+        await task
+    except BaseException as error:
+        return error
+    return None
+
+
+# Ways out of the block ---------------------------------------------------------------------------
+
+
+def test_a_plain_end_cancels_these_contracts_and_no_others() -> None:
+    """Nothing is sent while the block runs; afterwards its contracts are clear, in their order."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        kept = exchange.place("D-USDT", "sell", "close")
+        codes = (*CODES, "a-usdt")
+        async with virtual_session(exchange) as htx, htx.cancel_on_exit(codes) as guard:
+            assert guard.report is None
+            await asyncio.sleep(5)
+            assert not exchange.arrivals
+        assert list(outcomes(guard)) == list(CODES)
+        assert set(outcomes(guard).values()) == {Outcome.CANCELLED}
+        assert {order.order_id for order in exchange.open_orders()} == set(kept)
+
+    run(main())
+
+
+def test_a_return_inside_the_block_keeps_its_value() -> None:
+    """`return` leaves through the guard, too."""
+
+    async def main() -> None:
+        exchange = with_orders()
+
+        async def strategy(htx: HtxSession) -> str:
+            async with htx.cancel_on_exit(CODES):
+                return "done"
+
+        async with virtual_session(exchange) as htx:
+            assert await strategy(htx) == "done"
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [ValueError, InvalidRequest, SystemExit, KeyboardInterrupt])
+def test_an_exception_comes_out_as_the_same_object(kind: type[BaseException]) -> None:
+    """The block's own exception passes as it is, without a note when the cancel went well."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        raised = kind("the strategy failed")
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(kind) as caught:
+                async with htx.cancel_on_exit(CODES) as guard:
+                    raise raised
+        assert caught.value is raised
+        assert caught.value.__context__ is None
+        assert not notes(raised)
+        assert set(outcomes(guard).values()) == {Outcome.CANCELLED}
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, asyncio.CancelledError])
+def test_a_failed_cancel_is_a_note_on_the_block_s_exception(kind: type[BaseException]) -> None:
+    """The exception wins; what went wrong with the orders is told beside it and in the report."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        exchange.refuse(1014, contract_code="B-USDT")
+        raised = kind("the strategy failed")
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(kind) as caught:
+                async with htx.cancel_on_exit(CODES) as guard:
+                    raise raised
+        assert caught.value is raised
+        assert "not all cancelled: 1 of 3 contracts" in notes(raised)
+        assert guard.report is not None
+        assert guard.report.not_clear == ("B-USDT",)
+
+    run(main())
+
+
+def test_a_failed_cancel_without_an_exception_is_raised() -> None:
+    """`MassCancelFailed` holds one error for each contract that is not clear, by its kind."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        (order,) = exchange.place("A-USDT", "sell", "close")
+        exchange.reject_order(order, 1048)
+        exchange.bad_gateway(times=4, contract_code="B-USDT")
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(MassCancelFailed) as caught:
+                async with htx.cancel_on_exit(CODES) as guard:
+                    pass
+        assert [type(error) for error in caught.value.exceptions] == [PartialCancel, OutcomeUnknown]
+        assert list(outcomes(guard).values()) == ["partial", "unknown", "nothing_to_cancel"]
+
+    run(main())
+
+
+def test_cancelling_the_task_cancels_the_orders_first() -> None:
+    """The task ends cancelled, and only when the guard's work is done."""
+
+    async def main() -> None:
+        exchange = with_orders(MANY)
+        guards: list[CancelGuard] = []
+
+        async def strategy(htx: HtxSession) -> None:
+            async with htx.cancel_on_exit(MANY) as guard:
+                guards.append(guard)
+                await asyncio.Event().wait()
+
+        async with virtual_session(exchange) as htx:
+            task = asyncio.create_task(strategy(htx))
+            await turns(3)
+            task.cancel("enough")
+            assert isinstance(await stopped(task), asyncio.CancelledError)
+        assert task.cancelled()
+        assert now() > 2
+        assert set(outcomes(guards[0]).values()) == {Outcome.CANCELLED}
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+def test_a_timeout_around_ends_the_block_and_not_the_guard() -> None:
+    """`TimeoutError` comes out after the guard's work, which takes longer than the timeout."""
+
+    async def main() -> None:
+        exchange = with_orders(MANY)
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5), htx.cancel_on_exit(MANY) as guard:
+                    await asyncio.sleep(60)
+        assert 2.5 < now() < 3.5
+        assert set(outcomes(guard).values()) == {Outcome.CANCELLED}
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+@pytest.mark.parametrize("guard_is_in_the_group_s_body", [True, False])
+def test_a_failing_sibling_ends_the_block_and_the_orders_go(
+    guard_is_in_the_group_s_body: bool,
+) -> None:
+    """In a `TaskGroup` the sibling's error comes out, and the guard has done its work before."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        failure = RuntimeError("the feed broke")
+        guards: list[CancelGuard] = []
+
+        async def feed() -> None:
+            await asyncio.sleep(1)
+            raise failure
+
+        async def strategy(htx: HtxSession) -> None:
+            async with htx.cancel_on_exit(CODES) as guard:
+                guards.append(guard)
+                await asyncio.Event().wait()
+
+        async def both(htx: HtxSession) -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(feed())
+                if guard_is_in_the_group_s_body:
+                    await strategy(htx)
+                else:
+                    group.create_task(strategy(htx))
+
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(ExceptionGroup) as caught:
+                await both(htx)
+        assert caught.value.exceptions == (failure,)
+        assert set(outcomes(guards[0]).values()) == {Outcome.CANCELLED}
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+@pytest.mark.parametrize("raised", [None, ValueError("the strategy failed")])
+def test_a_session_closed_inside_the_block_is_told(raised: ValueError | None) -> None:
+    """The guard cannot send: `SessionClosed` is raised, or is a note on the block's exception."""
+
+    async def main() -> None:
+        exchange = with_orders()
+
+        async def strategy(htx: HtxSession) -> None:
+            async with htx.cancel_on_exit(CODES):
+                await htx.aclose()
+                if raised is not None:
+                    raise raised
+
+        with pytest.raises(SessionClosed if raised is None else ValueError) as caught:
+            await strategy(virtual_session(exchange))
+        assert raised is None or "this session is closed" in notes(caught.value)
+        assert len(exchange.open_orders()) == 6
+
+    run(main())
+
+
+def test_a_session_closed_during_the_guard_s_work_leaves_a_true_account() -> None:
+    """What is on the wire ends unknown, what waits ends not sent, and both are raised."""
+
+    async def main() -> None:
+        exchange = with_orders(MANY)
+        guards: list[CancelGuard] = []
+
+        async def strategy(htx: HtxSession) -> None:
+            async with htx.cancel_on_exit(MANY) as guard:
+                guards.append(guard)
+
+        htx = virtual_session(exchange)
+        task = asyncio.create_task(strategy(htx))
+        await asyncio.sleep(0.06)
+        await htx.aclose()
+        failure = await stopped(task)
+        assert isinstance(failure, MassCancelFailed)
+        assert {type(error) for error in failure.exceptions} == {OutcomeUnknown, NotSent}
+        assert list(outcomes(guards[0]).values()) == ["unknown"] * 5 + ["not_sent"] * 7
+        assert_true(guards[0], exchange)
+        assert now() < 0.1
+
+    run(main())
+
+
+# How the guard works -----------------------------------------------------------------------------
+
+
+def test_the_guard_goes_before_200_queued_calls() -> None:
+    """It is urgent: its contracts take the next free tokens, within 1.1 s."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        async with virtual_session(exchange) as htx:
+            others = [
+                asyncio.create_task(htx.cancel_all_trailing(f"O{number}-USDT"))
+                for number in range(200)
+            ]
+            await turns(3)
+            async with htx.cancel_on_exit(CODES) as guard:
+                pass
+            assert now() < 1.2
+            assert set(outcomes(guard).values()) == {Outcome.CANCELLED}
+            await asyncio.gather(*others)
+        arrived = [arrival.contract_code for arrival in exchange.arrivals]
+        assert arrived[5:8] == list(CODES)
+        assert exchange.busiest() <= 5
+
+    run(main())
+
+
+def test_the_guard_has_its_own_deadline() -> None:
+    """It counts from the end of the block: what has no answer by then is unknown, and told so."""
+
+    async def main() -> None:
+        exchange = with_orders(MANY)
+        exchange.late(60.0, times=20)
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(MassCancelFailed):
+                async with htx.cancel_on_exit(MANY, deadline=0.5) as guard:
+                    await asyncio.sleep(5)
+            assert now() == pytest.approx(5.5, abs=0.01)
+        assert list(outcomes(guard).values()) == ["unknown"] * 5 + ["not_sent"] * 7
+        assert_true(guard, exchange)
+
+    run(main())
+
+
+def test_filters_and_rounds_reach_the_mass_cancel() -> None:
+    """`direction`, `offset` and `until_clear` mean what they mean there."""
+
+    async def main() -> None:
+        exchange = with_orders(("A-USDT",))
+        kept = exchange.place("A-USDT", "buy", "close") + exchange.place("A-USDT", "sell", "open")
+        async with virtual_session(exchange) as htx:
+            guard = htx.cancel_on_exit(["A-USDT"], "sell", "close", until_clear=True)
+            async with guard:
+                pass
+        assert {order.order_id for order in exchange.open_orders()} == set(kept)
+        assert [arrival.err_code for arrival in exchange.arrivals] == [None, 1051]
+        assert guard.report is not None
+        assert len(guard.report.successes) == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("contract_codes", "settings"),
+    [
+        ("BTC-USDT", {}),
+        (None, {}),
+        (7, {}),
+        ([], {}),
+        ([""], {}),
+        (["BTC-USDT", None], {}),
+        (CODES, {"direction": "up"}),
+        (CODES, {"direction": ""}),
+        (CODES, {"offset": "both"}),
+        (CODES, {"deadline": 0}),
+        (CODES, {"deadline": float("nan")}),
+        (CODES, {"deadline": "10"}),
+    ],
+)
+def test_wrong_arguments_are_refused_before_the_block(
+    contract_codes: Any, settings: dict[str, Any]
+) -> None:
+    """A guard that could not do its work is never made, and the block never runs."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        async with virtual_session(exchange) as htx:
+            with pytest.raises(InvalidRequest):
+                htx.cancel_on_exit(contract_codes, **settings)
+        assert not exchange.arrivals
+
+    run(main())
+
+
+def test_contract_codes_are_read_once_when_the_guard_is_made() -> None:
+    """An iterator will do, and a list that changes later changes nothing."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        codes = list(CODES[:2])
+        async with (
+            virtual_session(exchange) as htx,
+            htx.cancel_on_exit(codes),
+            htx.cancel_on_exit(iter(CODES[2:])),
+        ):
+            codes.clear()
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+# Cancelled while the guard works -----------------------------------------------------------------
+
+
+class Interrupted(NamedTuple):
+    """A guard that was cut short: what came out, and after how many seconds."""
+
+    guard: CancelGuard
+    exchange: SimulatedExchange
+    error: BaseException | None
+    took: float
+
+
+async def interrupted(
+    leave: Callable[[], object], interrupt: Callable[[asyncio.Task[None]], Any], **settings: Any
+) -> Interrupted:
+    """Leave a block by `leave`; as soon as the guard works, `interrupt` its task."""
+    exchange = with_orders(MANY)
+    guards: list[CancelGuard] = []
+
+    async def strategy(htx: HtxSession) -> None:
+        async with htx.cancel_on_exit(MANY, **settings) as guard:
+            guards.append(guard)
+            leave()
+
+    async with virtual_session(exchange) as htx:
+        task = asyncio.create_task(strategy(htx))
+        await turns(1)
+        await interrupt(task)
+        began = now()
+        error = await stopped(task)
+        took = now() - began
+    # What was cancelled and not awaited has its last turns.
+    await asyncio.sleep(0.01)
+    return Interrupted(guards[0], exchange, error, took)
+
+
+def end() -> None:
+    """The block ends by itself."""
+
+
+def fail() -> None:
+    raise ValueError("the strategy failed")
+
+
+def be_cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+async def cancelled_twice(task: asyncio.Task[None]) -> None:
+    """Twice, since the first may count as the one that ends the block."""
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("leave", "kind"),
+    [
+        (end, asyncio.CancelledError),
+        (fail, ValueError),
+        (be_cancelled, asyncio.CancelledError),
+    ],
+)
+def test_a_second_cancellation_ends_the_guard_promptly_and_truthfully(
+    leave: Callable[[], None], kind: type[BaseException]
+) -> None:
+    """What was on the wire is unknown, the rest not sent; an exception of the block still wins."""
+
+    async def main() -> None:
+        result = await interrupted(leave, cancelled_twice)
+        assert type(result.error) is kind
+        assert result.took < 0.01
+        assert list(outcomes(result.guard).values()) == ["unknown"] * 5 + ["not_sent"] * 7
+        assert_true(result.guard, result.exchange)
+        assert len(result.exchange.arrivals) == 5
+        if leave is fail:
+            assert "cut short: 12 of 12 contracts are not clear" in notes(result.error)
+
+    run(main())
+
+
+def test_a_cancellation_at_any_turn_of_the_guard_s_work_leaves_a_true_account() -> None:
+    """Whenever it comes, no contract that reached the exchange is told as not sent."""
+
+    async def main(wait: Callable[[], Any]) -> None:
+        async def interrupt(task: asyncio.Task[None]) -> None:
+            await wait()
+            task.cancel()
+
+        result = await interrupted(be_cancelled, interrupt)
+        assert isinstance(result.error, asyncio.CancelledError)
+        assert result.took < 0.01
+        assert_true(result.guard, result.exchange)
+
+    for count in range(20):
+        run(main(partial(turns, count)))
+    for tenths in range(24):
+        run(main(partial(asyncio.sleep, tenths / 10)))
+
+
+@pytest.mark.parametrize("between", range(1, 6))
+@pytest.mark.parametrize("leave", [end, fail, be_cancelled])
+def test_a_third_cancellation_leaks_nothing(leave: Callable[[], None], between: int) -> None:
+    """It ends even the wait for the account, which is kept, and no task stays behind."""
+
+    async def main() -> None:
+        async def interrupt(task: asyncio.Task[None]) -> None:
+            await asyncio.sleep(0.05)
+            for _ in range(3):
+                task.cancel()
+                await turns(between)
+
+        result = await interrupted(leave, interrupt)
+        assert type(result.error) is (ValueError if leave is fail else asyncio.CancelledError)
+        assert result.took < 0.01
+        assert len(outcomes(result.guard)) == 12
+
+    run(main())
+
+
+def test_a_third_cancellation_leaves_a_true_account() -> None:
+    """At whichever turn it comes, what is on the wire is never told as not sent."""
+
+    async def main(between: int) -> None:
+        async def interrupt(task: asyncio.Task[None]) -> None:
+            await asyncio.sleep(0.05)
+            for _ in range(3):
+                task.cancel()
+                await turns(between)
+
+        result = await interrupted(be_cancelled, interrupt)
+        assert_true(result.guard, result.exchange)
+
+    for between in range(6):
+        run(main(between))
+
+
+def test_cancelling_every_task_leaves_a_true_account() -> None:
+    """A second Ctrl-C makes `asyncio.run` cancel every task, those of the calls too."""
+
+    async def main() -> None:
+        async def interrupt(task: asyncio.Task[None]) -> None:
+            await asyncio.sleep(0.05)
+            for other in asyncio.all_tasks() - {asyncio.current_task()}:
+                other.cancel()
+
+        result = await interrupted(be_cancelled, interrupt)
+        assert result.took < 0.01
+        assert_true(result.guard, result.exchange)
+
+    run(main())
+
+
+def test_rounds_that_were_answered_stay_in_the_account() -> None:
+    """With `until_clear`, the ids of the first round are known even if the second was cut off."""
+
+    async def main() -> None:
+        async def interrupt(task: asyncio.Task[None]) -> None:
+            await asyncio.sleep(1.0)
+            for other in asyncio.all_tasks() - {asyncio.current_task()}:
+                other.cancel()
+
+        result = await interrupted(be_cancelled, interrupt, until_clear=True)
+        assert result.guard.report is not None
+        assert len(result.guard.report.successes) == 10
+        assert_true(result.guard, result.exchange)
+
+    run(main())
+
+
+def test_a_cancellation_that_the_block_has_not_felt_does_not_skip_the_guard() -> None:
+    """Ctrl-C while the block computes is delivered at the guard's first await: it is the first."""
+
+    async def main() -> None:
+        exchange = with_orders()
+
+        async def strategy(htx: HtxSession) -> None:
+            async with htx.cancel_on_exit(CODES):
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+
+        async with virtual_session(exchange) as htx:
+            error = await stopped(asyncio.create_task(strategy(htx)))
+        assert isinstance(error, asyncio.CancelledError)
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+def test_a_timeout_that_comes_while_the_guard_works_waits_for_it() -> None:
+    """The block was in time; the guard is shielded from the timeout, which then comes out."""
+
+    async def main() -> None:
+        exchange = with_orders(MANY)
+        async with virtual_session(exchange) as htx:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0), htx.cancel_on_exit(MANY):
+                    await asyncio.sleep(0.9)
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+def test_a_report_is_kept_even_when_the_session_was_closed() -> None:
+    """Every contract is accounted for as not sent."""
+
+    async def main() -> None:
+        htx = virtual_session(with_orders())
+        with pytest.raises(SessionClosed):
+            async with htx.cancel_on_exit(CODES) as guard:
+                await htx.aclose()
+        assert set(outcomes(guard).values()) == {Outcome.NOT_SENT}
+
+    run(main())
+
+
+class Broken:
+    """A limiter of the user's that loses its store, at a moment of choice."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def _maybe(self, where: str) -> None:
+        if where == self._where:
+            raise ConnectionError("the store is gone")
+
+    def foresee(
+        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
+    ) -> float:
+        self._maybe("foresee")
+        return now()
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
+        return None
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        pass
+
+    def not_sent(self) -> None:
+        pass
+
+    @asynccontextmanager
+    async def take(self, endpoint: str, *, urgent: bool = False) -> AsyncIterator["Broken"]:
+        self._maybe("take")
+        yield self
+        self._maybe("settle")
+
+
+def test_the_block_s_exception_wins_over_any_other() -> None:
+    """A user's limiter that fails when it is asked does not take the exception's place."""
+
+    async def main() -> None:
+        async with virtual_session(with_orders(), limiter=Broken("foresee")) as htx:
+            with pytest.raises(ValueError, match="the strategy failed") as caught:
+                async with htx.cancel_on_exit(CODES):
+                    fail()
+        assert "the store is gone" in notes(caught.value)
+
+    run(main())
+
+
+def test_a_limiter_that_fails_after_the_answer_leaves_a_true_account() -> None:
+    """The exchange had the request: the contract is not told as not sent."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        async with virtual_session(exchange, limiter=Broken("settle")) as htx:
+            with suppress(Exception):
+                async with htx.cancel_on_exit(CODES) as guard:
+                    pass
+        assert_true(guard, exchange)
+
+    run(main())
+
+
+# Real processes and real signals -----------------------------------------------------------------
+
+_README = (Path(__file__).parent.parent / "README.md").read_text()
+_EXAMPLES = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+RECIPE = next(e for e in _EXAMPLES if "cancel_on_exit" in e and "SIGTERM" in e)
+
+_STRATEGY = """
+
+import sys
+
+
+async def strategy(htx):
+    print("trading", flush=True)
+    await asyncio.Event().wait()
+
+
+"""
+WITH_RECIPE = f"""{RECIPE}{_STRATEGY}
+asyncio.run(guarded(HtxSession.from_env(base_urls=sys.argv[1]), sys.argv[2:], strategy))
+"""
+WITHOUT_RECIPE = f"""
+import asyncio
+from htx_async import HtxSession
+{_STRATEGY}
+async def main():
+    async with HtxSession.from_env(base_urls=sys.argv[1]) as htx:
+        guard = htx.cancel_on_exit(sys.argv[2:])
+        try:
+            async with guard:
+                await strategy(htx)
+        finally:
+            print(guard.report)
+
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+# Keys of the machine that runs the tests.
+_HIDDEN = re.compile(r"HTX_.*")
+
+
+class Child:
+    """A strategy in a process of its own, which trades at the parent's exchange."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def is_trading(self) -> None:
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
+        assert line == b"trading\n"
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def ended(self) -> tuple[int | None, str, str]:
+        """Exit code, the rest of stdout, and stderr."""
+        out, err = await asyncio.wait_for(self._process.communicate(), PATIENCE)
+        return self._process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def child(program: str, exchange: SimulatedExchange) -> AsyncIterator[Child]:
+    """A process that runs `program`, dead at the end of the block in any case."""
+    known = {name: value for name, value in os.environ.items() if not _HIDDEN.fullmatch(name)}
+    keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", program, exchange.url, *CODES),
+        env=known | keys,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        strategy = Child(process)
+        await strategy.is_trading()
+        yield strategy
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[SimulatedExchange]:
+    """An exchange whose keys the children know, with two orders for each contract."""
+    async with SimulatedExchange(access_key="access-key", secret_key="secret-key") as opened:
+        for code in CODES:
+            opened.place(code, "sell", "close", 2)
+        yield opened
+
+
+def silent_after(exchange: SimulatedExchange, count: int) -> asyncio.Event:
+    """From now on the exchange answers nobody; the event is set by the `count`-th arrival."""
+    reached = asyncio.Event()
+
+    def latency() -> float:
+        # Asked for before the arrival is on record.
+        if len(exchange.arrivals) + 1 >= count:
+            reached.set()
+        return PATIENCE
+
+    exchange.latency = latency
+    return reached
+
+
+async def test_ctrl_c_leaves_no_trailing_orders(exchange: SimulatedExchange) -> None:
+    """SIGINT to `asyncio.run(main())`: the orders go, the account is told, then it interrupts."""
+    async with child(WITHOUT_RECIPE, exchange) as strategy:
+        assert not exchange.arrivals
+        strategy.signal(signal.SIGINT)
+        code, out, err = await strategy.ended()
+    assert not exchange.open_orders()
+    assert out == "3 contracts clear, 6 orders cancelled\ninterrupted\n"
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_recipe_turns_sigterm_into_cancellation(
+    exchange: SimulatedExchange, number: signal.Signals
+) -> None:
+    """As it stands in the README: no trailing orders are left, and the exit is clean."""
+    async with child(WITH_RECIPE, exchange) as strategy:
+        strategy.signal(number)
+        code, out, err = await strategy.ended()
+    assert not exchange.open_orders()
+    assert out == "3 contracts clear, 6 orders cancelled\n"
+    assert (code, err) == (0, "")
+
+
+async def test_a_second_sigterm_ends_the_recipe_promptly_and_truthfully(
+    exchange: SimulatedExchange,
+) -> None:
+    """The exchange is silent: all three are told as unknown, and the exit is not clean."""
+    sent = silent_after(exchange, 3)
+    async with child(WITH_RECIPE, exchange) as strategy:
+        strategy.signal(signal.SIGTERM)
+        await asyncio.wait_for(sent.wait(), PATIENCE)
+        strategy.signal(signal.SIGTERM)
+        code, out, err = await strategy.ended()
+    assert code == 1
+    assert out == f"3 of 3 contracts are not clear (3 unknown): {', '.join(CODES)}\n"
+    assert "MassCancelFailed" in err
+
+
+async def test_sigterm_alone_skips_the_guard(exchange: SimulatedExchange) -> None:
+    """Without the recipe the process is gone at once, and every order stays."""
+    async with child(WITHOUT_RECIPE, exchange) as strategy:
+        strategy.signal(signal.SIGTERM)
+        code, out, _ = await strategy.ended()
+    assert code == -signal.SIGTERM
+    assert out == ""
+    assert not exchange.arrivals
+    assert len(exchange.open_orders()) == 6
+
+
+async def test_a_second_ctrl_c_leaves_a_true_account(exchange: SimulatedExchange) -> None:
+    """The exchange has all three requests: none of them is told as not sent."""
+    sent = silent_after(exchange, 3)
+    async with child(WITHOUT_RECIPE, exchange) as strategy:
+        strategy.signal(signal.SIGINT)
+        await asyncio.wait_for(sent.wait(), PATIENCE)
+        strategy.signal(signal.SIGINT)
+        _, out, _ = await strategy.ended()
+    assert "(3 unknown)" in out
+    assert "not_sent" not in out
