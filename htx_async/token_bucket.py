@@ -195,24 +195,28 @@ class _Queue:
 
     def earliest(self, urgent: bool, behind: int = 0, round_trip: float = 0.0) -> float:
         ahead = behind + (len(self._urgent) if urgent else self.waiting())
-        return self._turn(ahead, round_trip)
+        return self._turn(ahead, self._first_turns(), round_trip)
 
     def _announce(self) -> None:
         """Tell those who wait, and asked for it, when their turn can come now."""
-        waiting = [*self._urgent.values(), *self._ordinary.values()]
-        for ahead, on_turn in enumerate(waiting):
+        first = self._first_turns()
+        for ahead, on_turn in enumerate([*self._urgent.values(), *self._ordinary.values()]):
             if on_turn is not None:
-                on_turn(self._turn(ahead))
+                on_turn(self._turn(ahead, first))
 
-    def _turn(self, ahead: int, round_trip: float = 0.0) -> float:
+    def _first_turns(self) -> list[float]:
+        """When each of the next `size` tokens can be had, if every answer comes at once."""
         now = self._loop.time()
-        rounds, place = divmod(ahead, self._size)
-        in_use = [now + self._hold_answered] * self._in_use
         idle = [now] * (self._size - self._in_use - len(self._returning))
-        turns = sorted([*idle, *(max(now, at) for at in self._returning), *in_use])
+        returning = [max(now, at) for at in self._returning]
+        in_use = [now + self._hold_answered] * self._in_use
         # A limit that was just tightened leaves more tokens out than it has: the last ones count.
-        turn = turns[len(turns) - self._size + place]
-        return max(turn, self._paused_until) + rounds * (self._hold_answered + round_trip)
+        return sorted([*idle, *returning, *in_use])[-self._size :]
+
+    def _turn(self, ahead: int, first: list[float], round_trip: float = 0.0) -> float:
+        rounds, place = divmod(ahead, self._size)
+        later = rounds * (self._hold_answered + round_trip)
+        return max(first[place], self._paused_until) + later
 
     def try_take(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None] | None:
         """None when a token was taken at once, else the future that will bring one."""

@@ -1158,7 +1158,7 @@ async def refuse_all(response: aiohttp.ClientResponse) -> None:
         {"connector_owner": False},
         {"requote_redirect_url": True},
     ],
-    ids=lambda settings: repr(settings)[:60],
+    ids=lambda settings: repr(settings).partition(" at 0x")[0][:60],
 )
 @pytest.mark.parametrize("status", [200, 400])
 @bounded
