@@ -4,21 +4,12 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 from htx_async.base_urls import Itinerary
 from htx_async.clock_check import ClockCheck
 from htx_async.codes import CodeClass, classify
-from htx_async.events import (
-    AttemptEnded,
-    CallEnded,
-    CallStarted,
-    EndpointPaused,
-    LimitChanged,
-    TokenGranted,
-)
 from htx_async.headers import pause_after, pause_when_spent, told_limit
 from htx_async.limits import CountsWaiters, Lease
 from htx_async.means import Means
@@ -38,8 +29,7 @@ _CONNECT_ELSEWHERE = 1.0
 _NUMBERS = itertools.count(1)
 
 
-@dataclass(slots=True, repr=False)
-class _Trial:
+class _Trial(NamedTuple):
     """An attempt under way."""
 
     base_url: str
@@ -88,8 +78,9 @@ class Call:
 
     async def run(self) -> CancelReport:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
-        if emit := self._means.emit:
-            emit(CallStarted(self._began, self._number, self._intent.contract_code, self._urgent))
+        if tell := self._means.tell:
+            code = self._intent.contract_code
+            tell.call_started(self._began, self._number, code, self._urgent)
         self._means.live.add(self)
         wait: float | None = 0.0
         try:
@@ -110,8 +101,8 @@ class Call:
             self._means.live.discard(self)
             # A caller that is cancelled gets no report; a listener does.
             report = self.report()
-            if emit:
-                emit(CallEnded(self._loop.time(), self._number, report))
+            if tell:
+                tell.call_ended(self._loop.time(), self._number, report)
         return report
 
     def report(self) -> CancelReport:
@@ -191,9 +182,9 @@ class Call:
         except BaseException:
             lease.not_sent()
             raise
-        if means.emit:
+        if means.tell:
             code = self._intent.contract_code
-            means.emit(TokenGranted(began, self._number, code, base_url, began - queued))
+            means.tell.token_granted(began, self._number, code, base_url, began - queued)
         return _Trial(base_url, started, began - queued, began, signed, sending)
 
     def _time_to_connect(self) -> float:
@@ -232,8 +223,8 @@ class Call:
         if told is None or tighten is None:
             return None
         limit = tighten(self._request.path, *told)
-        if limit is not None and (emit := self._means.emit):
-            emit(LimitChanged(self._loop.time(), self._request.path, *limit))
+        if limit is not None and (tell := self._means.tell):
+            tell.limit_changed(self._loop.time(), self._request.path, *limit)
         return limit
 
     def _paused(self, answer: Answer, reply: Reply) -> float:
@@ -246,8 +237,8 @@ class Call:
             length = pause_when_spent(answer.headers, reply.ts)
         if length:
             self._means.limiter.pause(self._request.path, length)
-            if emit := self._means.emit:
-                emit(EndpointPaused(self._loop.time(), self._request.path, length))
+            if tell := self._means.tell:
+                tell.endpoint_paused(self._loop.time(), self._request.path, length)
         return length or 0.0
 
     def _failed(self, trial: _Trial, failure: SendFailed) -> float | None:
@@ -280,9 +271,9 @@ class Call:
         )
 
     def _tell_attempt(self, attempt: Attempt) -> None:
-        if emit := self._means.emit:
+        if tell := self._means.tell:
             code = self._intent.contract_code
-            emit(AttemptEnded(self._loop.time(), self._number, code, attempt))
+            tell.attempt_ended(self._loop.time(), self._number, code, attempt)
 
     def _next(self, attempt: Attempt) -> float | None:
         """Seconds until the next attempt, at the base URL that it goes to."""

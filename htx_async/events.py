@@ -75,13 +75,43 @@ class LimitChanged:
 Event = CallStarted | TokenGranted | AttemptEnded | CallEnded | EndpointPaused | LimitChanged
 
 
-def safely(on_event: Callable[[Event], object]) -> Callable[[Event], None]:
-    """`on_event` as something that never raises: what it raises is logged by name."""
+class Teller:
+    """Builds the events and hands them to a listener; there is none where nobody listens.
 
-    def emit(event: Event) -> None:
+    What the listener raises is logged by name and changes nothing.
+    """
+
+    def __init__(self, on_event: Callable[[Event], object]) -> None:
+        self._on_event = on_event
+
+    def call_started(self, at: float, call: int, contract_code: str, urgent: bool) -> None:
+        """See `CallStarted`."""
+        self._tell(CallStarted(at, call, contract_code, urgent))
+
+    def token_granted(
+        self, at: float, call: int, contract_code: str, base_url: str, waited: float
+    ) -> None:
+        """See `TokenGranted`."""
+        self._tell(TokenGranted(at, call, contract_code, base_url, waited))
+
+    def attempt_ended(self, at: float, call: int, contract_code: str, attempt: Attempt) -> None:
+        """See `AttemptEnded`."""
+        self._tell(AttemptEnded(at, call, contract_code, attempt))
+
+    def call_ended(self, at: float, call: int, report: CancelReport) -> None:
+        """See `CallEnded`."""
+        self._tell(CallEnded(at, call, report))
+
+    def endpoint_paused(self, at: float, endpoint: str, seconds: float) -> None:
+        """See `EndpointPaused`."""
+        self._tell(EndpointPaused(at, endpoint, seconds))
+
+    def limit_changed(self, at: float, endpoint: str, requests: int, seconds: float) -> None:
+        """See `LimitChanged`."""
+        self._tell(LimitChanged(at, endpoint, requests, seconds))
+
+    def _tell(self, event: Event) -> None:
         try:
-            on_event(event)
+            self._on_event(event)
         except Exception as error:
             _LOG.warning("on_event raised %s at %s", type(error).__name__, type(event).__name__)
-
-    return emit

@@ -1,12 +1,12 @@
 """What the calls of one session share."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from htx_async.base_urls import BaseUrls
-from htx_async.events import Event
 from htx_async.exchange_time import ExchangeTime
 from htx_async.limits import RateLimiter
 from htx_async.retry import RetryPolicy
@@ -14,9 +14,11 @@ from htx_async.signing import Signer
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
+if TYPE_CHECKING:
+    from htx_async.events import Event, Teller
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Means:
+
+class Means(NamedTuple):
     """What every call of a session works with."""
 
     signer: Signer
@@ -27,10 +29,20 @@ class Means:
     attempt_timeout: float
     clock: WallClock
     time: ExchangeTime
-    live: "LiveCalls"
+    live: LiveCalls
     tighten: Callable[[str, float, float], tuple[int, float] | None] | None
     tells_turns: bool
-    emit: Callable[[Event], None] | None
+    tell: Teller | None
+
+
+def teller(on_event: Callable[[Event], object] | None) -> Teller | None:
+    """What tells `on_event` of a session's events; None when there is nobody to tell."""
+    if on_event is None:
+        return None
+    # Only sessions with a listener pay for loading the events.
+    from htx_async.events import Teller  # noqa: PLC0415 - see above
+
+    return Teller(on_event)
 
 
 class Live(Protocol):

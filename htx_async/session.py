@@ -1,5 +1,7 @@
 """`HtxSession`: the calls of one account, and the lifetime of what they share."""
 
+from __future__ import annotations
+
 import asyncio
 import ssl as tls
 import weakref
@@ -7,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
@@ -16,7 +18,6 @@ from htx_async.base_urls import BaseUrls
 from htx_async.call import Call
 from htx_async.checks import as_instance, as_seconds
 from htx_async.errors import InvalidRequest, SessionClosed
-from htx_async.events import Event, safely
 from htx_async.exchange_time import ExchangeTime
 from htx_async.guard import CancelGuard
 from htx_async.limits import (
@@ -31,7 +32,7 @@ from htx_async.limits import (
 )
 from htx_async.mass_cancel import MassCancel, OnReport, intents, nothing_sent
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
-from htx_async.means import LiveCalls, Means
+from htx_async.means import LiveCalls, Means, teller
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, WarmUp
@@ -41,6 +42,9 @@ from htx_async.signing import Credentials, Signer
 from htx_async.terms import Direction, Offset
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
+
+if TYPE_CHECKING:
+    from htx_async.events import Event
 
 BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
 """The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
@@ -304,7 +308,7 @@ class HtxSession:
                 live=self._live,
                 tighten=limiter.tighten if isinstance(limiter, Tightens) else None,
                 tells_turns=isinstance(limiter, TellsTurns),
-                emit=None if self._on_event is None else safely(self._on_event),
+                tell=teller(self._on_event),
             )
         elif self._loop is not loop:
             raise InvalidRequest(

@@ -21,8 +21,8 @@ from htx_async.events import (
     EndpointPaused,
     Event,
     LimitChanged,
+    Teller,
     TokenGranted,
-    safely,
 )
 from htx_async.simulator import Reply, Request, SimulatedExchange
 from tests.virtual import run, virtual_session
@@ -322,7 +322,7 @@ def test_no_event_is_built_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError("an event was built")
 
     for name in NAMES:
-        monkeypatch.setattr(htx_async.call, name, never)
+        monkeypatch.setattr(htx_async.events, name, never)
 
     async def main() -> None:
         exchange = SimulatedExchange()
@@ -424,11 +424,11 @@ def test_a_listener_may_begin_and_end_calls() -> None:
     run(main())
 
 
-def test_safely_lets_what_is_no_error_through() -> None:
+def test_what_is_no_error_goes_through_a_teller() -> None:
     """`KeyboardInterrupt` and `SystemExit` are the program's business, not the listener's."""
 
     def leaving(event: Event) -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        safely(leaving)(EndpointPaused(at=0.0, endpoint=PATH, seconds=1.0))
+        Teller(leaving).endpoint_paused(0.0, PATH, 1.0)
