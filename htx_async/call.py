@@ -72,7 +72,7 @@ class Call:
         self._replies: list[Reply] = []
         self._trial: _Trial | None = None
         self._is_stopped = False
-        self._clock_check = ClockCheck(means.clock, means.time)
+        self._clock_check: ClockCheck | None = None
         self._is_check_due = False
         self._ended_by = ""
 
@@ -113,8 +113,9 @@ class Call:
             attempts.append(self._attempt_of(self._trial, replies[-1], None))
         last = attempts[-1] if attempts else None
         refused = last is not None and last.code_class is CodeClass.AUTH
-        if self._clock_check.was_made and refused and not self._ended_by:
-            self._ended_by = self._clock_check.told()
+        check = self._clock_check
+        if check is not None and check.was_made and refused and not self._ended_by:
+            self._ended_by = check.told()
         return report_of(
             self._intent,
             attempts,
@@ -201,10 +202,15 @@ class Call:
         if changes:
             attempt = self._attempts[-1] = attempt.model_copy(update=changes)
         self._tell_attempt(attempt)
-        self._is_check_due = reply.verdict is Verdict.REFUSED and self._clock_check.is_due(
-            reply, trial.started.timestamp() + attempt.wire / 2
-        )
+        if reply.verdict is Verdict.REFUSED:
+            signed_at = trial.started.timestamp() + attempt.wire / 2
+            self._is_check_due = self._check().is_due(reply, signed_at)
         return 0.0 if self._is_check_due else self._next(attempt)
+
+    def _check(self) -> ClockCheck:
+        if self._clock_check is None:
+            self._clock_check = ClockCheck(self._means.clock, self._means.time)
+        return self._clock_check
 
     def _heeded(self, answer: Answer, reply: Reply) -> dict[str, object]:
         """Slow down and pause as the reply's headers ask; the fields of the attempt that tell."""
@@ -215,11 +221,12 @@ class Call:
     async def _check_clock(self) -> bool:
         self._is_check_due = False
         last, reply = self._attempts[-1], self._replies[-1]
-        self._ended_by = await self._clock_check.make(reply, last.wire / 2, last.base_url)
+        self._ended_by = await self._check().make(reply, last.wire / 2, last.base_url)
         return not self._ended_by
 
     def _tightened(self, headers: Mapping[str, str]) -> tuple[int, float] | None:
-        told, tighten = told_limit(headers), self._means.tighten
+        tighten = self._means.tighten
+        told = None if tighten is None else told_limit(headers)
         if told is None or tighten is None:
             return None
         limit = tighten(self._request.path, *told)

@@ -7,7 +7,6 @@ transport.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 HIDDEN = "***"
@@ -46,8 +45,7 @@ def _spelled(character: str) -> str:
     return f"(?:{re.escape(character)}|{decoded}{encoded})"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request before it has a host, a time and a signature."""
 
     method: str

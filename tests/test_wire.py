@@ -4,7 +4,6 @@ import copy
 import pickle
 import pprint
 import traceback
-from dataclasses import FrozenInstanceError
 
 import pytest
 
@@ -30,7 +29,7 @@ def test_a_request_is_a_frozen_value() -> None:
     """Requests compare by value and cannot be changed after they were made."""
     request = Request("POST", "/path", b"{}")
     assert request == Request("POST", "/path", b"{}", ())
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         request.path = "/other"  # type: ignore[misc]
 
 
