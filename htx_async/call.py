@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import NamedTuple, cast
@@ -111,18 +111,21 @@ class Call:
         if self._trial is not None:
             replies.append(_cut_off(self._trial))
             attempts.append(self._attempt_of(self._trial, replies[-1], None))
-        last = attempts[-1] if attempts else None
-        refused = last is not None and last.code_class is CodeClass.AUTH
-        check = self._clock_check
-        if check is not None and check.was_made and refused and not self._ended_by:
-            self._ended_by = check.told()
         return report_of(
             self._intent,
             attempts,
             replies,
             elapsed=self._loop.time() - self._began,
-            ended_by=self._ended_by,
+            ended_by=self._ended_by or self._told_of_clock(attempts),
         )
+
+    def _told_of_clock(self, attempts: Sequence[Attempt]) -> str:
+        """What the comparison of clocks found, once the call was refused again after it."""
+        check = self._clock_check
+        if check is None or not check.was_made:
+            return ""
+        refused = [attempt.code_class is CodeClass.AUTH for attempt in attempts]
+        return check.told() if refused[-1] and sum(refused) > 1 else ""
 
     def stop(self, reason: str) -> None:
         """End the call now; what was sent and not answered is reported as unknown."""

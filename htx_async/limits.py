@@ -195,7 +195,8 @@ class _Adapted:
 
     async def _sit_out(self, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
-        while (left := self._paused.get(endpoint, -math.inf) - loop.time()) > 0:  # noqa: ASYNC110 - a pause has an end, and may be moved while it lasts
+        # A loop, since a pause may be made longer while it lasts; it has an end all the same.
+        while (left := self._paused.get(endpoint, -math.inf) - loop.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(left, LONGEST_PAUSE))
 
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:

@@ -89,16 +89,12 @@ class MassCancel:
         self._rounds: dict[str, list[CancelReport]] = {i.contract_code: [] for i in intents}
         self._live: dict[str, Carried] = {}
         self._spans: dict[str, tuple[float, float | None]] = {}
-        self._unfinished = len(intents)
+        self.unqueued = len(intents)
+        """Contracts that have not come to queue yet."""
         self._callbacks: dict[asyncio.Task[None], str] = {}
         self._callback_errors: list[str] = []
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._reason = ""
-
-    @property
-    def unfinished(self) -> int:
-        """Contracts that have not ended yet."""
-        return self._unfinished
 
     async def run(self) -> MassCancelReport:
         """One report for each contract. Cancelled, it stops every call first and then goes on;
@@ -155,6 +151,7 @@ class MassCancel:
         return merged(rounds, elapsed=elapsed, ended_by=self._reason)
 
     async def _carry(self, intent: CancelAllTrailing) -> None:
+        self.unqueued -= 1
         began = self._loop.time()
         self._spans[intent.contract_code] = (began, None)
         try:
@@ -162,7 +159,6 @@ class MassCancel:
                 pass
         finally:
             self._spans[intent.contract_code] = (began, self._loop.time())
-            self._unfinished -= 1
         if self._on_report is not None:
             told = self._tell(self._on_report, self._report_of(intent))
             task = asyncio.create_task(told)

@@ -77,11 +77,12 @@ def report_of(
     accepted = replies[-1] if replies and replies[-1].verdict is Verdict.ACCEPTED else None
     errors = () if accepted is None else accepted.errors
     times = [reply.ts for reply in replies if reply.ts is not None]
+    outcome = outcome_of(attempts, accepted)
     return CancelReport(
         contract_code=intent.contract_code,
         direction=intent.direction,
         offset=intent.offset,
-        outcome=outcome_of(attempts, accepted),
+        outcome=outcome,
         successes=() if accepted is None else accepted.successes,
         errors=errors,
         triggered=tuple([error.order_id for error in errors if error.err_code == EXECUTED]),
@@ -89,7 +90,7 @@ def report_of(
         attempts=tuple(attempts),
         ts=times[-1] if times else None,
         elapsed=elapsed,
-        ended_by=ended_by,
+        ended_by="" if outcome.is_clear else ended_by,
     )
 
 
@@ -121,7 +122,7 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
             ),
             "ts": next((r.ts for r in reversed(rounds) if r.ts is not None), None),
             "elapsed": elapsed,
-            "ended_by": last.ended_by or ended_by,
+            "ended_by": "" if outcome.is_clear else last.ended_by or ended_by,
         }
     )
 

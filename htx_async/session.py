@@ -332,8 +332,8 @@ class HtxSession:
             if latest is not None:
                 return latest
             path, calls = v1.CANCEL_ALL_TRAILING, len(wanted) * (2 if until_clear else 1)
-            # Of other mass cancels, those that have not come to queue yet.
-            calls += sum(o.unfinished for o in self._mass_cancels if o is not running)
+            # Those of other mass cancels stand in no queue yet, but will before these.
+            calls += sum(o.unqueued for o in self._mass_cancels if o is not running)
             turn = foresee(means.limiter, path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
             return turn + self._deadline
 

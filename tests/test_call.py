@@ -796,6 +796,31 @@ def test_an_impossible_time_in_a_reply_does_not_set_the_clock(ts: int) -> None:
     run(main())
 
 
+def test_a_report_asked_for_in_the_middle_changes_nothing() -> None:
+    """Between the correction of a clock and the second try, an account is only an account."""
+
+    async def main() -> None:
+        wall = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        exchange = SimulatedExchange(now=lambda: wall.timestamp() + now())
+
+        def off() -> datetime:
+            return wall + timedelta(hours=1, seconds=now())
+
+        async with virtual_session(exchange, now=off, limiter=TokenBucket(1)) as htx:
+            call = asyncio.ensure_future(ending(htx.cancel_all_trailing(BTC)))
+            for at, outcome in ((0.5, Outcome.REFUSED), (1.12, Outcome.UNKNOWN)):
+                await asyncio.sleep(at - now())
+                assert htx._means is not None
+                (live,) = htx._means.live._calls
+                asked = live.report()  # type: ignore[attr-defined]  # it is a `Call`
+                assert (asked.outcome, asked.ended_by) == (outcome, "")
+            report = await call
+        assert report.outcome is Outcome.NOTHING_TO_CANCEL
+        assert report.ended_by == ""
+
+    run(main())
+
+
 def test_closing_in_the_turn_of_a_grant_sends_nothing() -> None:
     """A call that was waiting for a token ends `NotSent`, though the token had just come."""
 

@@ -1600,3 +1600,23 @@ def test_a_cancelled_mass_cancel_gives_its_memory_back() -> None:
         assert after - idle < 250_000
 
     run(main())
+
+
+def test_a_default_deadline_counts_the_contracts_of_another_mass_cancel_once() -> None:
+    """Queued already, they are seen in the queue; they do not stretch the second one's time."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.late(1000.0, times=10_000)
+        async with virtual_session(exchange, deadline=2.0) as htx:
+            first = asyncio.ensure_future(htx.mass_cancel_trailing(contracts(50), deadline=500.0))
+            await asyncio.sleep(0.01)
+            start = asyncio.get_running_loop().time()
+            report = await htx.mass_cancel_trailing(["X-USDT"])
+            # Behind 50: ten rounds of a second and a half at most, and the session's two seconds.
+            assert asyncio.get_running_loop().time() - start < 10 * 1.51 + 2.1
+            assert not report.is_clear
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+
+    run(main())

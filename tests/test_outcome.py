@@ -261,6 +261,12 @@ def test_what_a_call_raises(made: Sequence[Made], kind: type[errors.CancelError]
         assert str(failure) == result.message
 
 
+def test_nothing_but_the_exchange_ended_a_clear_call() -> None:
+    """A call that was stopped in the turn of its answer is told by its answer."""
+    assert report(no(1051), ended_by="the session was closed").ended_by == ""
+    assert report(no(1014), ended_by="the session was closed").ended_by == "the session was closed"
+
+
 def test_retry_after_reaches_the_error() -> None:
     """The pause that the exchange asked for last is handed on by `RateLimited`."""
     limited = report(no(1032))
