@@ -4,8 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
-from typing import NamedTuple, cast
+from typing import cast
 
 from htx_async.base_urls import Itinerary
 from htx_async.clock_check import ClockCheck
@@ -19,25 +18,16 @@ from htx_async.report import Attempt, CancelReport
 from htx_async.routes import v1
 from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
-from htx_async.transport import Sending
-from htx_async.wire import Answer, SendFailed, SignedRequest
+from htx_async.trial import Trial
+from htx_async.wire import Answer, SendFailed
 
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""
 
+_TO_WRITE = 0.05
+"""Seconds, from the call's start, that the record of it may keep the first request back."""
 
 _NUMBERS = itertools.count(1)
-
-
-class _Trial(NamedTuple):
-    """An attempt under way."""
-
-    base_url: str
-    started: datetime
-    waited: float
-    began: float
-    signed: SignedRequest
-    sending: Sending
 
 
 class Call:
@@ -70,22 +60,22 @@ class Call:
         self._itinerary: Itinerary | None = None
         self._attempts: list[Attempt] = []
         self._replies: list[Reply] = []
-        self._trial: _Trial | None = None
+        self._trial: Trial | None = None
         self._is_stopped = False
         self._clock_check: ClockCheck | None = None
         self._is_check_due = False
         self._ended_by = ""
+        self._warnings: tuple[str, ...] = ()
 
     async def run(self) -> CancelReport:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
         if tell := self._means.tell:
-            code = self._intent.contract_code
-            tell.call_started(self._began, self._number, code, self._urgent)
+            tell.call_started(self._began, self._number, self._intent, self._urgent)
         self._means.live.add(self)
         wait: float | None = 0.0
         try:
             with self._limit:
-                while wait is not None:
+                while wait is not None and not self._is_stopped:
                     if wait > 0:
                         await asyncio.sleep(wait)
                     if self._is_check_due and not await self._check_clock():
@@ -109,14 +99,16 @@ class Call:
         """The account so far; a request that is on the wire counts as unknown."""
         attempts, replies = [*self._attempts], [*self._replies]
         if self._trial is not None:
-            replies.append(_cut_off(self._trial))
-            attempts.append(self._attempt_of(self._trial, replies[-1], None))
+            replies.append(self._trial.cut_off())
+            number, now = len(attempts) + 1, self._loop.time()
+            attempts.append(self._trial.attempt(number, now, replies[-1], None))
         return report_of(
             self._intent,
             attempts,
             replies,
             elapsed=self._loop.time() - self._began,
             ended_by=self._ended_by or self._told_of_clock(attempts),
+            warnings=self._warnings,
         )
 
     def _told_of_clock(self, attempts: Sequence[Attempt]) -> str:
@@ -127,10 +119,16 @@ class Call:
         refused = [attempt.code_class is CodeClass.AUTH for attempt in attempts]
         return check.told() if refused[-1] and sum(refused) > 1 else ""
 
+    def hold_back(self, reason: str) -> None:
+        """Send nothing from now on: end now, or with the answer that is still to come."""
+        if self._trial is None or not self._trial.sending.sent:
+            self.stop(reason)
+        else:
+            self._ended_by, self._is_stopped = reason, True
+
     def stop(self, reason: str) -> None:
         """End the call now; what was sent and not answered is reported as unknown."""
-        self._ended_by = reason
-        self._is_stopped = True
+        self._ended_by, self._is_stopped = reason, True
         self._limit.expire()
 
     def _turn_moved(self, turn: float) -> None:
@@ -143,6 +141,7 @@ class Call:
         queued = self._loop.time()
         try:
             async with self._take() as lease:
+                await self._written(lease)
                 # A token may come in the very turn in which the call is stopped.
                 if self._is_stopped or self._would_be_cut_short():
                     lease.not_sent()
@@ -160,9 +159,20 @@ class Call:
             return self._failed(self._trial, failure)
         except BaseException:
             if self._trial is not None:
-                self._tell_attempt(self._record(self._trial, _cut_off(self._trial), None))
+                self._tell_attempt(self._record(self._trial, self._trial.cut_off(), None))
             raise
         return self._answered(trial, answer)
+
+    async def _written(self, lease: Lease) -> None:
+        """Wait, for a short while from the call's start, until listeners have its record safe."""
+        tell = self._means.tell
+        if tell is None or self._attempts:
+            return
+        try:
+            self._warnings = await tell.written(self._number, self._began + _TO_WRITE)
+        except BaseException:
+            lease.not_sent()
+            raise
 
     def _would_be_cut_short(self) -> bool:
         """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
@@ -174,7 +184,7 @@ class Call:
             self._ended_by = "less time was left than the last answer took"
         return short
 
-    def _begin(self, queued: float, lease: Lease) -> _Trial:
+    def _begin(self, queued: float, lease: Lease) -> Trial:
         means = self._means
         try:
             began = self._loop.time()
@@ -189,14 +199,14 @@ class Call:
         if means.tell:
             code = self._intent.contract_code
             means.tell.token_granted(began, self._number, code, base_url, began - queued)
-        return _Trial(base_url, started, began - queued, began, signed, sending)
+        return Trial(base_url, started, began - queued, began, signed, sending)
 
     def _time_to_connect(self) -> float:
         untried = self._itinerary is not None and self._itinerary.untried
         timeout = self._means.attempt_timeout
         return min(timeout, _CONNECT_ELSEWHERE) if untried else timeout
 
-    def _answered(self, trial: _Trial, answer: Answer) -> float | None:
+    def _answered(self, trial: Trial, answer: Answer) -> float | None:
         self._means.base_urls.note(trial.base_url, self._loop.time(), connected=True)
         reply = v1.read(answer, trial.signed.scrub)
         # On record before anything else happens to it.
@@ -251,7 +261,7 @@ class Call:
                 tell.endpoint_paused(self._loop.time(), self._request.path, length)
         return length or 0.0
 
-    def _failed(self, trial: _Trial, failure: SendFailed) -> float | None:
+    def _failed(self, trial: Trial, failure: SendFailed) -> float | None:
         now = self._loop.time()
         self._means.base_urls.note(trial.base_url, now, connected=not failure.connecting)
         verdict = Verdict.UNKNOWN if failure.sent else Verdict.NOT_SENT
@@ -259,26 +269,12 @@ class Call:
         self._tell_attempt(attempt)
         return self._next(attempt)
 
-    def _record(self, trial: _Trial, reply: Reply, status: int | None) -> Attempt:
-        attempt = self._attempt_of(trial, reply, status)
+    def _record(self, trial: Trial, reply: Reply, status: int | None) -> Attempt:
+        attempt = trial.attempt(len(self._attempts) + 1, self._loop.time(), reply, status)
         self._trial = None
         self._attempts.append(attempt)
         self._replies.append(reply)
         return attempt
-
-    def _attempt_of(self, trial: _Trial, reply: Reply, status: int | None) -> Attempt:
-        return Attempt(
-            number=len(self._attempts) + 1,
-            base_url=trial.base_url,
-            started=trial.started,
-            waited=trial.waited,
-            wire=self._loop.time() - trial.began,
-            http_status=status,
-            verdict=reply.verdict,
-            code=reply.code,
-            message=reply.message,
-            sent=reply.verdict is not Verdict.NOT_SENT,
-        )
 
     def _tell_attempt(self, attempt: Attempt) -> None:
         if tell := self._means.tell:
@@ -322,9 +318,3 @@ class Call:
             f"its turn comes in {turn - now:.2f} s at the earliest{behind}, and the deadline "
             f"in {max(0.0, self._deadline - now):.2f} s"
         )
-
-
-def _cut_off(trial: _Trial) -> Reply:
-    if trial.sending.sent:
-        return Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
-    return Reply(Verdict.NOT_SENT, message="cut off before there was a connection")

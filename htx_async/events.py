@@ -1,14 +1,18 @@
-"""What a session tells a listener, as frozen values; nothing secret is in them.
+"""What a session tells its listeners, as frozen values; nothing secret is in them.
 
 Every event has `at` (loop time, seconds) and, where it belongs to one, `call`: a number that is
 the same for all events of one call.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
+from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
+from htx_async.terms import Direction, Offset
 
 _LOG = logging.getLogger("htx_async")
 
@@ -21,6 +25,8 @@ class CallStarted:
     call: int
     contract_code: str
     urgent: bool
+    direction: Direction | None = None
+    offset: Offset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +81,48 @@ class LimitChanged:
 Event = CallStarted | TokenGranted | AttemptEnded | CallEnded | EndpointPaused | LimitChanged
 
 
-class Teller:
-    """Builds the events and hands them to a listener; there is none where nobody listens.
+Listener = Callable[[Event], object]
 
-    What the listener raises is logged by name and changes nothing.
+
+@runtime_checkable
+class WritesAhead(Protocol):
+    """A listener that keeps a record which should be safe before a call's first byte leaves."""
+
+    def written(self, call: int) -> Awaitable[str]:
+        """Ends when the `CallStarted` of `call` is safe, with "", or with why it is not.
+
+        A call waits for it, though not for long, and goes all the same.
+        """
+
+
+class Teller:
+    """Builds the events and hands them to the listeners; there is none where nobody listens.
+
+    What a listener raises is logged by name and changes nothing.
     """
 
-    def __init__(self, on_event: Callable[[Event], object]) -> None:
-        self._on_event = on_event
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+        objects: Sequence[object] = listeners
+        self._ahead = [each for each in objects if isinstance(each, WritesAhead)]
 
-    def call_started(self, at: float, call: int, contract_code: str, urgent: bool) -> None:
+    def call_started(self, at: float, call: int, intent: CancelAllTrailing, urgent: bool) -> None:
         """See `CallStarted`."""
-        self._tell(CallStarted(at, call, contract_code, urgent))
+        filters = (intent.direction, intent.offset)
+        self._tell(CallStarted(at, call, intent.contract_code, urgent, *filters))
+
+    async def written(self, call: int, until: float) -> tuple[str, ...]:
+        """Wait for the records of a call's start, at most until loop time `until`; what failed."""
+        if not self._ahead:
+            return ()
+        records = [asyncio.ensure_future(listener.written(call)) for listener in self._ahead]
+        left = max(0.0, until - asyncio.get_running_loop().time())
+        try:
+            safe, late = await asyncio.wait(records, timeout=left)
+        finally:
+            for record in records:
+                record.cancel()
+        return (*filter(None, map(_problem, safe)), *(_LATE for _ in late))
 
     def token_granted(
         self, at: float, call: int, contract_code: str, base_url: str, waited: float
@@ -111,7 +147,17 @@ class Teller:
         self._tell(LimitChanged(at, endpoint, requests, seconds))
 
     def _tell(self, event: Event) -> None:
-        try:
-            self._on_event(event)
-        except Exception as error:
-            _LOG.warning("on_event raised %s at %s", type(error).__name__, type(event).__name__)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception as error:
+                _LOG.warning("on_event raised %s at %s", type(error).__name__, type(event).__name__)
+
+
+def _problem(record: asyncio.Future[str]) -> str:
+    error = record.exception()
+    return record.result() if error is None else f"{_FAILED}: {type(error).__name__}"
+
+
+_FAILED = "the record of this call could not be kept"
+_LATE = "the record of this call was not safe yet when its first request left"

@@ -120,11 +120,15 @@ class MassCancel:
                 raise error
         return self.report()
 
-    def stop(self, reason: str) -> None:
-        """End every call now: what was sent and not answered is unknown, the rest not sent."""
+    def hold_back(self, reason: str) -> None:
+        """Begin no call from now on; those under way go on."""
         self._reason = self._reason or reason
         if not self._stopped.done():
             self._stopped.set_result(None)
+
+    def stop(self, reason: str) -> None:
+        """End every call now: what was sent and not answered is unknown, the rest not sent."""
+        self.hold_back(reason)
         for call in tuple(self._live.values()):
             call.stop(reason)
 

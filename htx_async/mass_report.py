@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from htx_async.errors import MassCancelFailed
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, OrderError
-from htx_async.terms import Outcome
+from htx_async.terms import BY_URGENCY, Outcome
 
 UNTOUCHED = (
     "trailing orders in cross margin",
@@ -54,6 +54,12 @@ class MassCancelReport(BaseModel):
     def outcomes(self) -> dict[Outcome, int]:
         """How many contracts had each outcome; outcomes that none had are left out."""
         return dict(Counter(report.outcome for report in self.reports))
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome that most needs a person: unknown, partial, refused, not sent, else clear."""
+        return min((report.outcome for report in self.reports), key=BY_URGENCY.index)
 
     @property
     def successes(self) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from htx_async.base_urls import BaseUrls
+from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
 from htx_async.limits import RateLimiter
 from htx_async.retry import RetryPolicy
@@ -15,7 +16,7 @@ from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
 if TYPE_CHECKING:
-    from htx_async.events import Event, Teller
+    from htx_async.events import Listener, Teller
 
 
 class Means(NamedTuple):
@@ -35,18 +36,38 @@ class Means(NamedTuple):
     tell: Teller | None
 
 
-def teller(on_event: Callable[[Event], object] | None) -> Teller | None:
-    """What tells `on_event` of a session's events; None when there is nobody to tell."""
+OnEvent: TypeAlias = "Listener | Sequence[Listener] | None"
+
+
+def listeners(on_event: OnEvent) -> tuple[Listener, ...]:
+    """Those who hear of a session's events; `InvalidRequest` for what cannot be called."""
     if on_event is None:
+        return ()
+    given = tuple(on_event) if isinstance(on_event, Sequence) else (on_event,)
+    for listener in given:
+        if not callable(listener):
+            raise InvalidRequest(
+                "on_event must be a function that takes one event, or a sequence of such, not "
+                f"{type(listener).__name__}"
+            )
+    return given
+
+
+def teller(listeners: Sequence[Listener]) -> Teller | None:
+    """What tells the listeners of a session's events; None when there is nobody to tell."""
+    if not listeners:
         return None
     # Only sessions with a listener pay for loading the events.
     from htx_async.events import Teller  # noqa: PLC0415 - see above
 
-    return Teller(on_event)
+    return Teller(listeners)
 
 
 class Live(Protocol):
     """A call under way."""
+
+    def hold_back(self, reason: str) -> None:
+        """Send nothing from now on; end when what is on the wire has been answered."""
 
     def stop(self, reason: str) -> None:
         """End the call now."""
@@ -69,10 +90,21 @@ class LiveCalls:
         if not self._calls and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
-    async def stop(self, reason: str) -> None:
-        """End every call, and wait until each has made its report."""
+    async def stop(self, reason: str, grace: float) -> None:
+        """Let no call send any more, end every call after `grace` seconds, and wait until each
+        has made its report."""
+        if grace > 0:
+            for call in tuple(self._calls):
+                call.hold_back(reason)
+            await asyncio.wait([self._end()], timeout=grace)
         for call in tuple(self._calls):
             call.stop(reason)
-        if self._calls:
-            self._ended = self._ended or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._ended)
+        await asyncio.shield(self._end())
+
+    def _end(self) -> asyncio.Future[None]:
+        """Done when no call is under way."""
+        if self._ended is None or (self._calls and self._ended.done()):
+            self._ended = asyncio.get_running_loop().create_future()
+        if not self._calls and not self._ended.done():
+            self._ended.set_result(None)
+        return self._ended

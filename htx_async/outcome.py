@@ -71,6 +71,7 @@ def report_of(
     *,
     elapsed: float,
     ended_by: str = "",
+    warnings: tuple[str, ...] = (),
 ) -> CancelReport:
     """The report of a call; `ended_by` says what ended it when the exchange did not."""
     # An accepted attempt ends a call, so it is the last.
@@ -91,6 +92,7 @@ def report_of(
         ts=times[-1] if times else None,
         elapsed=elapsed,
         ended_by="" if outcome.is_clear else ended_by,
+        warnings=warnings,
     )
 
 
@@ -123,6 +125,7 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
             "ts": next((r.ts for r in reversed(rounds) if r.ts is not None), None),
             "elapsed": elapsed,
             "ended_by": "" if outcome.is_clear else last.ended_by or ended_by,
+            "warnings": tuple(dict.fromkeys(w for report in rounds for w in report.warnings)),
         }
     )
 

@@ -70,7 +70,8 @@ class CancelReport(_Frozen):
     `triggered`: those refused with 1063: the order had triggered, so a limit order or a fill may
     live on. `ids_complete` is False when an answer was lost, and ids with it. `ts`: the exchange's
     own time of the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
-    `ended_by`: what ended the call when the exchange did not. `message` says it all in words.
+    `ended_by`: what ended the call when the exchange did not. `warnings`: what went wrong beside
+    the call, such as a record of it that was not kept. `message` says it all in words.
 
     `is_clear` says that the exchange took every cancel, not that the orders are gone: its own
     example shows 1.1 s between reply and cancellation (HTX API docs, "[Isolated] Cancel All
@@ -92,6 +93,7 @@ class CancelReport(_Frozen):
     ts: int | None = None
     elapsed: float = 0.0
     ended_by: str = ""
+    warnings: tuple[str, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
@@ -32,7 +32,7 @@ from htx_async.limits import (
 )
 from htx_async.mass_cancel import MassCancel, OnReport, intents, nothing_sent
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
-from htx_async.means import LiveCalls, Means, teller
+from htx_async.means import LiveCalls, Means, OnEvent, listeners, teller
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, WarmUp
@@ -42,9 +42,6 @@ from htx_async.signing import Credentials, Signer
 from htx_async.terms import Direction, Offset
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
-
-if TYPE_CHECKING:
-    from htx_async.events import Event
 
 BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
 """The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
@@ -72,9 +69,9 @@ class HtxSession:
     come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
     caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
     authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `on_event`:
-    called with each event of `htx_async.events` as it happens, on the event loop; what it raises
-    is logged by name and changes nothing. `now`: the wall clock, for signatures and reports only,
-    as an aware datetime or as Unix seconds.
+    one listener or several, called with each event of `htx_async.events` as it happens, on the
+    event loop; what one raises is logged by name and changes nothing. `now`: the wall clock, for
+    signatures and reports only, as an aware datetime or as Unix seconds.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when another event loop
@@ -94,7 +91,7 @@ class HtxSession:
         http: ClientSession | None = None,
         ssl: tls.SSLContext | None = None,
         keep_warm: bool = False,
-        on_event: Callable[[Event], object] | None = None,
+        on_event: OnEvent = None,
         now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     ) -> None:
         as_instance("credentials", credentials, Credentials)
@@ -117,7 +114,7 @@ class HtxSession:
         self._means: Means | None = None
         self._live = LiveCalls()
         self._mass_cancels: weakref.WeakSet[MassCancel] = weakref.WeakSet()
-        self._on_event = on_event
+        self._listeners = listeners(on_event)
         self._closed = False
 
     @classmethod
@@ -137,20 +134,22 @@ class HtxSession:
     ) -> None:
         await self.aclose()
 
-    async def aclose(self) -> None:
+    async def aclose(self, grace: float = 0.0) -> None:
         """End every call and close the connections; safe to repeat.
 
-        Calls that wait for a token raise `NotSent`, calls on the wire `OutcomeUnknown`, later
-        ones `SessionClosed`; a mass cancel ends with an account of the same. A session given as
-        `http` stays open.
+        Nothing is sent from now on. Calls that wait for a token raise `NotSent`; calls on the wire
+        have `grace` seconds for their answer and then raise `OutcomeUnknown`; later ones
+        `SessionClosed`. A mass cancel ends with an account of the same. A session given as `http`
+        stays open.
         """
+        as_seconds("grace", grace, least=0)
         self._closed = True
         if self._means is not None:
             await self._means.time.aclose()
         for mass_cancel in tuple(self._mass_cancels):
-            mass_cancel.stop(_CLOSED)
+            mass_cancel.hold_back(_CLOSED)
         try:
-            await self._live.stop(_CLOSED)
+            await self._live.stop(_CLOSED, grace)
         finally:
             await self._transport.aclose()
 
@@ -308,7 +307,7 @@ class HtxSession:
                 live=self._live,
                 tighten=limiter.tighten if isinstance(limiter, Tightens) else None,
                 tells_turns=isinstance(limiter, TellsTurns),
-                tell=teller(self._on_event),
+                tell=teller(self._listeners),
             )
         elif self._loop is not loop:
             raise InvalidRequest(

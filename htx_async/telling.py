@@ -17,7 +17,8 @@ def tell(report: CancelReport) -> str:
     """The whole account in a few sentences."""
     filters = [value for value in (report.direction, report.offset) if value is not None]
     which = f" ({' '.join(filters)})" if filters else ""
-    return f"{report.contract_code}{which}: {_TELL[report.outcome](report)}"
+    warnings = "".join(f" Besides, {warning}." for warning in report.warnings)
+    return f"{report.contract_code}{which}: {_TELL[report.outcome](report)}{warnings}"
 
 
 _ADVICE: dict[CodeClass, str] = {

@@ -59,3 +59,14 @@ class Outcome(StrEnum):
 
 
 _CLEAR = frozenset({Outcome.CANCELLED, Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY})
+
+BY_URGENCY = (
+    Outcome.UNKNOWN,
+    Outcome.PARTIAL,
+    Outcome.REFUSED,
+    Outcome.NOT_SENT,
+    Outcome.CLEAR_AFTER_RETRY,
+    Outcome.CANCELLED,
+    Outcome.NOTHING_TO_CANCEL,
+)
+"""Outcomes in the order in which somebody has to look at them."""

@@ -42,6 +42,7 @@ FLOORS: dict[str, int] = {
     "transport": 4,
     "simulator": 4,
     "exchange_time": 5,
+    "trial": 5,
     "clock_check": 6,
     "means": 6,
     "call": 7,

@@ -431,4 +431,4 @@ def test_what_is_no_error_goes_through_a_teller() -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        Teller(leaving).endpoint_paused(0.0, PATH, 1.0)
+        Teller([leaving]).endpoint_paused(0.0, PATH, 1.0)
