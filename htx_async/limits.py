@@ -16,7 +16,8 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
-from htx_async.token_bucket import OnTurn, TakeToken, TokenBucket
+from htx_async.line import OnTurn
+from htx_async.token_bucket import TakeToken, TokenBucket
 
 _DOCUMENTED_RATE = 5.0
 

@@ -13,14 +13,13 @@ import math
 import threading
 import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self
 
 from htx_async.checks import as_count, as_seconds
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
+from htx_async.line import Line, OnTurn
 
 _MARGIN = 0.002
 """Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
@@ -28,9 +27,6 @@ _MARGIN = 0.002
 _SAME_RATE = 1e-9
 _DUE = 1e-6
 """Seconds: a token due within this is due; loop clocks and sums of floats differ by less."""
-
-
-OnTurn = Callable[[float], None]
 
 
 class TokenBucket:
@@ -152,8 +148,7 @@ class _Queue:
         self._in_use = 0
         self._returning: list[float] = []
         self._paused_until = -math.inf
-        self._urgent: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
-        self._ordinary: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
+        self._line = Line()
         self._timer: asyncio.TimerHandle | None = None
 
     def carried_over(self, shift: float) -> "_Queue":
@@ -185,7 +180,7 @@ class _Queue:
         return self._size, self._per
 
     def waiting(self) -> int:
-        return len(self._urgent) + len(self._ordinary)
+        return len(self._line)
 
     def pause(self, length: float) -> None:
         until = self._loop.time() + as_seconds("pause", length, least=0)
@@ -194,13 +189,12 @@ class _Queue:
         self._announce()
 
     def earliest(self, urgent: bool, behind: int = 0, round_trip: float = 0.0) -> float:
-        ahead = behind + (len(self._urgent) if urgent else self.waiting())
-        return self._turn(ahead, self._first_turns(), round_trip)
+        return self._turn(behind + self._line.ahead(urgent), self._first_turns(), round_trip)
 
     def _announce(self) -> None:
         """Tell those who wait, and asked for it, when their turn can come now."""
         first = self._first_turns()
-        for ahead, on_turn in enumerate([*self._urgent.values(), *self._ordinary.values()]):
+        for ahead, on_turn in enumerate(self._line):
             if on_turn is not None:
                 on_turn(self._turn(ahead, first))
 
@@ -220,30 +214,19 @@ class _Queue:
 
     def try_take(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None] | None:
         """None when a token was taken at once, else the future that will bring one."""
-        queue = self._urgent if urgent else self._ordinary
-        ahead = self._urgent if urgent else self._urgent or self._ordinary
-        if not ahead and self._free(self._loop.time()):
+        if not self._line.ahead(urgent) and self._free(self._loop.time()):
             self._in_use += 1
             return None
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        queue[waiter] = on_turn
+        waiter = self._line.join(urgent, on_turn)
         self._grant()
         return waiter
 
     def abandon(self, waiter: asyncio.Future[None]) -> None:
         """The caller no longer waits; a token that it was just given goes to the next."""
-        if waiter.done() and not waiter.cancelled():
+        if self._line.leave(waiter):
             self.give_back()
         else:
-            self._urgent.pop(waiter, None)
-            self._ordinary.pop(waiter, None)
             self._grant()
-
-    def _shrink(self) -> None:
-        # An emptied dictionary keeps the table of its largest size until it is cleared.
-        for queue in (self._urgent, self._ordinary):
-            if not queue:
-                queue.clear()
 
     def give_back(self) -> None:
         self._in_use -= 1
@@ -264,13 +247,10 @@ class _Queue:
     def _grant(self) -> None:
         """Hand free tokens to those who wait, then set the timer for the next one."""
         now = self._loop.time()
-        while (queue := self._urgent or self._ordinary) and self._free(now):
-            waiter, _ = queue.popitem(last=False)
-            if not waiter.done():
+        while self._line and self._free(now):
+            if self._line.call_next():
                 self._in_use += 1
-                waiter.set_result(None)
-        self._shrink()
-        wanted = self.waiting() and (self._returning or self._paused_until > now)
+        wanted = self._line and (self._returning or self._paused_until > now)
         next_token = self._returning[0] if self._returning else now
         self._set_timer(max(next_token, self._paused_until) if wanted else None)
 

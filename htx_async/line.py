@@ -1,0 +1,65 @@
+"""Who waits for an endpoint's next token: urgent callers first, then first in, first out."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+OnTurn = Callable[[float], None]
+
+
+class Line:
+    """Those who wait on one event loop. Joining and leaving take the same time at any length."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._urgent: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
+        self._ordinary: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._urgent) + len(self._ordinary)
+
+    def __iter__(self) -> Iterator[OnTurn | None]:
+        """Whom to tell of a turn, from the head on."""
+        return iter([*self._urgent.values(), *self._ordinary.values()])
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the next one is urgent."""
+        return bool(self._urgent)
+
+    def ahead(self, urgent: bool) -> int:
+        """How many go before one that joins now."""
+        return len(self._urgent) if urgent else len(self)
+
+    def join(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None]:
+        """The future that is done when it is this one's turn."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        (self._urgent if urgent else self._ordinary)[waiter] = on_turn
+        return waiter
+
+    def leave(self, waiter: asyncio.Future[None]) -> bool:
+        """`waiter` no longer waits; True when it had its turn already."""
+        if waiter.done() and not waiter.cancelled():
+            return True
+        self._urgent.pop(waiter, None)
+        self._ordinary.pop(waiter, None)
+        self._shrink()
+        return False
+
+    def call_next(self) -> bool:
+        """Tell the head that it is its turn; False when it is gone, or nobody waits."""
+        queue = self._urgent or self._ordinary
+        if not queue:
+            return False
+        waiter, _ = queue.popitem(last=False)
+        self._shrink()
+        if waiter.done():
+            return False
+        waiter.set_result(None)
+        return True
+
+    def _shrink(self) -> None:
+        # An emptied dictionary keeps the table of its largest size until it is cleared.
+        for queue in (self._urgent, self._ordinary):
+            if not queue:
+                queue.clear()
