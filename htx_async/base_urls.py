@@ -7,6 +7,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from htx_async.errors import InvalidRequest
 
+BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
+"""The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
+
 _AVOIDED = 30.0
 """Seconds for which a base URL that could not be connected to is tried last."""
 

@@ -199,7 +199,8 @@ class Call:
         if means.tell:
             code = self._intent.contract_code
             means.tell.token_granted(began, self._number, code, base_url, began - queued)
-        return Trial(base_url, started, began - queued, began, signed, sending)
+        mode = getattr(lease, "mode", None)
+        return Trial(base_url, started, began - queued, began, signed, sending, mode)
 
     def _time_to_connect(self) -> float:
         untried = self._itinerary is not None and self._itinerary.untried

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
-from htx_async.terms import Direction, Offset
+from htx_async.terms import Direction, LimiterMode, Offset
 
 _LOG = logging.getLogger("htx_async")
 
@@ -78,7 +78,25 @@ class LimitChanged:
     seconds: float
 
 
-Event = CallStarted | TokenGranted | AttemptEnded | CallEnded | EndpointPaused | LimitChanged
+@dataclass(frozen=True, slots=True)
+class LimiterModeChanged:
+    """A limiter of a fleet changed whose tokens it uses for an endpoint, and why."""
+
+    at: float
+    endpoint: str
+    mode: LimiterMode
+    reason: str
+
+
+Event = (
+    CallStarted
+    | TokenGranted
+    | AttemptEnded
+    | CallEnded
+    | EndpointPaused
+    | LimitChanged
+    | LimiterModeChanged
+)
 
 
 Listener = Callable[[Event], object]
@@ -145,6 +163,11 @@ class Teller:
     def limit_changed(self, at: float, endpoint: str, requests: int, seconds: float) -> None:
         """See `LimitChanged`."""
         self._tell(LimitChanged(at, endpoint, requests, seconds))
+
+    def limiter_mode_changed(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
+        """See `LimiterModeChanged`."""
+        at = asyncio.get_running_loop().time()
+        self._tell(LimiterModeChanged(at, endpoint, mode, reason))
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import math
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Literal, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from aiolimiter import AsyncLimiter
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
 from htx_async.line import OnTurn
+from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TakeToken, TokenBucket
 
 _DOCUMENTED_RATE = 5.0
@@ -78,6 +79,24 @@ class Tightens(Protocol):
 
     def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
         """Keep to `requests` per `seconds` if that is slower; the new limit, or None."""
+
+
+@runtime_checkable
+class SharesTokens(Protocol):
+    """A limiter whose tokens other processes use too."""
+
+    lease: float
+    """Seconds after which the token of a holder that vanished comes back."""
+
+    per: float
+    """Seconds of the limit's window."""
+
+    def hear(self, listener: Callable[[str, LimiterMode, str], object]) -> Callable[[], None]:
+        """Call `listener(endpoint, mode, reason)` at each change of mode, until the result is
+        called."""
+
+    async def drain(self) -> None:
+        """Wait, for a short while, until the others can see every token that is back."""
 
 
 class AccountLimiter:
@@ -238,6 +257,16 @@ def foresee(
         return limiter.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
     one = (1 + round_trip) / _DOCUMENTED_RATE
     return asyncio.get_running_loop().time() + (count - 1) * one
+
+
+def check_lease(limiter: RateLimiter | None, attempt_timeout: float) -> None:
+    """`InvalidRequest` when a token could come back before its request has failed."""
+    if isinstance(limiter, SharesTokens) and limiter.lease < attempt_timeout + limiter.per:
+        raise InvalidRequest(
+            f"the limiter's lease of {limiter.lease:g} s is shorter than attempt_timeout plus its "
+            f"period, {attempt_timeout + limiter.per:g} s: another process could use a token "
+            "whose request still runs; give it a longer lease"
+        )
 
 
 _shared: dict[str, AccountLimiter] = {}

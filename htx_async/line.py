@@ -39,7 +39,7 @@ class Line:
 
     def leave(self, waiter: asyncio.Future[None]) -> bool:
         """`waiter` no longer waits; True when it had its turn already."""
-        if waiter.done() and not waiter.cancelled():
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             return True
         self._urgent.pop(waiter, None)
         self._ordinary.pop(waiter, None)
@@ -57,6 +57,14 @@ class Line:
             return False
         waiter.set_result(None)
         return True
+
+    def dismiss(self, error: Exception) -> None:
+        """Nobody gets a turn any more: everybody's wait ends with `error`."""
+        for queue in (self._urgent, self._ordinary):
+            for waiter in queue:
+                if not waiter.done():
+                    waiter.set_exception(error)
+            queue.clear()
 
     def _shrink(self) -> None:
         # An emptied dictionary keeps the table of its largest size until it is cleared.

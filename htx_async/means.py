@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from htx_async.base_urls import BaseUrls
 from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
-from htx_async.limits import RateLimiter
+from htx_async.limits import RateLimiter, SharesTokens
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Signer
 from htx_async.transport import Transport
@@ -34,6 +34,13 @@ class Means(NamedTuple):
     tighten: Callable[[str, float, float], tuple[int, float] | None] | None
     tells_turns: bool
     tell: Teller | None
+    stop_hearing: Callable[[], object]
+
+    async def let_go(self) -> None:
+        """Leave nothing behind with the limiter, which outlives the session."""
+        self.stop_hearing()
+        if isinstance(self.limiter, SharesTokens):
+            await self.limiter.drain()
 
 
 OnEvent: TypeAlias = "Listener | Sequence[Listener] | None"
@@ -61,6 +68,13 @@ def teller(listeners: Sequence[Listener]) -> Teller | None:
     from htx_async.events import Teller  # noqa: PLC0415 - see above
 
     return Teller(listeners)
+
+
+def hear_modes(limiter: RateLimiter, tell: Teller | None) -> Callable[[], object]:
+    """Tell of each change of a fleet's limiter, until the result is called."""
+    if tell is not None and isinstance(limiter, SharesTokens):
+        return limiter.hear(tell.limiter_mode_changed)
+    return lambda: None
 
 
 class Live(Protocol):

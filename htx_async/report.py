@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from htx_async.codes import Code, CodeClass, classify
 from htx_async.telling import tell
-from htx_async.terms import Direction, Offset, Outcome, Verdict
+from htx_async.terms import Direction, LimiterMode, Offset, Outcome, Verdict
 
 
 class _Frozen(BaseModel):
@@ -29,6 +29,7 @@ class Attempt(_Frozen):
     that no byte left. `message`: the exchange's words, escaped and cut, or our own about a failure.
     `paused`: seconds for which the reply paused the endpoint. `limit`: the slower limit that it
     put in force, as requests and the seconds that they are for; None when nothing changed.
+    `limiter_mode`: whose token it used, where a fleet shares them; else None.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Attempt(_Frozen):
     sent: bool
     paused: float = 0.0
     limit: tuple[int, float] | None = None
+    limiter_mode: LimiterMode | None = None
 
     @property
     def code_class(self) -> CodeClass:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
-from htx_async.base_urls import BaseUrls
+from htx_async.base_urls import BASE_URLS, BaseUrls
 from htx_async.call import Call
 from htx_async.checks import as_instance, as_seconds
 from htx_async.errors import InvalidRequest, SessionClosed
@@ -26,13 +26,14 @@ from htx_async.limits import (
     Tightens,
     account_key,
     as_rate_limiter,
+    check_lease,
     foresee,
     public_budget,
     shared_limiter,
 )
 from htx_async.mass_cancel import MassCancel, OnReport, intents, nothing_sent
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
-from htx_async.means import LiveCalls, Means, OnEvent, listeners, teller
+from htx_async.means import LiveCalls, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, WarmUp
@@ -42,9 +43,6 @@ from htx_async.signing import Credentials, Signer
 from htx_async.terms import Direction, Offset
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
-
-BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
-"""The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
 
 _DEFAULT_RETRY = RetryPolicy()
 
@@ -107,6 +105,7 @@ class HtxSession:
         self._retry = retry
         self._deadline = as_seconds("deadline", deadline)
         self._attempt_timeout = as_seconds("attempt_timeout", attempt_timeout)
+        check_lease(self._limiter, self._attempt_timeout)
         self._transport = Transport(http, ssl, plain=self._base_urls.any_plain)
         self._clock = WallClock(now)
         self._keep_warm = keep_warm
@@ -151,6 +150,8 @@ class HtxSession:
         try:
             await self._live.stop(_CLOSED, grace)
         finally:
+            if self._means is not None:
+                await self._means.let_go()
             await self._transport.aclose()
 
     async def cancel_all_trailing(
@@ -290,6 +291,7 @@ class HtxSession:
         loop = asyncio.get_running_loop()
         if self._means is None:
             limiter = self._limiter or shared_limiter(self._account)
+            tell = teller(self._listeners)
             settings = (self._clock, public_budget(), self._attempt_timeout)
             time = ExchangeTime(self._transport, self._base_urls, *settings)
             if self._keep_warm:
@@ -307,7 +309,8 @@ class HtxSession:
                 live=self._live,
                 tighten=limiter.tighten if isinstance(limiter, Tightens) else None,
                 tells_turns=isinstance(limiter, TellsTurns),
-                tell=teller(self._listeners),
+                tell=tell,
+                stop_hearing=hear_modes(limiter, tell),
             )
         elif self._loop is not loop:
             raise InvalidRequest(

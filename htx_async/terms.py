@@ -35,6 +35,14 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+class LimiterMode(StrEnum):
+    """Whose tokens a process of a fleet uses: everybody's, or only the share that is its own for
+    certain, as long as it cannot ask for the others."""
+
+    SHARED = "shared"
+    OWN_SHARE = "own_share"
+
+
 class Outcome(StrEnum):
     """What all attempts of a call prove together.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
-from htx_async.terms import Verdict
+from htx_async.terms import LimiterMode, Verdict
 from htx_async.transport import Sending
 from htx_async.wire import SignedRequest
 
@@ -19,6 +19,7 @@ class Trial(NamedTuple):
     began: float
     signed: SignedRequest
     sending: Sending
+    limiter_mode: LimiterMode | None = None
 
     def cut_off(self) -> Reply:
         """What it proves if it ends now."""
@@ -39,4 +40,5 @@ class Trial(NamedTuple):
             code=reply.code,
             message=reply.message,
             sent=reply.verdict is not Verdict.NOT_SENT,
+            limiter_mode=self.limiter_mode,
         )

@@ -1,0 +1,271 @@
+"""One account, many processes: the same tokens on Redis (or Valkey). Extra `[redis]`.
+
+The exchange counts by account, not by process. A token is taken on Redis before a request is
+signed and comes back one period after its answer, as in `TokenBucket`, so no second at the
+exchange holds more than `size` requests of all processes together. The step that grants is one
+script on Redis' own clock, `redis_limits.lua`; clocks of the processes are not compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from htx_async import redis_store
+from htx_async.checks import as_count, as_seconds
+from htx_async.errors import HtxError, InvalidRequest
+from htx_async.limits import account_key
+from htx_async.line import OnTurn
+from htx_async.redis_queue import OnMode, RedisQueue, Token
+from htx_async.redis_store import RedisStore, Rule, RunsScripts
+from htx_async.terms import LimiterMode
+from htx_async.token_bucket import LoopBinding, TokenBucket
+
+_PROBE = 0.25
+"""Seconds within which every process that does without Redis has looked for it again."""
+
+_LOOK = 0.2
+"""Seconds between two such looks."""
+
+_MARGIN = 0.002
+"""Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
+
+_SLACK = 0.5
+"""Seconds added to every lease, for what happens between a grant and the request's first byte."""
+
+_TRADE = Rule(72, 3.0 + _MARGIN)
+"""Trade calls of one account (HTX API docs, "API Rate Limit Illustration")."""
+
+_ORDINARY = 60
+"""Of these, what is not kept for urgent calls."""
+
+
+class RedisTokenBucket:
+    """A `RateLimiter` whose tokens all processes of an account share through one Redis.
+
+    `redis`: a `redis.asyncio` client of the caller's, used and never closed. `account`: a name
+    that all of them give; only a hash of it is stored. `share_of`: how many processes share the
+    account; while one of them cannot reach Redis it goes on with `size / share_of` tokens, or, if
+    that is below one, with one token that comes back later. `lease`: seconds after which the token
+    of a holder that vanished comes back; a session refuses one shorter than its `attempt_timeout`
+    plus `per`. `size`, `per`: requests in any `per` seconds, for each endpoint by itself; the
+    account's 72 trade calls in any 3 s are taken in the same step.
+
+    No caller waits longer than 0.25 s for Redis. When it does not answer, the endpoint is closed
+    for one period, then the process uses its own share, and looks for Redis every 0.25 s and
+    before each request. A Redis that comes back empty counts every token as just used and opens
+    0.25 s plus one period later; so does one that is used for the first time. One urgent call
+    passes such a change-over at once. What is certain then, and what is not, stands in the README.
+
+    Belongs to one event loop at a time. An async context manager, which connects on entering;
+    `aclose()` settles what is out. Raises `InvalidRequest` for settings that cannot work.
+    """
+
+    tells_turns: Literal[True] = True
+
+    def __init__(
+        self,
+        redis: RunsScripts,
+        account: str,
+        *,
+        share_of: int,
+        lease: float = 5.0,
+        size: int = 5,
+        per: float = 1.0,
+    ) -> None:
+        if not (isinstance(account, str) and account):
+            raise InvalidRequest("account must be a name that all processes of the account give")
+        if not hasattr(redis, "register_script"):
+            raise InvalidRequest(
+                f"redis must be a client of redis.asyncio, not {type(redis).__name__}; or use "
+                "RedisTokenBucket.from_url(...)"
+            )
+        self.size = as_count("size", size)
+        self.per = as_seconds("per", per)
+        self.lease = as_seconds("lease", lease)
+        self.share_of = as_count("share_of", share_of)
+        self._redis = redis
+        self._is_own = False
+        self._key = account_key(account)[:32]
+        self._share = _share(self.size, self.per, self.share_of)
+        self._binding = LoopBinding()
+        self._queues: dict[str, RedisQueue] = {}
+        self._listeners: set[OnMode] = set()
+        self._errands: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def from_url(cls, url: str, account: str, **settings: Any) -> Self:
+        """A bucket with a client of its own, closed by `aclose()`; `settings` as above.
+
+        `url`: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
+        """
+        bucket = cls(redis_store.connect(url), account, **settings)
+        bucket._is_own = True
+        return bucket
+
+    async def __aenter__(self) -> Self:
+        self._bind()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Settle what is out, which takes 0.25 s at most, and close a client of its own."""
+        await self.drain()
+        for queue in self._queues.values():
+            await queue.aclose()
+        await self.drain()
+        if self._is_own:
+            await self._redis.aclose()
+
+    async def drain(self) -> None:
+        """Wait until Redis knows of every token that is back, or 0.25 s have passed."""
+        if self._errands:
+            await asyncio.wait(self._errands, timeout=redis_store.WITHIN)
+
+    def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> TakeShared:
+        """See `TokenBucket.take`; only the head of the line asks Redis."""
+        return TakeShared(self._queue(endpoint), urgent, on_turn)
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """See `RateLimiter.pause`; the other processes hear of it when they next ask."""
+        self._queue(endpoint).pause(as_seconds("pause", seconds, least=0))
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
+        """See `RateLimiter.earliest`; as if no other process took any."""
+        return self._queue(endpoint).earliest(urgent)
+
+    def foresee(
+        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
+    ) -> float:
+        """See `TokenBucket.foresee`; as if all processes were as busy as this one."""
+        return self._queue(endpoint).foresee(count, urgent, round_trip)
+
+    def waiting(self, endpoint: str) -> int:
+        """How many callers of this process wait for `endpoint`."""
+        return len(self._queue(endpoint).line)
+
+    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
+        """See `TokenBucket.tighten`; holds for all processes."""
+        rate = as_seconds("requests", requests) / as_seconds("seconds", seconds)
+        return self._queue(endpoint).tighten(rate, requests)
+
+    def mode(self, endpoint: str) -> LimiterMode:
+        """Whose tokens `endpoint` uses at present."""
+        return self._queue(endpoint).mode
+
+    def hear(self, listener: OnMode) -> Callable[[], None]:
+        """Call `listener(endpoint, mode, reason)` at each change of mode, until the function that
+        this returns is called."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    async def reach(self) -> str:
+        """What Redis answers, in words; raises `HtxError` when it cannot be reached."""
+        try:
+            seconds = await redis_store.ping(self._redis)
+        except redis_store.Unreachable as failure:
+            reason = failure.reason
+        else:
+            return f"Redis answers in {seconds * 1000:.1f} ms"
+        raise HtxError(reason)
+
+    def _bind(self) -> None:
+        if self._binding.enter() is not None:
+            # What a closed loop left behind: its tokens come back at the end of their lease.
+            self._queues.clear()
+            self._errands.clear()
+
+    def _queue(self, endpoint: str) -> RedisQueue:
+        self._bind()
+        queue = self._queues.get(endpoint)
+        if queue is None:
+            store = RedisStore(
+                self._redis,
+                self._key,
+                endpoint,
+                rules=(Rule(self.size, self.per + _MARGIN), _TRADE),
+                ordinary=_ORDINARY,
+                lease=self.lease + _SLACK,
+                probe=_PROBE,
+            )
+            queue = RedisQueue(
+                endpoint,
+                store,
+                Rule(self.size, self.per + _MARGIN),
+                self._share,
+                probe=_LOOK,
+                tell=self._tell,
+                run=self._run,
+            )
+            self._queues[endpoint] = queue
+        return queue
+
+    def _tell(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
+        for listener in tuple(self._listeners):
+            listener(endpoint, mode, reason)
+
+    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Off the caller's path; a failure is made good by the lease."""
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+
+class TakeShared:
+    """Waits for one shared token and holds it for a block."""
+
+    __slots__ = ("_on_turn", "_queue", "_token", "_urgent", "mode")
+
+    def __init__(self, queue: RedisQueue, urgent: bool, on_turn: OnTurn | None) -> None:
+        self._queue = queue
+        self._urgent = urgent
+        self._on_turn = on_turn
+        self._token: Token | None = None
+        self.mode = LimiterMode.SHARED
+        """Whose token it is."""
+
+    async def __aenter__(self) -> Self:
+        waiter = self._queue.join(self._urgent, self._on_turn)
+        try:
+            await waiter
+        except BaseException:
+            self._queue.abandon(waiter)
+            raise
+        self._token = self._queue.collect()
+        self.mode = self._token.mode
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            if token.own is not None:
+                await token.own.__aexit__(exc_type, exc, traceback)
+            self._queue.settle(token, answered=exc_type is None)
+
+    def not_sent(self) -> None:
+        """See `Lease.not_sent`."""
+        token, self._token = self._token, None
+        if token is not None:
+            self._queue.release(token)
+
+
+def _share(size: int, per: float, share_of: int) -> TokenBucket:
+    """What one of `share_of` processes may use whatever the others do."""
+    whole = size // share_of
+    return TokenBucket(whole, per) if whole else TokenBucket(1, per * share_of / size)

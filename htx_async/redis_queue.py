@@ -1,0 +1,331 @@
+"""Those of one process who wait for one endpoint's shared tokens.
+
+A single task asks for all of them, so that only the head of the line costs a round trip: it takes
+a token on Redis, or learns when one is reserved for it and sleeps until then, and hands it to
+whoever is at the head by that time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from htx_async.errors import SessionClosed
+from htx_async.line import Line, OnTurn
+from htx_async.redis_store import ASK_AGAIN, FENCED, TOO_LATE, RedisStore, Rule, Unreachable
+from htx_async.terms import LimiterMode
+from htx_async.token_bucket import TakeToken, TokenBucket
+
+OnMode = Callable[[str, LimiterMode, str], object]
+
+_CLOSE = 0.02
+"""Seconds: a reservation is confirmed this shortly before it is used, since Redis may have lost it
+in the meantime."""
+
+_STALE = 0.1
+"""Seconds after which a confirmed token is confirmed once more: something blocked the loop."""
+
+_MOST_REFUSALS = 3
+
+
+class Token(NamedTuple):
+    """A token in use. `own`: where it came from when it is not a shared one; None for the one
+    that passes a change-over."""
+
+    name: str
+    mode: LimiterMode
+    own: TakeToken | None = None
+
+
+class RedisQueue:
+    """Hands out the tokens of `endpoint`, from `store` or, without it, from `share`."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        store: RedisStore,
+        rule: Rule,
+        share: TokenBucket,
+        *,
+        probe: float,
+        tell: OnMode,
+        run: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._store = store
+        self._rule = rule
+        self._share = share
+        self._share_rule = Rule(share.size, share.per)
+        self._probe = probe
+        self._tell = tell
+        self._run = run
+        self._loop = asyncio.get_running_loop()
+        self._names = (f"{secrets.token_hex(8)}:{number}" for number in itertools.count(1))
+        self.line = Line()
+        self.mode = LimiterMode.SHARED
+        self._has_joined = False
+        self._reserved = ""
+        self._next_turn = -math.inf
+        self._paused_until = -math.inf
+        self._may_pass = False
+        self._is_fenced = False
+        self._ready: deque[Token] = deque()
+        self._own_waiting: set[str] = set()
+        self._own_used: deque[float] = deque()
+        self._owed: dict[str, float | None] = {}
+        self._alarm = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None]:
+        """Stand in line; when the future is done, `collect` has a token."""
+        waiter = self.line.join(urgent, on_turn)
+        if self._task is None:
+            self._task = asyncio.create_task(self._serve())
+        elif urgent and self._may_pass:
+            self._alarm.set()
+        return waiter
+
+    def collect(self) -> Token:
+        """The token of a waiter whose turn it is."""
+        return self._ready.popleft()
+
+    def abandon(self, waiter: asyncio.Future[None]) -> None:
+        """The caller no longer waits; a token that it was just given goes to the next."""
+        if self.line.leave(waiter):
+            self._offer(self.collect())
+        elif not self.line:
+            self._alarm.set()
+
+    def settle(self, token: Token, answered: bool) -> None:
+        """The request was answered or has failed."""
+        if token.mode is LimiterMode.OWN_SHARE:
+            self._own_waiting.discard(token.name)
+            self._own_used.append(self._loop.time() + self._rule.per)
+            if token.own is None:
+                self._share.pause(self._endpoint, self._rule.per)
+        self._owe(token.name, self._loop.time())
+
+    def release(self, token: Token) -> None:
+        """Certain that no byte left."""
+        if token.own is not None:
+            token.own.not_sent()
+        self._own_waiting.discard(token.name)
+        self._owe(token.name, None)
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing through for `seconds`, here at once and elsewhere as they ask."""
+        self._paused_until = max(self._paused_until, self._loop.time() + seconds)
+        self._share.pause(self._endpoint, seconds)
+        self._run(self._try(self._store.pause(seconds)))
+        self._announce()
+
+    def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
+        """See `TokenBucket.tighten`."""
+        size, per = self._rule
+        if rate >= size / per:
+            return None
+        size = max(1, min(size, int(requests)))
+        self._rule = Rule(size, max(per, size / rate))
+        self._share.tighten(self._endpoint, rate, 1.0)
+        self._run(self._try(self._store.tighten(self._rule)))
+        self._announce()
+        return self._rule
+
+    def earliest(self, urgent: bool) -> float:
+        """When one that joins now could have its turn, if no other process took any."""
+        return self._turn(self.line.ahead(urgent))
+
+    def foresee(self, count: int, urgent: bool, round_trip: float) -> float:
+        """The same for the last of `count`, if every process took its share all the time."""
+        ahead = self.line.ahead(urgent) + count - 1
+        size, per = self._share_rule
+        rate = size / (per + round_trip)
+        return self._turn(0) + ahead / rate
+
+    async def aclose(self) -> None:
+        """Let nobody wait any longer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self.line.dismiss(SessionClosed("the limiter was closed, so nothing was sent"))
+
+    def _turn(self, ahead: int) -> float:
+        if self.mode is LimiterMode.OWN_SHARE:
+            first, (size, per) = self._share.earliest(self._endpoint), self._share_rule
+        else:
+            first, (size, per) = max(self._loop.time(), self._next_turn), self._rule
+        return max(first, self._paused_until) + ahead // size * per
+
+    def _announce(self) -> None:
+        for ahead, on_turn in enumerate(self.line):
+            if on_turn is not None:
+                on_turn(self._turn(ahead))
+
+    async def _serve(self) -> None:
+        """Get tokens as long as somebody waits."""
+        try:
+            while self.line:
+                token = await self._token()
+                if token is not None:
+                    self._offer(token)
+        except Exception as error:
+            # Nobody may wait for a token that will never come.
+            self.line.dismiss(error)
+        finally:
+            self._task = None
+            self._drop_reservation()
+
+    def _offer(self, token: Token) -> None:
+        while self.line:
+            if self.line.call_next():
+                self._ready.append(token)
+                return
+        self.release(token)
+
+    async def _token(self) -> Token | None:
+        """A token, or None when nobody waits any longer or the mode has changed."""
+        if self.mode is LimiterMode.OWN_SHARE:
+            return await self._own_token()
+        try:
+            return await self._shared_token()
+        except Unreachable as failure:
+            self._do_without(failure.reason)
+            return None
+
+    async def _shared_token(self) -> Token | None:
+        if not self._has_joined:
+            await self._join(was_away=False)
+        refusals = 0
+        while self.line:
+            if (pause := self._paused_until - self._loop.time()) > 0:
+                await self._sleep(pause)
+                continue
+            self._reserved = self._reserved or next(self._names)
+            taken = await self._store.take(self._reserved, urgent=self.line.is_urgent)
+            ready = self._loop.time() + taken.wait
+            self._is_fenced = taken.status == FENCED
+            if taken.status == TOO_LATE:
+                # It came in time all the same: the server's clock has jumped.
+                refusals += 1
+                if refusals > _MOST_REFUSALS:
+                    raise Unreachable("Redis' clock jumps")
+                await self._join(was_away=True)
+            elif taken.status == ASK_AGAIN:
+                await self._sleep(taken.wait)
+            elif taken.wait > _CLOSE:
+                self._next_turn = ready
+                if (passing := await self._passing()) is not None:
+                    return passing
+                await self._sleep(taken.wait - _CLOSE / 2)
+            else:
+                await asyncio.sleep(taken.wait)
+                now = self._loop.time()
+                if now - ready < _STALE and self._paused_until <= now:
+                    name, self._reserved, self._next_turn = self._reserved, "", -math.inf
+                    return Token(name, LimiterMode.SHARED)
+        return None
+
+    async def _passing(self) -> Token | None:
+        """The one token that an urgent call may have while Redis counts all as just used."""
+        self._may_pass = self._is_fenced
+        if not (self._is_fenced and self.line.is_urgent):
+            return None
+        name = next(self._names)
+        taken = await self._store.take(name, urgent=True)
+        if taken.status == 0 and taken.wait <= 0:
+            return Token(name, LimiterMode.SHARED)
+        self._may_pass = False
+        self._owe(name, None)
+        return None
+
+    async def _own_token(self) -> Token | None:
+        while self.line:
+            # Before any request, and every so often while there is none.
+            if await self._rejoin():
+                return None
+            if self._may_pass and self.line.is_urgent:
+                self._may_pass = False
+                return self._own(None)
+            wait = self._share.earliest(self._endpoint) - self._loop.time()
+            if wait <= 0:
+                taken = self._share.take(self._endpoint)
+                return self._own(await taken.__aenter__())
+            await self._sleep(min(self._probe, wait))
+        return None
+
+    def _own(self, taken: TakeToken | None) -> Token:
+        token = Token(next(self._names), LimiterMode.OWN_SHARE, taken)
+        self._own_waiting.add(token.name)
+        return token
+
+    async def _rejoin(self) -> bool:
+        try:
+            await self._join(was_away=True)
+        except Unreachable:
+            return False
+        self._change(LimiterMode.SHARED, "Redis answers again")
+        self._pay()
+        return True
+
+    async def _join(self, *, was_away: bool) -> None:
+        now = self._loop.time()
+        while self._own_used and self._own_used[0] <= now:
+            self._own_used.popleft()
+        used, waiting = len(self._own_used), tuple(self._own_waiting)
+        await self._store.join(next(self._names), was_away=was_away, used=used, waiting=waiting)
+        self._has_joined = True
+
+    def _do_without(self, reason: str) -> None:
+        """Close for one period, for the tokens that others used a moment ago still count; then use
+        the share that is this process's own."""
+        self._may_pass = True
+        self._share.pause(self._endpoint, self._rule.per)
+        self._change(LimiterMode.OWN_SHARE, reason)
+        self._drop_reservation()
+
+    def _drop_reservation(self) -> None:
+        name, self._reserved, self._next_turn = self._reserved, "", -math.inf
+        if name:
+            self._owe(name, None)
+
+    def _owe(self, name: str, used: float | None) -> None:
+        """Redis has to hear of a token: used until loop time `used`, or not at all."""
+        self._owed[name] = used
+        if self.mode is LimiterMode.SHARED:
+            self._pay()
+
+    def _pay(self) -> None:
+        owed, self._owed = self._owed, {}
+        for name, used in owed.items():
+            self._run(self._settled(name, used))
+
+    async def _settled(self, name: str, used: float | None) -> None:
+        is_back = used is None or self._loop.time() - used >= self._rule.per
+        try:
+            await (self._store.release(name) if is_back else self._store.settle(name))
+        except Unreachable:
+            # Told when Redis answers again; what it never hears of ends with its lease.
+            self._owed[name] = used
+
+    def _change(self, mode: LimiterMode, reason: str) -> None:
+        self.mode = mode
+        self._tell(self._endpoint, mode, reason)
+        self._announce()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until then, or until an urgent call comes that need not wait, or nobody waits."""
+        self._alarm.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._alarm.wait()
+
+    async def _try(self, errand: Coroutine[Any, Any, object]) -> None:
+        # What Redis does not hear of ends with its lease.
+        with suppress(Unreachable):
+            await errand
