@@ -307,7 +307,7 @@ class _Writer:
         except OSError as error:
             # What was written before a failed sync may never reach the disk.
             missing = bytes(left).count(b"\n") if left else len(lines)
-            return min(missing, len(lines)), f"{_FAILED}: {error.strerror or error}"
+            return missing, f"{_FAILED}: {error.strerror or error}"
         finally:
             # A write that fails has written nothing; one that falls short says so.
             if written := data[: len(data) - len(left)]:
