@@ -13,31 +13,46 @@ from htx_async.errors import (
     OutcomeUnknown,
     PartialCancel,
     RateLimited,
+    ReadFailed,
     SessionClosed,
     Unavailable,
 )
 from htx_async.limits import RateLimiter
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
+from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
 from htx_async.session import HtxSession
 from htx_async.signing import Credentials
-from htx_async.terms import Direction, Offset, Outcome, Verdict
+from htx_async.terms import (
+    ALL_CONTRACTS,
+    ContractType,
+    Direction,
+    LimiterMode,
+    MarginMode,
+    Offset,
+    Outcome,
+    Verdict,
+)
 from htx_async.token_bucket import TokenBucket
 
 __all__ = [
+    "ALL_CONTRACTS",
     "AccountMigrated",
     "Attempt",
     "AuthenticationFailed",
     "CancelError",
     "CancelRefused",
     "CancelReport",
+    "ContractType",
     "Credentials",
     "Direction",
     "EndpointRetired",
     "HtxError",
     "HtxSession",
     "InvalidRequest",
+    "LimiterMode",
+    "MarginMode",
     "MassCancelFailed",
     "MassCancelPlan",
     "MassCancelReport",
@@ -49,9 +64,11 @@ __all__ = [
     "PartialCancel",
     "RateLimited",
     "RateLimiter",
+    "ReadFailed",
     "RetryPolicy",
     "SessionClosed",
     "TokenBucket",
+    "TrailingOrder",
     "Unavailable",
     "Verdict",
     "WarmUp",

@@ -1,21 +1,20 @@
-"""One call: an intent carried through attempts to a report. The only loop that waits."""
+"""One call: a job carried through attempts to an answer. The only loop that waits."""
 
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import cast
+from typing import NamedTuple, cast
 
 from htx_async.base_urls import Itinerary
 from htx_async.clock_check import ClockCheck
 from htx_async.codes import CodeClass, classify
 from htx_async.headers import pause_after, pause_when_spent, told_limit
-from htx_async.limits import CountsWaiters, Lease
+from htx_async.job import Job
+from htx_async.limits import READS, CountsWaiters, Lease
 from htx_async.means import Means
-from htx_async.models import CancelAllTrailing
-from htx_async.outcome import Reply, report_of
-from htx_async.report import Attempt, CancelReport
-from htx_async.routes import v1
+from htx_async.outcome import Reply
+from htx_async.report import Attempt
 from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
 from htx_async.trial import Trial
@@ -27,11 +26,23 @@ _CONNECT_ELSEWHERE = 1.0
 _TO_WRITE = 0.05
 """Seconds, from the call's start, that the record of it may keep the first request back."""
 
-_NUMBERS = itertools.count(1)
+NUMBERS = itertools.count(1)
+"""Names calls in events."""
+
+
+class Record(NamedTuple):
+    """What a call came to. `spans`: loop times at which each attempt began and ended."""
+
+    attempts: tuple[Attempt, ...]
+    replies: tuple[Reply, ...]
+    spans: tuple[tuple[float, float], ...]
+    elapsed: float
+    ended_by: str
+    warnings: tuple[str, ...]
 
 
 class Call:
-    """Carries `intent` through attempts, each with a token and a signature of its own.
+    """Carries `job` through attempts, each with a token and a signature of its own.
 
     `within`: the caller's own deadline in seconds from now. Without it the call has `allowance`
     seconds from the earliest moment at which its turn could come. `urgent`: goes before others.
@@ -40,26 +51,29 @@ class Call:
     def __init__(
         self,
         means: Means,
-        intent: CancelAllTrailing,
+        job: Job,
         within: float | None,
         allowance: float,
         *,
         urgent: bool = False,
+        number: int | None = None,
     ) -> None:
         self._means = means
+        self._job = job
         self._urgent = urgent
-        self._number = next(_NUMBERS)
-        self._intent = intent
-        self._request = v1.request_for(intent)
+        self.number = next(NUMBERS) if number is None else number
+        self._lane = means.reads if job.is_read else means.trades
+        self._budget = READS if job.is_read else job.request.path
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        start = self._began if within is not None else max(self._began, self._earliest())
+        self.began = self._loop.time()
+        start = self.began if within is not None else max(self.began, self._earliest())
         self._patience = allowance if within is None else within
         self._limit = TimeLimit(start + self._patience)
-        self._deadline = self._limit.when
+        self.deadline = self._limit.when
         self._itinerary: Itinerary | None = None
         self._attempts: list[Attempt] = []
         self._replies: list[Reply] = []
+        self._spans: list[tuple[float, float]] = []
         self._trial: Trial | None = None
         self._is_stopped = False
         self._clock_check: ClockCheck | None = None
@@ -67,11 +81,8 @@ class Call:
         self._ended_by = ""
         self._warnings: tuple[str, ...] = ()
 
-    async def run(self) -> CancelReport:
+    async def run(self) -> None:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
-        if tell := self._means.tell:
-            tell.call_started(self._began, self._number, self._intent, self._urgent)
-        self._means.live.add(self)
         wait: float | None = 0.0
         try:
             with self._limit:
@@ -81,34 +92,28 @@ class Call:
                     if self._is_check_due and not await self._check_clock():
                         break
                     turn = self._earliest()
-                    if turn > self._deadline:
+                    if turn > self.deadline:
                         self._ended_by = self._too_late(turn)
                         break
                     wait = await self._attempt()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
-        finally:
-            self._means.live.discard(self)
-            # A caller that is cancelled gets no report; a listener does.
-            report = self.report()
-            if tell:
-                tell.call_ended(self._loop.time(), self._number, report)
-        return report
 
-    def report(self) -> CancelReport:
+    def record(self) -> Record:
         """The account so far; a request that is on the wire counts as unknown."""
-        attempts, replies = [*self._attempts], [*self._replies]
+        attempts, replies, spans = [*self._attempts], [*self._replies], [*self._spans]
+        now = self._loop.time()
         if self._trial is not None:
             replies.append(self._trial.cut_off())
-            number, now = len(attempts) + 1, self._loop.time()
-            attempts.append(self._trial.attempt(number, now, replies[-1], None))
-        return report_of(
-            self._intent,
-            attempts,
-            replies,
-            elapsed=self._loop.time() - self._began,
-            ended_by=self._ended_by or self._told_of_clock(attempts),
-            warnings=self._warnings,
+            attempts.append(self._trial.attempt(len(attempts) + 1, now, replies[-1], None))
+            spans.append((self._trial.began, now))
+        return Record(
+            tuple(attempts),
+            tuple(replies),
+            tuple(spans),
+            now - self.began,
+            self._ended_by or self._told_of_clock(attempts),
+            self._warnings,
         )
 
     def _told_of_clock(self, attempts: Sequence[Attempt]) -> str:
@@ -133,7 +138,7 @@ class Call:
 
     def _turn_moved(self, turn: float) -> None:
         """End the call if the token that it waits for now comes after its deadline."""
-        if turn > self._deadline:
+        if turn > self.deadline:
             self.stop(self._too_late(turn))
 
     async def _attempt(self) -> float | None:
@@ -169,7 +174,7 @@ class Call:
         if tell is None or self._attempts:
             return
         try:
-            self._warnings = await tell.written(self._number, self._began + _TO_WRITE)
+            self._warnings = await tell.written(self.number, self.began + _TO_WRITE)
         except BaseException:
             lease.not_sent()
             raise
@@ -179,7 +184,7 @@ class Call:
         last = self._attempts[-1] if self._attempts else None
         if last is None or last.verdict is not Verdict.REFUSED:
             return False
-        short = self._deadline - self._loop.time() < last.wire
+        short = self.deadline - self._loop.time() < last.wire
         if short:
             self._ended_by = "less time was left than the last answer took"
         return short
@@ -191,14 +196,14 @@ class Call:
             if self._itinerary is None:
                 self._itinerary = means.base_urls.itinerary(began)
             base_url, started = self._itinerary.current, means.clock.now()
-            signed = means.signer.sign(self._request, base_url, started)
+            signed = means.signer.sign(self._job.request, base_url, started)
             sending = means.transport.prepare(signed)
         except BaseException:
             lease.not_sent()
             raise
         if means.tell:
-            code = self._intent.contract_code
-            means.tell.token_granted(began, self._number, code, base_url, began - queued)
+            code = self._job.about
+            means.tell.token_granted(began, self.number, code, base_url, began - queued)
         mode = getattr(lease, "mode", None)
         return Trial(base_url, started, began - queued, began, signed, sending, mode)
 
@@ -209,7 +214,7 @@ class Call:
 
     def _answered(self, trial: Trial, answer: Answer) -> float | None:
         self._means.base_urls.note(trial.base_url, self._loop.time(), connected=True)
-        reply = v1.read(answer, trial.signed.scrub)
+        reply = self._job.read(answer, trial.signed.scrub)
         # On record before anything else happens to it.
         attempt = self._record(trial, reply, answer.status)
         changes = self._heeded(answer, reply)
@@ -239,13 +244,13 @@ class Call:
         return not self._ended_by
 
     def _tightened(self, headers: Mapping[str, str]) -> tuple[int, float] | None:
-        tighten = self._means.tighten
+        tighten = self._lane.tighten
         told = None if tighten is None else told_limit(headers)
         if told is None or tighten is None:
             return None
-        limit = tighten(self._request.path, *told)
+        limit = tighten(self._budget, *told)
         if limit is not None and (tell := self._means.tell):
-            tell.limit_changed(self._loop.time(), self._request.path, *limit)
+            tell.limit_changed(self._loop.time(), self._budget, *limit)
         return limit
 
     def _paused(self, answer: Answer, reply: Reply) -> float:
@@ -257,9 +262,9 @@ class Call:
         else:
             length = pause_when_spent(answer.headers, reply.ts)
         if length:
-            self._means.limiter.pause(self._request.path, length)
+            self._lane.limiter.pause(self._budget, length)
             if tell := self._means.tell:
-                tell.endpoint_paused(self._loop.time(), self._request.path, length)
+                tell.endpoint_paused(self._loop.time(), self._budget, length)
         return length or 0.0
 
     def _failed(self, trial: Trial, failure: SendFailed) -> float | None:
@@ -271,7 +276,9 @@ class Call:
         return self._next(attempt)
 
     def _record(self, trial: Trial, reply: Reply, status: int | None) -> Attempt:
-        attempt = trial.attempt(len(self._attempts) + 1, self._loop.time(), reply, status)
+        now = self._loop.time()
+        attempt = trial.attempt(len(self._attempts) + 1, now, reply, status)
+        self._spans.append((trial.began, now))
         self._trial = None
         self._attempts.append(attempt)
         self._replies.append(reply)
@@ -279,8 +286,8 @@ class Call:
 
     def _tell_attempt(self, attempt: Attempt) -> None:
         if tell := self._means.tell:
-            code = self._intent.contract_code
-            tell.attempt_ended(self._loop.time(), self._number, code, attempt)
+            code = self._job.about
+            tell.attempt_ended(self._loop.time(), self.number, code, attempt)
 
     def _next(self, attempt: Attempt) -> float | None:
         """Seconds until the next attempt, at the base URL that it goes to."""
@@ -288,7 +295,8 @@ class Call:
         verdict = attempt.verdict
         if verdict is Verdict.ACCEPTED:
             return None
-        wait = self._means.retry.delay(
+        retry = self._means.retry_reads if self._job.may_repeat else self._means.retry
+        wait = retry.delay(
             verdict,
             attempt.code_class if verdict is Verdict.REFUSED else None,
             made=sum(attempt.verdict is verdict for attempt in self._attempts),
@@ -299,8 +307,8 @@ class Call:
         return wait
 
     def _take(self) -> AbstractAsyncContextManager[Lease]:
-        take, path = self._means.limiter.take, self._request.path
-        if not self._means.tells_turns:
+        take, path = self._lane.limiter.take, self._budget
+        if not self._lane.tells_turns:
             return take(path, urgent=self._urgent)
         # The protocol does not ask for it, but this limiter has it.
         return cast("Callable[..., AbstractAsyncContextManager[Lease]]", take)(
@@ -308,14 +316,14 @@ class Call:
         )
 
     def _earliest(self) -> float:
-        turn = self._means.limiter.earliest(self._request.path, urgent=self._urgent)
+        turn = self._lane.limiter.earliest(self._budget, urgent=self._urgent)
         return self._loop.time() if turn is None else turn
 
     def _too_late(self, turn: float) -> str:
-        limiter, now = self._means.limiter, self._loop.time()
-        queue = limiter.waiting(self._request.path) if isinstance(limiter, CountsWaiters) else None
+        limiter, now = self._lane.limiter, self._loop.time()
+        queue = limiter.waiting(self._budget) if isinstance(limiter, CountsWaiters) else None
         behind = "" if queue is None else f", with {queue} waiting"
         return (
             f"its turn comes in {turn - now:.2f} s at the earliest{behind}, and the deadline "
-            f"in {max(0.0, self._deadline - now):.2f} s"
+            f"in {max(0.0, self.deadline - now):.2f} s"
         )

@@ -3,6 +3,7 @@
 HtxError
 ├── InvalidRequest (also a ValueError)   the caller's arguments; nothing was queued
 ├── SessionClosed                        the session was closed before the call
+├── ReadFailed                           a list could not be read; `.attempts` has the account
 ├── MassCancelFailed (an ExceptionGroup) one CancelError for each contract that is not clear
 └── CancelError                          a call that did not end clear; `.report` has the account
     ├── PartialCancel                    some orders were refused one by one
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from htx_async.report import CancelReport
+    from htx_async.report import Attempt, CancelReport
 
 __all__ = [
     "AccountMigrated",
@@ -41,6 +42,7 @@ __all__ = [
     "OutcomeUnknown",
     "PartialCancel",
     "RateLimited",
+    "ReadFailed",
     "SessionClosed",
     "Unavailable",
 ]
@@ -56,6 +58,20 @@ class InvalidRequest(HtxError, ValueError):
 
 class SessionClosed(HtxError):
     """The session was closed before the call; nothing was sent."""
+
+
+class ReadFailed(HtxError):
+    """A list of orders or contracts could not be read, so nothing is known from it.
+
+    `attempts` accounts for every request; no order was touched by them.
+    """
+
+    def __init__(self, text: str, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(text, tuple(attempts))
+        self.attempts = tuple(attempts)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class CancelError(HtxError):

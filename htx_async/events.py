@@ -127,7 +127,7 @@ class Teller:
     def call_started(self, at: float, call: int, intent: CancelAllTrailing, urgent: bool) -> None:
         """See `CallStarted`."""
         filters = (intent.direction, intent.offset)
-        self._tell(CallStarted(at, call, intent.contract_code, urgent, *filters))
+        self._tell(CallStarted(at, call, intent.instrument, urgent, *filters))
 
     async def written(self, call: int, until: float) -> tuple[str, ...]:
         """Wait for the records of a call's start, at most until loop time `until`; what failed."""

@@ -22,6 +22,9 @@ from htx_async.token_bucket import TakeToken, TokenBucket
 
 _DOCUMENTED_RATE = 5.0
 
+READS = "reads"
+"""The name under which all reads of an account wait: they share one budget."""
+
 
 class Lease(Protocol):
     """One token in use."""
@@ -82,6 +85,15 @@ class Tightens(Protocol):
 
 
 @runtime_checkable
+class HasReads(Protocol):
+    """A limiter with another one for the account's reads."""
+
+    @property
+    def reads(self) -> RateLimiter:
+        """Asked for `READS`; without one, a session has its own 72 reads in any 3 s."""
+
+
+@runtime_checkable
 class SharesTokens(Protocol):
     """A limiter whose tokens other processes use too."""
 
@@ -112,6 +124,8 @@ class AccountLimiter:
 
     def __init__(self) -> None:
         self._endpoints = TokenBucket()
+        self.reads = reads_limiter()
+        """For the account's reads."""
         self._renew_budgets()
 
     def bind(self) -> None:
@@ -152,6 +166,11 @@ class AccountLimiter:
     def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
         """See `TokenBucket.tighten`."""
         return self._endpoints.tighten(endpoint, requests, seconds)
+
+
+def reads_limiter() -> TokenBucket:
+    """72 reads of an account in any 3 s (HTX API docs, "API Rate Limit Illustration")."""
+    return TokenBucket(72, 3.0)
 
 
 def public_budget() -> AsyncLimiter:

@@ -15,7 +15,7 @@ from htx_async.mass_report import MassCancelReport
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import merged, report_of
 from htx_async.report import CancelReport
-from htx_async.terms import Outcome
+from htx_async.terms import MarginMode, Outcome
 
 BETWEEN_ROUNDS = 1.2
 """Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""
@@ -40,7 +40,10 @@ class Carried(Protocol):
 
 
 def intents(
-    contract_codes: Iterable[str], direction: object, offset: object
+    contract_codes: Iterable[str],
+    direction: object,
+    offset: object,
+    margin_mode: MarginMode = MarginMode.ISOLATED,
 ) -> tuple[CancelAllTrailing, ...]:
     """One intent for each contract, duplicates once; `InvalidRequest` for what names none.
 
@@ -49,10 +52,11 @@ def intents(
     if isinstance(contract_codes, str) or not isinstance(contract_codes, Iterable):
         kind = type(contract_codes).__name__
         raise InvalidRequest(f"contract_codes must be a sequence of contract codes, not {kind}")
-    checked = [CancelAllTrailing.checked(code, direction, offset) for code in contract_codes]
+    filters = (direction, offset, margin_mode)
+    checked = [CancelAllTrailing.checked(code, *filters) for code in contract_codes]
     if not checked:
         raise InvalidRequest("contract_codes is empty; an empty list never means all contracts")
-    return tuple({intent.contract_code: intent for intent in checked}.values())
+    return tuple({intent.instrument: intent for intent in checked}.values())
 
 
 def nothing_sent(intents: Sequence[CancelAllTrailing], reason: str) -> MassCancelReport:
@@ -86,7 +90,7 @@ class MassCancel:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._deadline = math.inf
-        self._rounds: dict[str, list[CancelReport]] = {i.contract_code: [] for i in intents}
+        self._rounds: dict[str, list[CancelReport]] = {i.instrument: [] for i in intents}
         self._live: dict[str, Carried] = {}
         self._spans: dict[str, tuple[float, float | None]] = {}
         self.unqueued = len(intents)
@@ -142,37 +146,37 @@ class MassCancel:
         )
 
     def _report_of(self, intent: CancelAllTrailing) -> CancelReport:
-        rounds = [*self._rounds[intent.contract_code]]
-        call = self._live.get(intent.contract_code)
+        rounds = [*self._rounds[intent.instrument]]
+        call = self._live.get(intent.instrument)
         if call is not None:
             rounds.append(call.report())
         if not rounds:
             return report_of(intent, (), (), elapsed=0.0, ended_by=self._reason)
         if not self._until_clear:
             return rounds[0]
-        began, ended = self._spans[intent.contract_code]
+        began, ended = self._spans[intent.instrument]
         elapsed = (self._loop.time() if ended is None else ended) - began
         return merged(rounds, elapsed=elapsed, ended_by=self._reason)
 
     async def _carry(self, intent: CancelAllTrailing) -> None:
         self.unqueued -= 1
         began = self._loop.time()
-        self._spans[intent.contract_code] = (began, None)
+        self._spans[intent.instrument] = (began, None)
         try:
             while await self._round(intent) and await self._comes_another():
                 pass
         finally:
-            self._spans[intent.contract_code] = (began, self._loop.time())
+            self._spans[intent.instrument] = (began, self._loop.time())
         if self._on_report is not None:
             told = self._tell(self._on_report, self._report_of(intent))
             task = asyncio.create_task(told)
-            self._callbacks[task] = intent.contract_code
+            self._callbacks[task] = intent.instrument
 
     async def _round(self, intent: CancelAllTrailing) -> bool:
         """One call for `intent`; whether there may be something left that another would reach."""
         if self._stopped.done():
             return False
-        code = intent.contract_code
+        code = intent.instrument
         call = self._live[code] = self._begin(intent, self._deadline)
         report = await call.run()
         self._rounds[code].append(report)

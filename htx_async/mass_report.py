@@ -7,10 +7,9 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from htx_async.errors import MassCancelFailed
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, OrderError
-from htx_async.terms import BY_URGENCY, Outcome
+from htx_async.terms import BY_URGENCY, MarginMode, Outcome
 
-UNTOUCHED = (
-    "trailing orders in cross margin",
+_OTHERS = (
     "trailing orders that have triggered",
     "limit orders",
     "trigger orders",
@@ -20,11 +19,19 @@ UNTOUCHED = (
 """Each of these has a call of its own at the exchange, or none."""
 
 
+def untouched(margin_mode: MarginMode) -> tuple[str, ...]:
+    """What a cancel of the trailing orders of `margin_mode` leaves as it is."""
+    other = next(mode for mode in MarginMode if mode is not margin_mode)
+    return (f"trailing orders in {other} margin", *_OTHERS)
+
+
 class MassCancelPlan(BaseModel):
     """What a mass cancel would do, told before anything is sent.
 
-    `contract_codes`: duplicates once, as they would be sent. `calls`: requests if nothing has to
-    be repeated. `seconds`: until the last of them may leave, behind what is queued already.
+    `contract_codes`: duplicates once, as they would be sent. `calls`: cancels if nothing has to
+    be repeated, at most. `seconds`: until the last of them may leave, behind what is queued
+    already. `reads`: lists of open orders that are read first; `seconds` is then the time for
+    these, and `blind_seconds` the time that it would take to cancel every contract without them.
     `untouched`: what stays as it is.
     """
 
@@ -33,7 +40,10 @@ class MassCancelPlan(BaseModel):
     contract_codes: tuple[str, ...]
     calls: int
     seconds: float
-    untouched: tuple[str, ...] = UNTOUCHED
+    reads: int = 0
+    blind_seconds: float | None = None
+    margin_mode: MarginMode = MarginMode.ISOLATED
+    untouched: tuple[str, ...] = untouched(MarginMode.ISOLATED)
 
 
 class MassCancelReport(BaseModel):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from aiolimiter import AsyncLimiter
 
 from htx_async.base_urls import BaseUrls
 from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
-from htx_async.limits import RateLimiter, SharesTokens
+from htx_async.limits import RateLimiter, SharesTokens, TellsTurns, Tightens
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Signer
 from htx_async.transport import Transport
@@ -19,28 +22,44 @@ if TYPE_CHECKING:
     from htx_async.events import Listener, Teller
 
 
+class Lane(NamedTuple):
+    """A limiter, and what it can do beyond the protocol."""
+
+    limiter: RateLimiter
+    tells_turns: bool
+    tighten: Callable[[str, float, float], tuple[int, float] | None] | None
+
+    @classmethod
+    def of(cls, limiter: RateLimiter) -> Lane:
+        """What `limiter` can do."""
+        tighten = limiter.tighten if isinstance(limiter, Tightens) else None
+        return cls(limiter, isinstance(limiter, TellsTurns), tighten)
+
+
 class Means(NamedTuple):
     """What every call of a session works with."""
 
     signer: Signer
-    limiter: RateLimiter
+    trades: Lane
+    reads: Lane
+    public: AsyncLimiter
     transport: Transport
     base_urls: BaseUrls
     retry: RetryPolicy
+    retry_reads: RetryPolicy
     attempt_timeout: float
     clock: WallClock
     time: ExchangeTime
     live: LiveCalls
-    tighten: Callable[[str, float, float], tuple[int, float] | None] | None
-    tells_turns: bool
     tell: Teller | None
     stop_hearing: Callable[[], object]
 
     async def let_go(self) -> None:
         """Leave nothing behind with the limiter, which outlives the session."""
         self.stop_hearing()
-        if isinstance(self.limiter, SharesTokens):
-            await self.limiter.drain()
+        for lane in (self.trades, self.reads):
+            if isinstance(lane.limiter, SharesTokens):
+                await lane.limiter.drain()
 
 
 OnEvent: TypeAlias = "Listener | Sequence[Listener] | None"
@@ -103,6 +122,15 @@ class LiveCalls:
         self._calls.discard(call)
         if not self._calls and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+
+    @contextmanager
+    def during(self, call: Live) -> Iterator[None]:
+        """`call` is under way for the block."""
+        self.add(call)
+        try:
+            yield
+        finally:
+            self.discard(call)
 
     async def stop(self, reason: str, grace: float) -> None:
         """Let no call send any more, end every call after `grace` seconds, and wait until each

@@ -14,12 +14,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ValidationError,
 )
 
 from htx_async.codes import Code
 from htx_async.errors import InvalidRequest
-from htx_async.terms import Direction, Offset
+from htx_async.terms import ContractType, Direction, MarginMode, Offset
 
 _LONGEST_CONTRACT_CODE = 64
 _LONGEST_CODE = 64
@@ -29,7 +30,9 @@ _ORDER_ID = re.compile(rf"[0-9A-Za-z_-]{{1,{_LONGEST_ID}}}")
 _WORD_CODE = re.compile(rf"[a-z0-9-]{{1,{_LONGEST_CODE}}}")
 
 
-def _contract_code(value: str) -> str:
+def _contract_code(value: str | None) -> str | None:
+    if value is None:
+        return None
     if not value:
         raise ValueError("is empty; name one contract, such as BTC-USDT")
     if len(value) > _LONGEST_CONTRACT_CODE:
@@ -56,36 +59,52 @@ class CancelAllTrailing(BaseModel):
     """The intent: cancel the trailing orders of one contract that match both filters.
 
     `contract_code`: ASCII letters are upper-cased, nothing is trimmed; letters and digits of any
-    script are taken, since the exchange lists such contracts. A filter of None takes all.
+    script are taken, since the exchange lists such contracts. In cross margin `pair` with
+    `contract_type` may name it instead. A filter of None takes all.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
     )
 
-    contract_code: Annotated[str, BeforeValidator(_text_only), AfterValidator(_contract_code)]
+    contract_code: Annotated[
+        str | None, BeforeValidator(_text_only), AfterValidator(_contract_code)
+    ] = None
+    pair: Annotated[str | None, BeforeValidator(_text_only), AfterValidator(_contract_code)] = None
+    contract_type: Annotated[ContractType | None, BeforeValidator(_text_only)] = None
     direction: Annotated[Direction | None, BeforeValidator(_text_only)] = None
     offset: Annotated[Offset | None, BeforeValidator(_text_only)] = None
+    margin_mode: Annotated[MarginMode, Field(exclude=True)] = MarginMode.ISOLATED
 
     @classmethod
-    def checked(cls, contract_code: object, direction: object, offset: object) -> Self:
+    def checked(
+        cls,
+        contract_code: object,
+        direction: object,
+        offset: object,
+        margin_mode: MarginMode = MarginMode.ISOLATED,
+        pair: object = None,
+        contract_type: object = None,
+    ) -> Self:
         """The intent, or `InvalidRequest` that says which argument is wrong and why."""
+        values = (contract_code, pair, contract_type, direction, offset, margin_mode)
         try:
-            return cls._remembered(contract_code, direction, offset)
+            return cls._remembered(*values)
+        except InvalidRequest:
+            raise
         except (ValidationError, TypeError):
             # Not to be remembered, or unhashable: the second look tells what is wrong.
-            values = {"contract_code": contract_code, "direction": direction, "offset": offset}
-            problems = cls._problems(values)
+            problems = cls._problems(dict(zip(cls.model_fields, values, strict=True)))
         # Raised out here so that the validator's own exception does not hang on it.
         raise InvalidRequest("; ".join(problems))
 
     @classmethod
     @lru_cache(maxsize=1024)
-    def _remembered(cls, contract_code: object, direction: object, offset: object) -> Self:
+    def _remembered(cls, *values: object) -> Self:
         # Strategies cancel the same contracts over and over.
-        return cls.model_validate(
-            {"contract_code": contract_code, "direction": direction, "offset": offset}
-        )
+        intent = cls.model_validate(dict(zip(cls.model_fields, values, strict=True)))
+        intent._check_name()
+        return intent
 
     @classmethod
     def _problems(cls, values: dict[str, object]) -> list[str]:
@@ -95,14 +114,31 @@ class CancelAllTrailing(BaseModel):
             return [_in_words(str(item["loc"][0]), item["msg"]) for item in error.errors()]
         return ["the arguments must be strings"]
 
+    def _check_name(self) -> None:
+        has_code = self.contract_code is not None
+        if self.margin_mode is MarginMode.ISOLATED and not has_code:
+            raise InvalidRequest("contract_code: is missing; name one contract, such as BTC-USDT")
+        by_pair = self.pair is not None and self.contract_type is not None
+        if (self.pair is not None or self.contract_type is not None) == has_code or (
+            not has_code and not by_pair
+        ):
+            raise InvalidRequest(
+                "name the contract by contract_code, or by pair together with contract_type"
+            )
+
     @cached_property
     def body(self) -> bytes:
         """The request body: the given fields and no others, since unknown ones are refused."""
         return self.model_dump_json(exclude_none=True).encode()
 
+    @property
+    def instrument(self) -> str:
+        """The contract in words."""
+        return self.contract_code or f"{self.pair} {self.contract_type}"
+
 
 def _in_words(name: str, message: str) -> str:
-    hint = "" if name == "contract_code" else "; None means all"
+    hint = "; None means all" if name in ("direction", "offset") else ""
     return f"{name}: {message.removeprefix('Value error, ')}{hint}"
 
 

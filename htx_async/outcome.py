@@ -1,7 +1,7 @@
 """What the attempts of a call prove together. Pure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from htx_async.codes import (
     CANCELLING,
@@ -29,7 +29,10 @@ from htx_async.terms import Outcome, Verdict
 
 
 class Reply(NamedTuple):
-    """What one attempt came to: a verdict and, where there was a reply, what it says."""
+    """What one attempt came to: a verdict and, where there was a reply, what it says.
+
+    `data`: what a read was made for.
+    """
 
     verdict: Verdict
     code: Code | None = None
@@ -37,6 +40,7 @@ class Reply(NamedTuple):
     successes: tuple[str, ...] = ()
     errors: tuple[OrderError, ...] = ()
     ts: int | None = None
+    data: Any = None
 
 
 def outcome_of(attempts: Sequence[Attempt], accepted: Reply | None) -> Outcome:
@@ -80,7 +84,10 @@ def report_of(
     times = [reply.ts for reply in replies if reply.ts is not None]
     outcome = outcome_of(attempts, accepted)
     return CancelReport(
-        contract_code=intent.contract_code,
+        contract_code=intent.contract_code or "",
+        pair=intent.pair,
+        contract_type=intent.contract_type,
+        margin_mode=intent.margin_mode,
         direction=intent.direction,
         offset=intent.offset,
         outcome=outcome,
@@ -122,6 +129,7 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
                 attempt.model_copy(update={"number": number})
                 for number, attempt in enumerate(attempts, 1)
             ),
+            "reads": tuple(attempt for report in rounds for attempt in report.reads),
             "ts": next((r.ts for r in reversed(rounds) if r.ts is not None), None),
             "elapsed": elapsed,
             "ended_by": "" if outcome.is_clear else last.ended_by or ended_by,

@@ -13,13 +13,20 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from htx_async import redis_store
 from htx_async.checks import as_count, as_seconds
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.limits import account_key
 from htx_async.line import OnTurn
 from htx_async.redis_queue import OnMode, RedisQueue, Token
-from htx_async.redis_store import RedisStore, Rule, RunsScripts
+from htx_async.redis_store import (
+    WITHIN,
+    RedisStore,
+    Rule,
+    RunsScripts,
+    Unreachable,
+    connect,
+    ping,
+)
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import LoopBinding, TokenBucket
 
@@ -35,8 +42,10 @@ _MARGIN = 0.002
 _SLACK = 0.5
 """Seconds added to every lease, for what happens between a grant and the request's first byte."""
 
-_TRADE = Rule(72, 3.0 + _MARGIN)
-"""Trade calls of one account (HTX API docs, "API Rate Limit Illustration")."""
+_ACCOUNT_PERIOD = 3.0
+_ACCOUNT = Rule(72, _ACCOUNT_PERIOD + _MARGIN)
+"""Trade calls of one account, and reads again as many (HTX API docs, "API Rate Limit
+Illustration")."""
 
 _ORDINARY = 60
 """Of these, what is not kept for urgent calls."""
@@ -88,6 +97,8 @@ class RedisTokenBucket:
         self.share_of = as_count("share_of", share_of)
         self._redis = redis
         self._is_own = False
+        self._account = account
+        self._reads: RedisTokenBucket | None = None
         self._key = account_key(account)[:32]
         self._share = _share(self.size, self.per, self.share_of)
         self._binding = LoopBinding()
@@ -101,7 +112,7 @@ class RedisTokenBucket:
 
         `url`: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
         """
-        bucket = cls(redis_store.connect(url), account, **settings)
+        bucket = cls(connect(url), account, **settings)
         bucket._is_own = True
         return bucket
 
@@ -123,13 +134,15 @@ class RedisTokenBucket:
         for queue in self._queues.values():
             await queue.aclose()
         await self.drain()
+        if self._reads is not None:
+            await self._reads.aclose()
         if self._is_own:
             await self._redis.aclose()
 
     async def drain(self) -> None:
         """Wait until Redis knows of every token that is back, or 0.25 s have passed."""
         if self._errands:
-            await asyncio.wait(self._errands, timeout=redis_store.WITHIN)
+            await asyncio.wait(self._errands, timeout=WITHIN)
 
     def take(
         self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
@@ -160,6 +173,21 @@ class RedisTokenBucket:
         rate = as_seconds("requests", requests) / as_seconds("seconds", seconds)
         return self._queue(endpoint).tighten(rate, requests)
 
+    @property
+    def reads(self) -> RedisTokenBucket:
+        """The same for the account's reads: 72 in any 3 s, shared like the rest."""
+        if self._reads is None:
+            lease = self.lease + _ACCOUNT_PERIOD - self.per
+            self._reads = RedisTokenBucket(
+                self._redis,
+                f"{self._account} reads",
+                share_of=self.share_of,
+                lease=lease,
+                size=_ACCOUNT.size,
+                per=_ACCOUNT_PERIOD,
+            )
+        return self._reads
+
     def mode(self, endpoint: str) -> LimiterMode:
         """Whose tokens `endpoint` uses at present."""
         return self._queue(endpoint).mode
@@ -173,8 +201,8 @@ class RedisTokenBucket:
     async def reach(self) -> str:
         """What Redis answers, in words; raises `HtxError` when it cannot be reached."""
         try:
-            seconds = await redis_store.ping(self._redis)
-        except redis_store.Unreachable as failure:
+            seconds = await ping(self._redis)
+        except Unreachable as failure:
             reason = failure.reason
         else:
             return f"Redis answers in {seconds * 1000:.1f} ms"
@@ -194,7 +222,7 @@ class RedisTokenBucket:
                 self._redis,
                 self._key,
                 endpoint,
-                rules=(Rule(self.size, self.per + _MARGIN), _TRADE),
+                rules=(Rule(self.size, self.per + _MARGIN), _ACCOUNT),
                 ordinary=_ORDINARY,
                 lease=self.lease + _SLACK,
                 probe=_PROBE,

@@ -6,7 +6,15 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from htx_async.codes import Code, CodeClass, classify
 from htx_async.telling import tell
-from htx_async.terms import Direction, LimiterMode, Offset, Outcome, Verdict
+from htx_async.terms import (
+    ContractType,
+    Direction,
+    LimiterMode,
+    MarginMode,
+    Offset,
+    Outcome,
+    Verdict,
+)
 
 
 class _Frozen(BaseModel):
@@ -72,8 +80,11 @@ class CancelReport(_Frozen):
     `triggered`: those refused with 1063: the order had triggered, so a limit order or a fill may
     live on. `ids_complete` is False when an answer was lost, and ids with it. `ts`: the exchange's
     own time of the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
-    `ended_by`: what ended the call when the exchange did not. `warnings`: what went wrong beside
-    the call, such as a record of it that was not kept. `message` says it all in words.
+    `contract_code` is "" where `pair` and `contract_type` named it. `confirmed`: True when the
+    exchange's list of open orders has shown that none is left, False when some were (`still_open`
+    has their ids), None when it was not asked for or could not be read. `reads`: the requests for
+    such lists. `ended_by`: what ended the call when the exchange did not. `warnings`: what went
+    wrong beside the call, such as a record of it that was not kept. `message` says it all in words.
 
     `is_clear` says that the exchange took every cancel, not that the orders are gone: its own
     example shows 1.1 s between reply and cancellation (HTX API docs, "[Isolated] Cancel All
@@ -96,6 +107,12 @@ class CancelReport(_Frozen):
     elapsed: float = 0.0
     ended_by: str = ""
     warnings: tuple[str, ...] = ()
+    margin_mode: MarginMode = MarginMode.ISOLATED
+    pair: str | None = None
+    contract_type: ContractType | None = None
+    confirmed: bool | None = None
+    still_open: tuple[str, ...] = ()
+    reads: tuple[Attempt, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
     @property
@@ -108,6 +125,11 @@ class CancelReport(_Frozen):
     def message(self) -> str:
         """What happened, what is known about the orders, and what to do next."""
         return tell(self)
+
+    @property
+    def instrument(self) -> str:
+        """The contract in words."""
+        return self.contract_code or f"{self.pair} {self.contract_type}"
 
     @property
     def refusal(self) -> Attempt | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
-import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,32 +14,28 @@ from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
 from htx_async.base_urls import BASE_URLS, BaseUrls
-from htx_async.call import Call
 from htx_async.checks import as_instance, as_seconds
+from htx_async.cross import CrossMargin
+from htx_async.desk import Desk
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange_time import ExchangeTime
-from htx_async.guard import CancelGuard
 from htx_async.limits import (
+    HasReads,
     RateLimiter,
-    TellsTurns,
-    Tightens,
     account_key,
     as_rate_limiter,
     check_lease,
-    foresee,
     public_budget,
+    reads_limiter,
     shared_limiter,
 )
-from htx_async.mass_cancel import MassCancel, OnReport, intents, nothing_sent
-from htx_async.mass_report import MassCancelPlan, MassCancelReport
-from htx_async.means import LiveCalls, Means, OnEvent, hear_modes, listeners, teller
+from htx_async.means import Lane, LiveCalls, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.models import CancelAllTrailing
-from htx_async.outcome import failure_of
+from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport, WarmUp
 from htx_async.retry import RetryPolicy
-from htx_async.routes import v1
 from htx_async.signing import Credentials, Signer
-from htx_async.terms import Direction, Offset
+from htx_async.terms import Direction, MarginMode, Offset
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
@@ -48,14 +43,11 @@ _DEFAULT_RETRY = RetryPolicy()
 
 _CLOSED = "the session was closed"
 
-_ROUND_TRIP = 0.5
-"""Seconds for each five calls of a mass cancel without a deadline; 0.3 is usual from far away."""
-
 _WARM_EVERY = 10.0
 """Seconds; aiohttp closes what was idle for 15, and the exchange's own limit is unknown."""
 
 
-class HtxSession:
+class HtxSession(Desk):
     """Cancels trailing orders on HTX USDT-M swaps, isolated margin, within the exchange's limit.
 
     `base_urls`: https, or http to this machine; one string or several, tried in this order.
@@ -75,6 +67,8 @@ class HtxSession:
     settings that cannot work, before anything is sent, and on entering when another event loop
     that is still open uses the account's limiter.
     """
+
+    _margin_mode = MarginMode.ISOLATED
 
     def __init__(
         self,
@@ -103,7 +97,7 @@ class HtxSession:
         self._account = account_key(account or credentials.access_key)
         self._limiter = None if limiter is None else as_rate_limiter(limiter)
         self._retry = retry
-        self._deadline = as_seconds("deadline", deadline)
+        super().__init__(as_seconds("deadline", deadline))
         self._attempt_timeout = as_seconds("attempt_timeout", attempt_timeout)
         check_lease(self._limiter, self._attempt_timeout)
         self._transport = Transport(http, ssl, plain=self._base_urls.any_plain)
@@ -112,7 +106,8 @@ class HtxSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._means: Means | None = None
         self._live = LiveCalls()
-        self._mass_cancels: weakref.WeakSet[MassCancel] = weakref.WeakSet()
+        self.cross = CrossMargin(self._deadline, self._ready)
+        """The same calls for cross margin."""
         self._listeners = listeners(on_event)
         self._closed = False
 
@@ -145,7 +140,7 @@ class HtxSession:
         self._closed = True
         if self._means is not None:
             await self._means.time.aclose()
-        for mass_cancel in tuple(self._mass_cancels):
+        for mass_cancel in (*self._mass_cancels, *self.cross._mass_cancels):
             mass_cancel.hold_back(_CLOSED)
         try:
             await self._live.stop(_CLOSED, grace)
@@ -162,6 +157,7 @@ class HtxSession:
         *,
         deadline: float | None = None,
         urgent: bool = False,
+        confirm: bool = False,
     ) -> CancelReport:
         """Cancel every trailing order of one contract, isolated margin, that matches both filters.
 
@@ -181,92 +177,58 @@ class HtxSession:
         `InvalidRequest` or `SessionClosed` before anything is queued.
         """
         intent = CancelAllTrailing.checked(contract_code, direction, offset)
-        within = None if deadline is None else as_seconds("deadline", deadline)
-        call = Call(self._ready(), intent, within, self._deadline, urgent=urgent)
-        report = await call.run()
-        failure = failure_of(report)
-        if failure is None:
-            return report
-        try:
-            raise failure
-        finally:
-            # The exception's traceback holds this frame: do not hold the exception in turn.
-            del failure
+        return await self._cancel_all(intent, deadline, urgent, confirm)
 
-    async def mass_cancel_trailing(
+    async def open_trailing(
         self,
-        contract_codes: Iterable[str],
+        contract_code: str,
         direction: Direction | str | None = None,
         offset: Offset | str | None = None,
         *,
         deadline: float | None = None,
-        until_clear: bool = False,
-        urgent: bool = False,
-        on_report: OnReport | None = None,
-    ) -> MassCancelReport:
-        """Cancel the trailing orders of many contracts together, in the order given.
+    ) -> tuple[TrailingOrder, ...]:
+        """The open trailing orders of one contract that match both filters, from all pages.
 
-        Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
-        cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
-        limit needs for this many at round trips of up to 0.5 s, plus the session's own.
-        `on_report`, plain or async, is called with each contract's report as it ends; what it
-        raises is in `callback_errors`.
-
-        `until_clear`, for halted trading only: each contract is cancelled again, 1.2 s or more
-        between its rounds, until the exchange has nothing left; one that is still not clear at
-        the deadline is `PARTIAL`. It also takes every trailing order placed meanwhile.
-
-        Returns a report that accounts for every contract and raises nothing about orders; its
-        `raise_for_outcome()` does. Cancelling the task stops every call, tells the listener what
-        is known, and goes on. Raises `InvalidRequest` for anything but a non-empty sequence of
-        contract codes, and `SessionClosed`, before anything is queued.
+        An order whose offset is "both" (one-way accounts) matches every offset. `deadline`:
+        seconds. Raises `ReadFailed`, `InvalidRequest` and `SessionClosed` (HTX API docs,
+        "[Isolated] Current unfilled trailing order acquisition").
         """
-        wanted = intents(contract_codes, direction, offset)
-        return await self._mass_cancel(
-            wanted, deadline, until_clear=until_clear, urgent=urgent, on_report=on_report
-        ).run()
-
-    def plan(
-        self, contract_codes: Iterable[str], *, until_clear: bool = False, urgent: bool = False
-    ) -> MassCancelPlan:
-        """What `mass_cancel_trailing` would do: calls, seconds, and what it will not touch.
-
-        Sends nothing. The seconds count what is queued now. Needs a running event loop; raises
-        what the mass cancel itself would raise for these contracts.
-        """
-        wanted = intents(contract_codes, None, None)
-        calls = len(wanted) * (2 if until_clear else 1)
-        turn = foresee(self._ready().limiter, v1.CANCEL_ALL_TRAILING, calls, urgent=urgent)
-        return MassCancelPlan(
-            contract_codes=tuple(intent.contract_code for intent in wanted),
-            calls=calls,
-            seconds=max(0.0, turn - asyncio.get_running_loop().time()),
+        return await self._open(
+            CancelAllTrailing.checked(contract_code, direction, offset), deadline
         )
 
-    def cancel_on_exit(
+    async def trailing_history(
         self,
-        contract_codes: Iterable[str],
+        contract_code: str,
         direction: Direction | str | None = None,
         offset: Offset | str | None = None,
         *,
         deadline: float | None = None,
-        until_clear: bool = False,
-    ) -> CancelGuard:
-        """A block after which these contracts are mass-cancelled, however it ends.
+    ) -> tuple[TrailingOrder, ...]:
+        """The trailing orders of the last 90 days that have ended, the latest first.
 
-        `async with htx.cancel_on_exit(codes) as guard:`; return, exception, cancellation, Ctrl-C
-        through `asyncio.run`. The mass cancel is urgent, shielded from cancellation, and has its
-        own deadline; `guard.report` has its account. An exception of the block always wins, and
-        what went wrong with the cancel becomes a note on it; else it is raised. A second
-        cancellation ends the guard's work promptly, with an account of what was done. SIGTERM is
-        not an exception: turn it into a cancellation (README). Raises `InvalidRequest` for
-        contracts that `mass_cancel_trailing` would refuse, now rather than at the end.
+        Filters, `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get
+        History Trailing Orders").
         """
-        wanted = intents(contract_codes, direction, offset)
-        if deadline is not None:
-            as_seconds("deadline", deadline)
-        begin = partial(self._mass_cancel, wanted, deadline, until_clear=until_clear, urgent=True)
-        return CancelGuard(begin, partial(nothing_sent, wanted))
+        wanted = CancelAllTrailing.checked(contract_code, direction, offset)
+        return await self._history(wanted, deadline)
+
+    async def cancel_trailing(
+        self,
+        contract_code: str,
+        order_ids: Iterable[str],
+        *,
+        deadline: float | None = None,
+        urgent: bool = False,
+    ) -> CancelReport:
+        """Cancel single trailing orders of one contract, any number of them, ten to a request.
+
+        Ids are strings, as `TrailingOrder.order_id`. One that is not answered for ends
+        `OutcomeUnknown`; a repeat harms nothing. Returns and raises as `cancel_all_trailing`
+        does (HTX API docs, "[Isolated] Cancel a Trailing Order").
+        """
+        wanted = CancelAllTrailing.checked(contract_code, None, None)
+        return await self._cancel_ids(wanted, order_ids, deadline, urgent)
 
     async def warm_up(self) -> tuple[WarmUp, ...]:
         """Open a connection to each base URL, so that the urgent call is not the cold one.
@@ -292,23 +254,26 @@ class HtxSession:
         if self._means is None:
             limiter = self._limiter or shared_limiter(self._account)
             tell = teller(self._listeners)
-            settings = (self._clock, public_budget(), self._attempt_timeout)
+            reads = limiter.reads if isinstance(limiter, HasReads) else reads_limiter()
+            public = public_budget()
+            settings = (self._clock, public, self._attempt_timeout)
             time = ExchangeTime(self._transport, self._base_urls, *settings)
             if self._keep_warm:
                 time.keep_warm(_WARM_EVERY)
             self._loop = loop
             self._means = Means(
                 signer=Signer(self._credentials),
-                limiter=limiter,
+                trades=Lane.of(limiter),
+                reads=Lane.of(reads),
+                public=public,
                 transport=self._transport,
                 base_urls=self._base_urls,
                 retry=self._retry,
+                retry_reads=replace(self._retry, repeat_unknown=True),
                 attempt_timeout=self._attempt_timeout,
                 clock=self._clock,
                 time=time,
                 live=self._live,
-                tighten=limiter.tighten if isinstance(limiter, Tightens) else None,
-                tells_turns=isinstance(limiter, TellsTurns),
                 tell=tell,
                 stop_hearing=hear_modes(limiter, tell),
             )
@@ -317,34 +282,3 @@ class HtxSession:
                 "this session belongs to another event loop; open one session in each loop"
             )
         return self._means
-
-    def _mass_cancel(
-        self,
-        wanted: Sequence[CancelAllTrailing],
-        deadline: float | None,
-        *,
-        until_clear: bool,
-        urgent: bool,
-        on_report: OnReport | None = None,
-    ) -> MassCancel:
-        means, loop = self._ready(), asyncio.get_running_loop()
-        latest = None if deadline is None else loop.time() + as_seconds("deadline", deadline)
-
-        def until() -> float:
-            if latest is not None:
-                return latest
-            path, calls = v1.CANCEL_ALL_TRAILING, len(wanted) * (2 if until_clear else 1)
-            # Those of other mass cancels stand in no queue yet, but will before these.
-            calls += sum(o.unqueued for o in self._mass_cancels if o is not running)
-            turn = foresee(means.limiter, path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
-            return turn + self._deadline
-
-        def begin(intent: CancelAllTrailing, deadline: float) -> Call:
-            left = deadline - loop.time()
-            return Call(means, intent, left, self._deadline, urgent=urgent)
-
-        running = MassCancel(
-            wanted, begin, until=until, until_clear=until_clear, on_report=on_report
-        )
-        self._mass_cancels.add(running)
-        return running

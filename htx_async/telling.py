@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
-from htx_async.terms import Offset, Outcome, Verdict
+from htx_async.terms import MarginMode, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from htx_async.report import Attempt, CancelReport
+    from collections.abc import Sequence
+
+    from htx_async.report import Attempt, CancelReport, OrderError
 
 _MOST_SHOWN = 5
 
@@ -17,8 +19,23 @@ def tell(report: CancelReport) -> str:
     """The whole account in a few sentences."""
     filters = [value for value in (report.direction, report.offset) if value is not None]
     which = f" ({' '.join(filters)})" if filters else ""
+    where = "" if report.margin_mode is MarginMode.ISOLATED else f" in {report.margin_mode} margin"
+    seen = " Confirmed: none of them is open any more." if report.confirmed else ""
     warnings = "".join(f" Besides, {warning}." for warning in report.warnings)
-    return f"{report.contract_code}{which}: {_TELL[report.outcome](report)}{warnings}"
+    told = _TELL[report.outcome](report)
+    return f"{report.instrument}{which}{where}: {told}{seen}{warnings}"
+
+
+def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
+    """Why a list could not be read, and what to do."""
+    last = attempts[-1] if attempts else None
+    if last is None:
+        return f"{ended_by or 'nothing was sent'}. Call again, with a longer deadline."
+    if last.verdict is Verdict.REFUSED:
+        advice = _ADVICE.get(last.code_class, _ADVICE_ELSE)
+        return f"{_refusal(last)}.{_sentence(ended_by)} {advice}"
+    told = f"no answer to believe; the last, from {last.base_url}: {_ended(last.message)}"
+    return f"{told}{_sentence(ended_by)} Call again; reading changes nothing."
 
 
 _ADVICE: dict[CodeClass, str] = {
@@ -66,6 +83,8 @@ def _tell_clear_after_retry(report: CancelReport) -> str:
 
 
 def _tell_partial(report: CancelReport) -> str:
+    if report.still_open:
+        return _tell_still_open(report)
     failed = [e for e in report.errors if e.err_code not in SETTLED_ORDER_CODES]
     shown = ", ".join(f"{e.order_id} ({e.err_code}: {e.err_msg})" for e in failed[:_MOST_SHOWN])
     if not failed:
@@ -80,6 +99,23 @@ def _tell_partial(report: CancelReport) -> str:
         f"{len(failed)}, which may still be open: {shown}{more}. Look at them on the exchange and "
         f"call again.{_tell_triggered(report)}{'' if report.ids_complete else _LOST}"
     )
+
+
+def _tell_still_open(report: CancelReport) -> str:
+    left = report.still_open
+    more = f" and {len(left) - _MOST_SHOWN} more" if len(left) > _MOST_SHOWN else ""
+    refused = {error.order_id: error for error in report.errors}
+    shown = ", ".join(_still_open(one, refused.get(one)) for one in left[:_MOST_SHOWN])
+    return (
+        f"{_orders(len(left))} still open by the exchange's list: {shown}{more}. "
+        f"{_orders(len(report.successes))} cancelled.{_sentence(report.ended_by)} Look at them on "
+        f"the exchange and call again.{_tell_triggered(report)}"
+        f"{'' if report.ids_complete else _LOST}"
+    )
+
+
+def _still_open(order_id: str, error: OrderError | None) -> str:
+    return order_id if error is None else f"{order_id} ({error.err_code}: {error.err_msg})"
 
 
 def _tell_unknown(report: CancelReport) -> str:

@@ -1,6 +1,6 @@
 """The field's words: what is cancelled, how one attempt ended, how the whole call ended."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 
 class Direction(StrEnum):
@@ -19,6 +19,37 @@ class Offset(StrEnum):
 
     OPEN = "open"
     CLOSE = "close"
+
+
+class MarginMode(StrEnum):
+    """Which of an account's two sets of orders; the exchange has calls of its own for each."""
+
+    ISOLATED = "isolated"
+    CROSS = "cross"
+
+
+class ContractType(StrEnum):
+    """What a pair trades as; dated futures exist in cross margin only (HTX API docs,
+    "[Cross] Cancel All Trailing Orders")."""
+
+    SWAP = "swap"
+    THIS_WEEK = "this_week"
+    NEXT_WEEK = "next_week"
+    QUARTER = "quarter"
+    NEXT_QUARTER = "next_quarter"
+
+
+class AllContracts(Enum):
+    """The type of `ALL_CONTRACTS`."""
+
+    ALL_CONTRACTS = "all contracts"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+ALL_CONTRACTS = AllContracts.ALL_CONTRACTS
+"""Every contract that the exchange lists; nothing else means "all"."""
 
 
 class Verdict(StrEnum):

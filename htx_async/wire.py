@@ -8,6 +8,7 @@ transport.
 import re
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
+from urllib.parse import urlencode
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8
@@ -96,7 +97,7 @@ class SignedRequest:
 
 def unsigned(request: Request, base_url: str) -> SignedRequest:
     """A request of a public call, for the same transport."""
-    return SignedRequest(request, base_url, "", ())
+    return SignedRequest(request, base_url, urlencode(request.params), ())
 
 
 class Answer(NamedTuple):

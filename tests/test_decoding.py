@@ -10,6 +10,11 @@ from htx_async.decoding import LARGEST_BODY, decoded
 TEXT = b'{"status":"ok"}'
 
 
+def zipped(body: bytes) -> bytes:
+    # Without the time of day, which would give the same case another name a second later.
+    return gzip.compress(body, mtime=0)
+
+
 def bare_deflate(data: bytes) -> bytes:
     squeezer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return squeezer.compress(data) + squeezer.flush()
@@ -20,12 +25,12 @@ def bare_deflate(data: bytes) -> bytes:
     [
         ("", TEXT),
         ("identity", TEXT),
-        ("gzip", gzip.compress(TEXT)),
-        ("GZIP", gzip.compress(TEXT)),
-        ("x-gzip", gzip.compress(TEXT)),
+        ("gzip", zipped(TEXT)),
+        ("GZIP", zipped(TEXT)),
+        ("x-gzip", zipped(TEXT)),
         ("deflate", zlib.compress(TEXT)),
         ("deflate", bare_deflate(TEXT)),
-        ("deflate, gzip", gzip.compress(zlib.compress(TEXT))),
+        ("deflate, gzip", zipped(zlib.compress(TEXT))),
     ],
 )
 def test_known_codings_are_taken_off(coding: str, body: bytes) -> None:
@@ -35,7 +40,7 @@ def test_known_codings_are_taken_off(coding: str, body: bytes) -> None:
 
 def test_without_the_header_the_body_is_as_it_is() -> None:
     """Also when it looks compressed."""
-    assert decoded(gzip.compress(TEXT), {}) == gzip.compress(TEXT)
+    assert decoded(zipped(TEXT), {}) == zipped(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +49,9 @@ def test_without_the_header_the_body_is_as_it_is() -> None:
         ("br", TEXT),
         ("gzip", TEXT),
         ("gzip", b""),
-        ("gzip", gzip.compress(TEXT)[:-1]),
-        ("gzip", gzip.compress(TEXT) + b"tail"),
-        ("gzip", gzip.compress(bytes(LARGEST_BODY + 1))),
+        ("gzip", zipped(TEXT)[:-1]),
+        ("gzip", zipped(TEXT) + b"tail"),
+        ("gzip", zipped(bytes(LARGEST_BODY + 1))),
         ("deflate", b""),
     ],
 )

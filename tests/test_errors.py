@@ -19,6 +19,7 @@ TREE = {
     "HtxError": {"Exception"},
     "InvalidRequest": {"HtxError", "ValueError"},
     "SessionClosed": {"HtxError"},
+    "ReadFailed": {"HtxError"},
     "CancelError": {"HtxError"},
     "MassCancelFailed": {"ExceptionGroup", "HtxError"},
     "PartialCancel": {"CancelError"},

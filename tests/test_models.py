@@ -205,7 +205,7 @@ def test_an_intent_is_frozen_and_takes_no_other_field() -> None:
     with pytest.raises(ValidationError):
         intent.offset = Offset.OPEN
     with pytest.raises(ValidationError):
-        CancelAllTrailing.model_validate({"contract_code": "BTC-USDT", "pair": "BTC-USDT"})
+        CancelAllTrailing.model_validate({"contract_code": "BTC-USDT", "marginMode": "cross"})
 
 
 def test_models_of_replies_ignore_what_is_new() -> None:

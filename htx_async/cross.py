@@ -1,0 +1,100 @@
+"""Cross margin: the same calls on paths of their own, and dated futures besides swaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from htx_async.desk import Desk
+from htx_async.means import Means
+from htx_async.models import CancelAllTrailing
+from htx_async.orders import TrailingOrder
+from htx_async.report import CancelReport
+from htx_async.terms import ContractType, Direction, MarginMode, Offset
+
+
+class CrossMargin(Desk):
+    """`htx.cross`: the trailing orders of an account in cross margin.
+
+    The methods of `HtxSession`, on the exchange's cross twins; limits, deadlines, reports and
+    errors are the same. A contract is named by `contract_code` (`BTC-USDT`, or a dated future such
+    as `BTC-USDT-261225`), or by `pair` together with `contract_type` (HTX API docs, "[Cross]
+    Cancel All Trailing Orders").
+    """
+
+    _margin_mode = MarginMode.CROSS
+
+    def __init__(self, deadline: float, ready: Callable[[], Means]) -> None:
+        super().__init__(deadline)
+        self._session_ready = ready
+
+    async def cancel_all_trailing(
+        self,
+        contract_code: str | None = None,
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        pair: str | None = None,
+        contract_type: ContractType | str | None = None,
+        deadline: float | None = None,
+        urgent: bool = False,
+        confirm: bool = False,
+    ) -> CancelReport:
+        """See `HtxSession.cancel_all_trailing`."""
+        intent = self._named(contract_code, direction, offset, pair, contract_type)
+        return await self._cancel_all(intent, deadline, urgent, confirm)
+
+    async def open_trailing(
+        self,
+        contract_code: str | None = None,
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        pair: str | None = None,
+        contract_type: ContractType | str | None = None,
+        deadline: float | None = None,
+    ) -> tuple[TrailingOrder, ...]:
+        """See `HtxSession.open_trailing`."""
+        wanted = self._named(contract_code, direction, offset, pair, contract_type)
+        return await self._open(wanted, deadline)
+
+    async def trailing_history(
+        self,
+        contract_code: str | None = None,
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        pair: str | None = None,
+        contract_type: ContractType | str | None = None,
+        deadline: float | None = None,
+    ) -> tuple[TrailingOrder, ...]:
+        """See `HtxSession.trailing_history`."""
+        wanted = self._named(contract_code, direction, offset, pair, contract_type)
+        return await self._history(wanted, deadline)
+
+    async def cancel_trailing(
+        self,
+        contract_code: str | None = None,
+        order_ids: Iterable[str] = (),
+        *,
+        pair: str | None = None,
+        contract_type: ContractType | str | None = None,
+        deadline: float | None = None,
+        urgent: bool = False,
+    ) -> CancelReport:
+        """See `HtxSession.cancel_trailing`."""
+        wanted = self._named(contract_code, None, None, pair, contract_type)
+        return await self._cancel_ids(wanted, order_ids, deadline, urgent)
+
+    def _named(
+        self,
+        contract_code: str | None,
+        direction: Direction | str | None,
+        offset: Offset | str | None,
+        pair: str | None,
+        contract_type: ContractType | str | None,
+    ) -> CancelAllTrailing:
+        name = (pair, contract_type)
+        return CancelAllTrailing.checked(contract_code, direction, offset, self._margin_mode, *name)
+
+    def _ready(self) -> Means:
+        return self._session_ready()

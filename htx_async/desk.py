@@ -1,0 +1,295 @@
+"""What a session can do with the trailing orders of one margin mode; the same for both."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import ClassVar
+
+from htx_async.cancel_all import CancelAll
+from htx_async.cancel_by_ids import CancelByIds, checked_ids
+from htx_async.checks import as_seconds
+from htx_async.contracts import listed
+from htx_async.errors import InvalidRequest
+from htx_async.guard import CancelGuard
+from htx_async.limits import READS, foresee
+from htx_async.mass_cancel import Carried, MassCancel, OnReport, intents, nothing_sent
+from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
+from htx_async.means import Means
+from htx_async.models import CancelAllTrailing
+from htx_async.orders import TrailingOrder
+from htx_async.outcome import failure_of
+from htx_async.reading import Reading
+from htx_async.report import CancelReport
+from htx_async.routes import v1
+from htx_async.survey import AtOnce, LookFirst, Looks, OneByOne
+from htx_async.terms import AllContracts, Direction, MarginMode, Offset
+
+_ROUND_TRIP = 0.5
+"""Seconds for each five calls of a mass cancel without a deadline; 0.3 is usual from far away."""
+
+
+class Desk(ABC):
+    """The calls that read alike in isolated and in cross margin."""
+
+    _margin_mode: ClassVar[MarginMode]
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._mass_cancels: weakref.WeakSet[MassCancel] = weakref.WeakSet()
+        self._listed: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def _ready(self) -> Means:
+        """What calls work with; raises `SessionClosed`."""
+
+    async def mass_cancel_trailing(
+        self,
+        contract_codes: Iterable[str] | AllContracts,
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        deadline: float | None = None,
+        until_clear: bool = False,
+        urgent: bool = False,
+        confirm: bool = False,
+        blind: bool = False,
+        on_report: OnReport | None = None,
+    ) -> MassCancelReport:
+        """Cancel the trailing orders of many contracts together, in the order given.
+
+        Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
+        cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
+        limit needs for this many at round trips of up to 0.5 s, plus the session's own.
+        `on_report`, plain or async, is called with each contract's report as it ends; what it
+        raises is in `callback_errors`. `confirm`: see `cancel_all_trailing`.
+
+        `ALL_CONTRACTS`: every contract of the exchange's public list. Open orders are read first,
+        and only contracts that have matching ones are cancelled; one that could not be read is
+        cancelled all the same. `blind` skips the reading.
+
+        `until_clear`, for halted trading only: each contract is cancelled again, 1.2 s or more
+        between its rounds, until the exchange has nothing left; one that is still not clear at
+        the deadline is `PARTIAL`. It also takes every trailing order placed meanwhile.
+
+        Returns a report that accounts for every contract and raises nothing about orders; its
+        `raise_for_outcome()` does. Cancelling the task stops every call, tells the listener what
+        is known, and goes on. Raises `InvalidRequest` for anything but `ALL_CONTRACTS` or a
+        non-empty sequence of contract codes, `SessionClosed`, and `ReadFailed` when the list of
+        all contracts cannot be had, before anything is queued.
+        """
+        latest = None if deadline is None else self._now() + as_seconds("deadline", deadline)
+        is_all = isinstance(contract_codes, AllContracts)
+        if is_all:
+            # The filters first: what is wrong with them needs no list to be told.
+            CancelAllTrailing.checked("BTC-USDT", direction, offset, self._margin_mode)
+            await self.contracts()
+        wanted = intents(self._codes(contract_codes), direction, offset, self._margin_mode)
+        return await self._mass_cancel(
+            wanted,
+            latest,
+            until_clear=until_clear,
+            urgent=urgent,
+            confirm=confirm,
+            look_first=is_all and not blind,
+            on_report=on_report,
+        ).run()
+
+    def plan(
+        self,
+        contract_codes: Iterable[str] | AllContracts,
+        *,
+        until_clear: bool = False,
+        urgent: bool = False,
+        blind: bool = False,
+    ) -> MassCancelPlan:
+        """What `mass_cancel_trailing` would do: calls, seconds, and what it will not touch.
+
+        Sends nothing. The seconds count what is queued now. Needs a running event loop; raises
+        what the mass cancel itself would raise for these contracts, and `InvalidRequest` for
+        `ALL_CONTRACTS` before `contracts()` has read which these are.
+        """
+        is_all = isinstance(contract_codes, AllContracts)
+        wanted = intents(self._codes(contract_codes), None, None, self._margin_mode)
+        means, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
+        seconds = self._until(foresee(means.trades.limiter, self._path, calls, urgent=urgent))
+        reads = 0 if blind or not is_all else self._reads(len(wanted))
+        reading = self._until(foresee(means.reads.limiter, READS, max(1, reads), urgent=urgent))
+        return MassCancelPlan(
+            contract_codes=tuple(intent.instrument for intent in wanted),
+            calls=calls,
+            seconds=reading if reads else seconds,
+            reads=reads,
+            blind_seconds=seconds if is_all else None,
+            margin_mode=self._margin_mode,
+            untouched=untouched(self._margin_mode),
+        )
+
+    async def contracts(self) -> tuple[str, ...]:
+        """Codes of all contracts that can have orders of this margin mode, as the exchange's
+        public list has them now (HTX API docs, "Query Swap Info").
+
+        Raises `ReadFailed` and `SessionClosed`.
+        """
+        self._listed = await listed(self._ready(), self._margin_mode)
+        return self._listed
+
+    def cancel_on_exit(
+        self,
+        contract_codes: Iterable[str],
+        direction: Direction | str | None = None,
+        offset: Offset | str | None = None,
+        *,
+        deadline: float | None = None,
+        until_clear: bool = False,
+        confirm: bool = False,
+    ) -> CancelGuard:
+        """A block after which these contracts are mass-cancelled, however it ends.
+
+        `async with htx.cancel_on_exit(codes) as guard:`; return, exception, cancellation, Ctrl-C
+        through `asyncio.run`. The mass cancel is urgent, shielded from cancellation, and has its
+        own deadline; `guard.report` has its account. An exception of the block always wins, and
+        what went wrong with the cancel becomes a note on it; else it is raised. A second
+        cancellation ends the guard's work promptly, with an account of what was done. SIGTERM is
+        not an exception: turn it into a cancellation (README). Raises `InvalidRequest` for
+        contracts that `mass_cancel_trailing` would refuse, now rather than at the end.
+        """
+        wanted = intents(contract_codes, direction, offset, self._margin_mode)
+        if deadline is not None:
+            as_seconds("deadline", deadline)
+
+        def begin() -> MassCancel:
+            latest = None if deadline is None else self._now() + deadline
+            return self._mass_cancel(
+                wanted, latest, until_clear=until_clear, urgent=True, confirm=confirm
+            )
+
+        return CancelGuard(begin, partial(nothing_sent, wanted))
+
+    def _mass_cancel(
+        self,
+        wanted: Sequence[CancelAllTrailing],
+        latest: float | None,
+        *,
+        until_clear: bool,
+        urgent: bool,
+        confirm: bool = False,
+        look_first: bool = False,
+        on_report: OnReport | None = None,
+    ) -> MassCancel:
+        means = self._ready()
+        looks: list[Looks] = []
+
+        def until() -> float:
+            if latest is not None:
+                return latest
+            calls = len(wanted) * (2 if until_clear else 1)
+            # Those of other mass cancels stand in no queue yet, but will before these.
+            calls += sum(o.unqueued for o in self._mass_cancels if o is not running)
+            limiter = means.trades.limiter
+            turn = foresee(limiter, self._path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
+            return turn + self._deadline
+
+        def begin(intent: CancelAllTrailing, deadline: float) -> Carried:
+            def cancel() -> CancelAll:
+                left = max(0.0, deadline - self._now())
+                settings = (means, intent, left, self._deadline)
+                return CancelAll(*settings, urgent=urgent, confirm=confirm)
+
+            if not look_first:
+                return cancel()
+            if not looks:
+                looks.append(self._looks(means, deadline, urgent))
+            return LookFirst(means, intent, looks[0], cancel, deadline=deadline, urgent=urgent)
+
+        running = MassCancel(
+            wanted, begin, until=until, until_clear=until_clear, on_report=on_report
+        )
+        self._mass_cancels.add(running)
+        return running
+
+    async def _cancel_all(
+        self, intent: CancelAllTrailing, deadline: float | None, urgent: bool, confirm: bool
+    ) -> CancelReport:
+        within = None if deadline is None else as_seconds("deadline", deadline)
+        settings = (self._ready(), intent, within, self._deadline)
+        return _clear(await CancelAll(*settings, urgent=urgent, confirm=confirm).run())
+
+    async def _cancel_ids(
+        self,
+        wanted: CancelAllTrailing,
+        order_ids: Iterable[str],
+        deadline: float | None,
+        urgent: bool,
+    ) -> CancelReport:
+        ids = checked_ids(order_ids)
+        within = None if deadline is None else as_seconds("deadline", deadline)
+        settings = (self._ready(), wanted, ids, within, self._deadline)
+        return _clear(await CancelByIds(*settings, urgent=urgent).run())
+
+    async def _open(
+        self, wanted: CancelAllTrailing, deadline: float | None
+    ) -> tuple[TrailingOrder, ...]:
+        reading = self._reading(deadline)
+        with self._ready().live.during(reading):
+            rows = await reading.open(wanted)
+        if rows is None:
+            raise reading.failure(f"{wanted.instrument}'s open trailing orders")
+        return tuple(row for row in rows if row.matches(wanted))
+
+    async def _history(
+        self, wanted: CancelAllTrailing, deadline: float | None
+    ) -> tuple[TrailingOrder, ...]:
+        reading = self._reading(deadline)
+        with self._ready().live.during(reading):
+            rows = await reading.history(wanted, -math.inf)
+        if rows is None:
+            raise reading.failure(f"{wanted.instrument}'s ended trailing orders")
+        return tuple(row for row in rows if row.matches(wanted))
+
+    def _reading(self, deadline: float | None) -> Reading:
+        within = self._deadline if deadline is None else as_seconds("deadline", deadline)
+        return Reading(self._ready(), self._now() + within)
+
+    def _codes(self, contract_codes: Iterable[str] | AllContracts) -> Iterable[str]:
+        if not isinstance(contract_codes, AllContracts):
+            return contract_codes
+        if self._listed is None:
+            raise InvalidRequest(
+                "which contracts ALL_CONTRACTS means is not known yet: await contracts() first"
+            )
+        return self._listed
+
+    def _reads(self, contracts: int) -> int:
+        return 1 if self._margin_mode is MarginMode.CROSS else contracts
+
+    def _looks(self, means: Means, deadline: float, urgent: bool) -> Looks:
+        if self._margin_mode is MarginMode.CROSS:
+            return AtOnce(means, deadline, urgent=urgent)
+        return OneByOne()
+
+    @property
+    def _path(self) -> str:
+        return v1.CANCEL_ALL.path(self._margin_mode)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _until(self, turn: float) -> float:
+        return max(0.0, turn - self._now())
+
+
+def _clear(report: CancelReport) -> CancelReport:
+    """`report`, or the exception that belongs to it."""
+    failure = failure_of(report)
+    if failure is None:
+        return report
+    try:
+        raise failure
+    finally:
+        # The exception's traceback holds this frame: do not hold the exception in turn.
+        del failure
