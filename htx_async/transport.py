@@ -138,17 +138,13 @@ class Sending:
         self._request = request
         self._ssl = ssl
         self._body = _MarkedBody(request.body)
-        self._has_begun = False
         self._pieces = bytearray()
         self._response: aiohttp.ClientResponse | None = None
 
     @property
     def sent(self) -> bool:
         """False only when it is certain that no byte of the request left."""
-        if self._body.asked_for or self._response is not None:
-            return True
-        # Nothing marks the moment at which a request without a body leaves.
-        return self._has_begun and self._request.method != "POST"
+        return self._body.asked_for or self._response is not None
 
     async def answer(self, within: float, connect: float) -> Answer:
         """Send, and read the whole reply within `within` seconds, `connect` of them to connect.
@@ -177,12 +173,13 @@ class Sending:
             del failure
 
     async def _exchange(self, http: ClientSession, connect: float) -> None:
-        self._has_begun = True
         self._response = await _watched(
             http.request(
                 self._request.method,
                 URL(self._request.url(), encoded=True),
-                data=self._body if self._request.method == "POST" else None,
+                # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
+                # connection has died, which would take no token and use a signature twice.
+                data=self._body,
                 headers=self._headers,
                 allow_redirects=False,
                 raise_for_status=False,

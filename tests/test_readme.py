@@ -83,4 +83,4 @@ def test_examples_need_nothing_but_the_package() -> None:
         for line in e.splitlines()
         if line.startswith(("import ", "from "))
     }
-    assert imported == {"asyncio", "htx_async", "signal"}
+    assert imported == {"asyncio", "htx_async", "os", "signal"}

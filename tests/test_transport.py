@@ -765,6 +765,31 @@ async def test_a_kept_connection_that_ends_is_not_sent_over_again(
                 await http.close()
 
 
+@pytest.mark.parametrize("callers", [False, True], ids=["own", "callers"])
+@pytest.mark.parametrize("end", [closes_after_request, resets_after_request, resets_on_sight])
+@bounded
+async def test_a_get_is_not_sent_over_again_either(end: Script, callers: bool) -> None:
+    """aiohttp repeats a GET by itself when a kept connection has died: ours arrives once."""
+    get = SignedRequest(Request("GET", "/v5/algo/order/opens"), "", QUERY, ())
+    async with FaultServer(kept_alive_then(end), answers(OK)) as server:
+        get.base_url = server.url
+        http = aiohttp.ClientSession() if callers else None
+        transport = Transport(http, None)
+        try:
+            await transport.prepare(get).answer(5.0, 5.0)
+            sending = transport.prepare(get)
+            with pytest.raises(SendFailed) as caught:
+                await sending.answer(5.0, 5.0)
+            assert facts(caught.value) == SENT
+            assert sum(len(c.requests) for c in server.connections[1:]) == 0
+            assert (await transport.prepare(get).answer(5.0, 5.0)).status == 200
+            assert server.requests[-1].line == f"GET /v5/algo/order/opens?{QUERY} HTTP/1.1"
+        finally:
+            await transport.aclose()
+            if http is not None:
+                await http.close()
+
+
 @bounded
 async def test_a_callers_middlewares_are_passed_by() -> None:
     """A retrying middleware on a caller's session neither resends nor sees the request."""
