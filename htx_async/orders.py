@@ -7,7 +7,7 @@ Field names and types: HTX API docs, "[Isolated] Current unfilled trailing order
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -122,8 +122,17 @@ def _may_be(wanted: str | None, found: str, known: tuple[str, ...]) -> bool:
     return wanted is None or found == wanted or found not in known
 
 
-class OrdersPage(BaseModel):
-    """One page of a list of orders."""
+class Page(NamedTuple):
+    """Part of a list of orders. `following`: what to ask for next, "" at the end. `total`: how long
+    the list says it is; None when it does not say."""
+
+    orders: tuple[TrailingOrder, ...]
+    following: str = ""
+    total: int | None = None
+
+
+class NumberedPage(BaseModel):
+    """One page of a list of orders, as v1 sends it."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True

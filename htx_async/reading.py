@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from htx_async.call import Call, Record
 from htx_async.errors import ReadFailed
 from htx_async.job import Job
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
-from htx_async.orders import OrdersPage, TrailingOrder
+from htx_async.orders import Page, TrailingOrder
 from htx_async.report import Attempt
 from htx_async.routes import v1
 from htx_async.telling import unread
@@ -35,6 +36,16 @@ def moments(record: Record) -> list[Moment]:
     return [Moment(reply.ts, *span) for reply, span in pairs if reply.ts is not None]
 
 
+class Lists(Protocol):
+    """The lists of one API generation."""
+
+    def open_orders(self, wanted: CancelAllTrailing, page: str, /) -> Job:
+        """One page of the open orders of a contract."""
+
+    def history(self, wanted: CancelAllTrailing, page: str, /) -> Job:
+        """One page of its orders that have ended."""
+
+
 class Reading:
     """Reads lists until `deadline` (loop time); `stop` ends what is under way.
 
@@ -43,9 +54,16 @@ class Reading:
     """
 
     def __init__(
-        self, means: Means, deadline: float, *, urgent: bool = False, number: int | None = None
+        self,
+        means: Means,
+        deadline: float,
+        *,
+        urgent: bool = False,
+        number: int | None = None,
+        route: Lists = v1,
     ) -> None:
         self._means = means
+        self._route = route
         self._deadline = deadline
         self._urgent = urgent
         self._number = number
@@ -65,12 +83,12 @@ class Reading:
     async def open(self, wanted: CancelAllTrailing) -> tuple[TrailingOrder, ...] | None:
         """The open orders of the contract that `wanted` names, whatever its filters."""
         for _ in range(_MOST_TRIES):
-            pages = await self._pages(lambda page: v1.open_orders(wanted, page), wanted.instrument)
+            pages = await self._pages(partial(self._route.open_orders, wanted))
             if pages is None:
                 return None
             rows = {row.order_id: row for page in pages for row in page.orders}
             # An order that leaves moves the others up, past the end of a page already read.
-            is_whole = len({page.total_size for page in pages}) == 1
+            is_whole = len({page.total for page in pages}) == 1
             if len(pages) == 1 or (is_whole and len(rows) == sum(len(p.orders) for p in pages)):
                 return tuple(rows.values())
         self.problem = "the list kept changing while it was read"
@@ -83,15 +101,14 @@ class Reading:
         or later, and those of `ids` that ended at all."""
         missing = set(ids)
 
-        def is_enough(page: OrdersPage) -> bool:
+        def is_enough(page: Page) -> bool:
             missing.difference_update(row.order_id for row in page.orders)
             times = [row.update_time for row in page.orders if row.update_time is not None]
             is_sorted = len(times) == len(page.orders) and times == sorted(times, reverse=True)
             # Beyond a page that is older than `since` there is nothing newer, if sorted as asked.
             return is_sorted and not missing and bool(times) and times[-1] < since
 
-        about = f"{wanted.instrument}'s history"
-        pages = await self._pages(lambda page: v1.history(wanted, page), about, is_enough)
+        pages = await self._pages(partial(self._route.history, wanted), is_enough)
         if pages is None:
             return None
         return tuple({row.order_id: row for page in pages for row in page.orders}.values())
@@ -111,23 +128,22 @@ class Reading:
         return ReadFailed(f"{what} could not be read: {self.problem}", self.attempts)
 
     async def _pages(
-        self,
-        make: Callable[[int], Job],
-        about: str,
-        is_enough: Callable[[OrdersPage], bool] = lambda page: False,
-    ) -> list[OrdersPage] | None:
-        pages: list[OrdersPage] = []
+        self, make: Callable[[str], Job], is_enough: Callable[[Page], bool] = lambda page: False
+    ) -> list[Page] | None:
+        pages: list[Page] = []
+        following = ""
         while len(pages) < _MOST_PAGES:
-            page = await self._page(make(len(pages) + 1))
+            page = await self._page(make(following))
             if page is None:
                 return None
             pages.append(page)
-            if len(pages) >= page.total_page or not page.orders or is_enough(page):
+            if not page.following or is_enough(page):
                 return pages
-        self.problem = f"{about} has more than {_MOST_PAGES} pages"
+            following = page.following
+        self.problem = f"the list has more than {_MOST_PAGES} pages"
         return None
 
-    async def _page(self, job: Job) -> OrdersPage | None:
+    async def _page(self, job: Job) -> Page | None:
         left = self._deadline - self._loop.time()
         call = Call(self._means, job, max(0.0, left), 0.0, urgent=self._urgent, number=self._number)
         self._call = call
@@ -142,7 +158,7 @@ class Reading:
             self.moments += moments(record)
         last = record.replies[-1] if record.replies else None
         if last is not None and last.verdict is Verdict.ACCEPTED and not self._stopped_by:
-            page: OrdersPage = last.data
+            page: Page = last.data
             return page
         self.problem = unread(record.attempts, record.ended_by)
         return None

@@ -1,0 +1,139 @@
+"""What every reply is put through, whatever the generation of the API. Pure.
+
+Shapes of errors: HTX API docs, "Error Code", "Maintenance with service suspended", and recorded
+replies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from htx_async.codes import MAINTENANCE, PATH_UNKNOWN, CodeClass, classify
+from htx_async.models import ErrorReply
+from htx_async.orders import TrailingOrder
+from htx_async.outcome import Reply
+from htx_async.terms import Verdict
+from htx_async.wire import Answer
+
+SUCCESS = 200
+_LONGEST_MESSAGE = 300
+_UNREADABLE = "the reply is not complete JSON of a known shape"
+
+Scrub = Callable[[str], str]
+"""Takes out of foreign text what must not be repeated."""
+
+Accept = Callable[[dict[str, Any], Scrub], Reply | None]
+"""What a body says if it is a success, None if it is none; ValueError if it is an odd one."""
+
+
+def read(answer: Answer, scrub: Scrub, accept: Accept) -> Reply:
+    """What `answer` proves; any bytes give a verdict, never an exception."""
+    if answer.status == 429:
+        return _rate_limited(answer, scrub)
+    if not (200 <= answer.status < 300 or 400 <= answer.status < 500):
+        return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}")
+    try:
+        body = parse(answer.body)
+        reply = accept(body, scrub)
+        if reply is None:
+            return _refused(answer, body, scrub)
+        if answer.status != SUCCESS:
+            raise ValueError("a success counts only with HTTP 200")
+        return reply
+    except (ValueError, RecursionError):
+        return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}, and {_UNREADABLE}")
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """A JSON object, strictly: UTF-8, no byte order mark, no NaN, no key twice; else ValueError."""
+    value = _STRICT.decode(body.decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=Decimal
+)
+
+
+def check_own(text: str, scrub: Scrub) -> None:
+    """Ids and codes are passed on as they are: they must not be an echo of the request."""
+    if not text.isdecimal() and scrub(text) != text:
+        raise ValueError("an echo in the place of an id or a code")
+
+
+def check_rows(rows: Sequence[TrailingOrder], scrub: Scrub) -> None:
+    """The same for whole orders."""
+    for row in rows:
+        text = row.model_dump_json()
+        if scrub(text) != text:
+            raise ValueError("an echo of the request among the orders")
+
+
+def _refused(answer: Answer, body: dict[str, Any], scrub: Scrub) -> Reply:
+    error = _error(answer, body)
+    check_own(str(error.code), scrub)
+    message = printable(scrub(error.message))
+    # A code of doubt says that the command may have been carried out all the same.
+    doubtful = classify(error.code) is CodeClass.AMBIGUOUS
+    verdict = Verdict.UNKNOWN if doubtful else Verdict.REFUSED
+    return Reply(verdict, code=error.code, message=message, ts=error.ts)
+
+
+def _error(answer: Answer, body: dict[str, Any]) -> ErrorReply:
+    """The code and the words of an error in any of its five shapes; ValueError for a sixth."""
+    status, ts = body.get("status"), body.get("ts")
+    if status == "maintain":
+        return ErrorReply(code=MAINTENANCE, ts=ts)
+    if status == "error" and "err_code" in body:
+        code, message = body["err_code"], body.get("err_msg")
+    elif status == "error" and "err-code" in body:
+        code, message = body["err-code"], body.get("err-msg")
+    elif status is None and "code" in body:
+        code, message = body["code"], body.get("message", body.get("msg"))
+    elif answer.status == PATH_UNKNOWN and str(status) == str(PATH_UNKNOWN) and "error" in body:
+        code, message = PATH_UNKNOWN, body["error"]
+    else:
+        raise ValueError("no known shape of error")
+    error = ErrorReply.model_validate({"code": code, "message": message, "ts": ts})
+    if error.code == SUCCESS or (status is None and error.code == 0):
+        raise ValueError("a success in the shape of an error")
+    return error
+
+
+def _rate_limited(answer: Answer, scrub: Scrub) -> Reply:
+    try:
+        error = _error(answer, parse(answer.body))
+    except (ValueError, RecursionError):
+        return Reply(Verdict.REFUSED, message="HTTP 429")
+    message = printable(scrub(error.message))
+    # Any other code would name a reason that is not the one for this refusal.
+    code = error.code if classify(error.code) is CodeClass.RATE_LIMITED else None
+    return Reply(Verdict.REFUSED, code=code, message=message, ts=error.ts)
+
+
+def printable(text: str) -> str:
+    """Foreign text for logs and terminals: control characters escaped, cut to a few lines."""
+    # Cut before the work is done and once more after it, for escapes are longer.
+    shown = (c if c.isprintable() else _escaped(c) for c in text[: _LONGEST_MESSAGE + 1])
+    clean = "".join(shown)
+    return clean if len(clean) <= _LONGEST_MESSAGE else f"{clean[:_LONGEST_MESSAGE]}..."
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
