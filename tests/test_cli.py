@@ -1,254 +1,154 @@
-"""The command line, as a process: exit codes, streams, signals, and no secret in any of it."""
+"""The command line beside its cancels: help, completion, doctor, simulate, what it loads."""
 
 import asyncio
 import json
 import os
 import re
 import signal
-import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from htx_async.simulator import SimulatedExchange
-
-ACCESS, SECRET = "access-key-of-the-cli-tests", "secret-key-of-the-cli-tests"
-CODE = "BTC-USDT"
-PATIENCE = 60.0
-
-# Keys of the machine that runs the tests, and what makes pipes look like terminals.
-_HIDDEN = re.compile(r"HTX_.*|FORCE_COLOR|TTY_.*|PYTHON(UTF8|IOENCODING)")
-
-
-class Ended(NamedTuple):
-    code: int | None
-    out: str
-    err: str
-
-
-def environment(**variables: str | Path | None) -> dict[str, str]:
-    """This process's environment with the tests' keys; None takes a variable out."""
-    known = {name: value for name, value in os.environ.items() if not _HIDDEN.fullmatch(name)}
-    given = {"HTX_ACCESS_KEY": ACCESS, "HTX_SECRET_KEY": SECRET, **variables}
-    return known | {name: str(value) for name, value in given.items() if value is not None}
-
-
-async def started(*command: str, **variables: str | Path | None) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", *command),
-        env=environment(**variables),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def ended(process: asyncio.subprocess.Process) -> Ended:
-    """How a process ends; whatever it was, it shows no key and no traceback."""
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
-    result = Ended(process.returncode, out.decode(), err.decode())
-    for text in (result.out, result.err):
-        assert ACCESS not in text
-        assert SECRET not in text
-        assert "Signature=" not in text
-        assert "Traceback" not in text, text
-    return result
-
-
-async def cli(*args: str, **variables: str | Path | None) -> Ended:
-    return await ended(await started("-m", "htx_async", *args, **variables))
+from tests.command import (
+    PATIENCE,
+    cli,
+    ended,
+    exchange_of_the_command,
+    started,
+)
 
 
 @pytest.fixture
 async def exchange() -> AsyncIterator[SimulatedExchange]:
-    async with SimulatedExchange(access_key=ACCESS, secret_key=SECRET) as opened:
+    async with exchange_of_the_command() as opened:
         yield opened
 
 
-async def cancel(exchange: SimulatedExchange, *args: str, **variables: str | None) -> Ended:
-    return await cli("cancel-all", CODE, "--base-url", exchange.url, *args, **variables)
+async def test_version_and_help() -> None:
+    """--version gives one line; every command's help has an example, cancel-all's many."""
+    commands = ((), ("demo",), ("simulate",), ("doctor",), ("cancel-all",))
+    version, *helps = await asyncio.gather(
+        cli("--version"), *(cli(*command, "--help") for command in commands)
+    )
+    assert version.code == 0
+    assert re.fullmatch(r"htx-async \d+\.\d+\.\d+\S*\n", version.out)
+    for command, result in zip(commands, helps, strict=True):
+        assert result.code == 0
+        assert re.search(r"^  Examples?:", result.out, re.MULTILINE), command
+        assert "htx-async " + " ".join(command) in result.out.partition("Example")[2]
+    examples = re.findall(r"^ +(?:.*\| )?htx-async cancel-all (.*)$", helps[-1].out, re.MULTILINE)
+    told = " ".join(examples)
+    for option in ("--dry-run", "--contracts-from -", "--until-clear", "--audit", "--json"):
+        assert option in told
 
 
-async def test_clear_exits_0_with_the_account_on_stdout(exchange: SimulatedExchange) -> None:
-    """Filters reach the exchange, and the ids of what they hit are listed."""
-    hit = exchange.place(CODE, "sell", "close", 2)
-    kept = exchange.place(CODE, "buy", "close") + exchange.place(CODE, "sell", "open")
-    result = await cancel(exchange, "--direction", "sell", "--offset", "close")
-    assert result.code == 0
-    assert result.err == ""
-    assert result.out.splitlines()[1:] == [f"  cancelled {one}" for one in hit]
-    assert {order.order_id for order in exchange.open_orders()} == set(kept)
-
-
-async def test_nothing_to_cancel_is_clear(exchange: SimulatedExchange) -> None:
-    """An empty book exits 0 and says so."""
-    result = await cancel(exchange)
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("htx-async can", {"cancel-all"}),
+        ("htx-async cancel-all --direction ", {"buy", "sell"}),
+        ("htx-async cancel-all --until", {"--until-clear"}),
+    ],
+)
+async def test_the_shell_completes(words: str, completed: set[str]) -> None:
+    """What bash asks while somebody types is answered with commands, options and values."""
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    result = await cli(_HTX_ASYNC_COMPLETE="complete_bash", **asked)
     assert (result.code, result.err) == (0, "")
-    assert "nothing to cancel" in result.out
+    assert set(result.out.split()) == completed
 
 
-async def test_partial_exits_4_and_prints_foreign_text_as_it_is(
-    exchange: SimulatedExchange,
-) -> None:
-    """The message is on stderr, the ids on stdout, and nothing in them is read as markup."""
-    good, bad, gone = exchange.place(CODE, "sell", "close", 3)
-    exchange.reject_order(bad, 1048, "[bold red]no[/] {0} %s")
-    exchange.reject_order(gone, 1063)
-    result = await cancel(exchange)
-    assert result.code == 4
-    assert result.out.splitlines() == [
-        f"  cancelled {good}",
-        f"  refused   {bad} (1048: [bold red]no[/] {{0}} %s)",
-        f"  settled   {gone} (1063: The order has been executed.)",
-    ]
-    assert bad in result.err
-
-
-async def test_refused_exits_3(exchange: SimulatedExchange) -> None:
-    """A refusal and a wrong secret both end 3, with the message on stderr alone."""
-    exchange.unknown_contract(CODE)
-    refused, denied = await asyncio.gather(
-        cancel(exchange), cancel(exchange, HTX_SECRET_KEY="another-secret")
+async def test_completion_can_be_installed(tmp_path: Path) -> None:
+    """--show-completion prints the script for bash, --install-completion puts it in its place."""
+    home = {"HOME": tmp_path, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown, installed = await asyncio.gather(
+        cli("--show-completion", "bash", **home), cli("--install-completion", "bash", **home)
     )
-    assert (refused.code, refused.out) == (3, "") == (denied.code, denied.out)
-    assert "another-secret" not in denied.err
-    assert "code 1014" in refused.err
-    assert "code 403" in denied.err
+    assert (shown.code, installed.code) == (0, 0), installed.err
+    assert "_HTX_ASYNC_COMPLETE=complete_bash" in shown.out
+    assert installed_script(tmp_path) == shown.out.strip()
 
 
-async def test_unknown_exits_5(exchange: SimulatedExchange) -> None:
-    """Four lost answers end 5 and send the operator to the exchange."""
-    exchange.lose_before_work(times=4)
-    result = await cancel(exchange)
-    assert (result.code, result.out) == (5, "")
-    assert "look at the exchange" in result.err
+def installed_script(home: Path) -> str:
+    (script,) = home.rglob("htx-async.sh")
+    return script.read_text().strip()
 
 
-async def test_not_sent_exits_6() -> None:
-    """A port where nobody listens ends 6 at the deadline, with a report."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        result = await cli("cancel-all", CODE, "--base-url", url, "--deadline", "0.2", "--json")
-    assert (result.code, result.err) == (6, "")
-    assert json.loads(result.out)["outcome"] == "not_sent"
+async def test_doctor_tells_what_it_found(exchange: SimulatedExchange) -> None:
+    """Against a host that answers every finding is ok, and nothing but its clock was asked."""
+    result = await cli("doctor", "--base-url", exchange.url)
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert all(line.startswith(("ok   ", "     -> ")) for line in lines), lines
+    assert any(line.startswith("ok   keys: ") for line in lines)
+    assert any(line.startswith(f"ok   {exchange.url}: ") for line in lines)
+    assert exchange.arrivals
+    assert {arrival.method for arrival in exchange.arrivals} == {"GET"}
 
 
-async def test_the_next_base_url_is_tried(exchange: SimulatedExchange) -> None:
-    """--base-url may be repeated: the second takes over from a dead first one."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        urls = ("--base-url", dead, "--base-url", exchange.url)
-        result = await cli("cancel-all", CODE, *urls, "--json")
-    assert result.code == 0
-    assert [one["sent"] for one in json.loads(result.out)["attempts"]] == [False, True]
-
-
-async def test_json_is_the_report_and_nothing_else(exchange: SimulatedExchange) -> None:
-    """stdout is one JSON document for clear and failed calls alike, and stderr is silent."""
-    (order,) = exchange.place(CODE, "sell", "close")
-    exchange.reject_order(order, 1048)
-    for code, outcome in ((4, "partial"), (0, "cancelled")):
-        result = await cancel(exchange, "--json")
-        report = json.loads(result.out)
-        assert (result.code, result.err) == (code, "")
-        assert (report["outcome"], report["is_clear"]) == (outcome, code == 0)
-
-
-async def test_any_script_in_any_encoding(exchange: SimulatedExchange) -> None:
-    """A contract code that the terminal cannot show ends no call; JSON stays UTF-8."""
-    contract = "币安人生-USDT"
-    exchange.place(contract, "sell", "close")
-    args = ("cancel-all", contract, "--base-url", exchange.url)
+async def test_doctor_exits_6_when_a_cancel_might_not_be_sent(
+    exchange: SimulatedExchange, refusing_url: str
+) -> None:
+    """A dead host is a FAIL with advice, in words and as JSON, however well the other one is."""
+    urls = ("--base-url", exchange.url, "--base-url", refusing_url)
     plain, as_json = await asyncio.gather(
-        cli(*args, PYTHONIOENCODING="latin-1"), cli(*args, "--json", PYTHONIOENCODING="latin-1")
+        cli("doctor", *urls), cli("doctor", *urls, "--json", PYTHONIOENCODING="latin-1")
     )
-    assert (plain.code, as_json.code) == (0, 0)
-    assert plain.out.startswith("\\u5e01")
-    assert json.loads(as_json.out)["contract_code"] == contract
+    assert (plain.code, plain.err, as_json.code, as_json.err) == (6, "", 6, "")
+    lines = plain.out.splitlines()
+    (failed,) = [number for number, line in enumerate(lines) if line.startswith("FAIL ")]
+    assert lines[failed].startswith(f"FAIL {refusing_url}: ")
+    assert lines[failed + 1].startswith("     -> ")
+    wrong = [finding for finding in json.loads(as_json.out) if not finding["ok"]]
+    assert [finding["subject"] in lines[failed] for finding in wrong] == [True]
+    assert wrong[0]["advice"]
 
 
-async def test_keys_from_files(exchange: SimulatedExchange, tmp_path: Path) -> None:
-    """HTX_ACCESS_KEY_FILE and HTX_SECRET_KEY_FILE name files; one trailing newline is dropped."""
-    access, secret = tmp_path / "access", tmp_path / "secret"
-    access.write_text(f"{ACCESS}\n")
-    secret.write_text(SECRET)
-    result = await cli(
-        *("cancel-all", CODE, "--base-url", exchange.url),
-        HTX_ACCESS_KEY=None,
-        HTX_SECRET_KEY=None,
-        HTX_ACCESS_KEY_FILE=access,
-        HTX_SECRET_KEY_FILE=secret,
+async def test_doctor_exits_2_without_keys_and_on_wrong_usage(refusing_url: str) -> None:
+    """Missing keys are a finding and outweigh a dead host; a base URL that is none is usage."""
+    missing, usage = await asyncio.gather(
+        cli("doctor", "--base-url", refusing_url, HTX_SECRET_KEY=None),
+        cli("doctor", "--base-url", "http://example.com"),
     )
-    assert result.code == 0
+    assert (missing.code, missing.err) == (2, "")
+    assert "FAIL keys: " in missing.out
+    assert (usage.code, usage.out) == (2, "")
+    assert "https" in usage.err
 
 
-WRONG_USAGE: dict[tuple[str, ...], str] = {
-    ("--direction", "up", CODE): "--direction",
-    ("--direction", "", CODE): "--direction",
-    ("--offset", "", CODE): "--offset",
-    ("BTC USDT",): "contract_code",
-    (): "CONTRACT",
-    (CODE, "--deadline", "0"): "deadline",
-    (CODE, "--base-url", ""): "base URL",
-    (CODE, "--base-url", "http://example.com"): "https",
-    (CODE, "--secret-key", "x"): "--secret-key",
-}
+async def test_doctor_on_a_full_disk_keeps_its_exit_code(refusing_url: str) -> None:
+    """What could not be printed is summed up on stderr."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    command = ("-m", "htx_async", "doctor", "--base-url", refusing_url)
+    result = await ended(await started(*command, streams={"stdout": full}))
+    os.close(full)
+    assert result.code == 6
+    assert refusing_url in result.err
+    assert "No space left on device" in result.err
 
 
-async def test_wrong_usage_exits_2_and_sends_nothing(exchange: SimulatedExchange) -> None:
-    """Each names its fault on stderr; above all an empty filter does not widen the cancel."""
-    runs = (cli("cancel-all", "--base-url", exchange.url, *args) for args in WRONG_USAGE)
-    for (args, words), result in zip(WRONG_USAGE.items(), await asyncio.gather(*runs), strict=True):
-        assert (result.code, result.out) == (2, ""), args
-        assert words in result.err, args
-    assert exchange.arrivals == ()
-
-
-async def test_missing_keys_exit_2(exchange: SimulatedExchange, tmp_path: Path) -> None:
-    """No key, an empty one, an unreadable file, a key given twice: each is named, none is sent."""
-    absent = tmp_path / "absent"
-    cases: list[dict[str, Any]] = [
-        {"HTX_ACCESS_KEY": None},
-        {"HTX_SECRET_KEY": None},
-        {"HTX_SECRET_KEY": ""},
-        {"HTX_SECRET_KEY": None, "HTX_SECRET_KEY_FILE": absent},
-        {"HTX_SECRET_KEY_FILE": absent},
-    ]
-    results = await asyncio.gather(*(cancel(exchange, "--json", **case) for case in cases))
-    for case, result in zip(cases, results, strict=True):
-        assert (result.code, result.out) == (2, ""), case
-        assert re.search("(?i)(access|secret)_key", result.err), case
-    assert exchange.arrivals == ()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_an_interrupt_exits_130_with_an_account(
-    exchange: SimulatedExchange, number: signal.Signals
-) -> None:
-    """The call on the wire is reported as unknown, and the line says where to look."""
-    arrived = asyncio.Event()
-
-    def never() -> float:
-        arrived.set()
-        return 3600.0
-
-    exchange.latency = never
-    process = await started(
-        *("-m", "htx_async", "cancel-all", CODE, "--base-url", exchange.url, "--json")
-    )
-    await asyncio.wait_for(arrived.wait(), PATIENCE)
-    process.send_signal(number)
+async def test_an_interrupted_doctor_exits_130(black_hole_url: str) -> None:
+    """Ctrl-C ends it at once, with one line."""
+    process = await started("-c", WHEN_CONNECTING, "doctor", "--base-url", black_hole_url)
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+    process.send_signal(signal.SIGINT)
     result = await ended(process)
-    assert result.code == 130
-    assert result.err.startswith("Interrupted. ")
-    assert result.err.count("\n") == 1
-    assert "cancelled or still open: look at the exchange" in result.err
-    assert json.loads(result.out)["outcome"] == "unknown"
+    assert (result.code, result.out) == (130, "")
+    assert result.err == "Interrupted; nothing was sent.\n"
+
+
+WHEN_CONNECTING = """
+import asyncio
+connect = asyncio.selector_events.BaseSelectorEventLoop.sock_connect
+def told(*args):
+    print("connecting", flush=True)
+    return connect(*args)
+asyncio.selector_events.BaseSelectorEventLoop.sock_connect = told
+from htx_async.__main__ import main; main()
+"""
 
 
 async def test_simulate_serves_what_it_prints_until_sigterm() -> None:
@@ -265,8 +165,9 @@ async def test_simulate_serves_what_it_prints_until_sigterm() -> None:
     keys = dict(re.findall(r"^export (HTX_\w+)=(\w+)$", text, re.MULTILINE))
     assert len(set(keys.values())) == 2
     (command,) = re.findall(r"htx-async (cancel-all .*)", text)
-    result = await cli(*command.split(), **keys)
-    assert (result.code, result.out.count("  cancelled ")) == (0, 3)
+    result = await cli(*command.split(), "--yes", "--json", **keys)
+    assert result.code == 0
+    assert len(json.loads(result.out)["reports"][0]["successes"]) == 3
     assert not any(key in result.out + result.err for key in keys.values())
     process.send_signal(signal.SIGTERM)
     last = await ended(process)
@@ -280,19 +181,6 @@ async def test_simulate_on_a_port_in_use_exits_2(exchange: SimulatedExchange) ->
     result = await cli("simulate", "--port", port)
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(f"port {port} cannot be served: ")
-
-
-async def test_version_and_help() -> None:
-    """--version gives one line; every command's help has an example."""
-    commands = ((), ("demo",), ("simulate",), ("cancel-all",))
-    version, *helps = await asyncio.gather(
-        cli("--version"), *(cli(*command, "--help") for command in commands)
-    )
-    assert version.code == 0
-    assert re.fullmatch(r"htx-async \d+\.\d+\.\d+\S*\n", version.out)
-    for command, result in zip(commands, helps, strict=True):
-        assert result.code == 0
-        assert "Example: " + " ".join(("htx-async", *command)) in result.out
 
 
 @pytest.mark.parametrize(("missing", "args"), [("typer", "--version"), ("rich", "demo")])
@@ -309,12 +197,40 @@ async def test_a_missing_extra_is_one_plain_line(missing: str, args: str) -> Non
 
 
 async def test_nothing_is_loaded_before_it_is_needed() -> None:
-    """The package loads no command line, and the command line no web server and no demo."""
+    """The package loads no command line, and the command line neither rich nor a web server, nor
+    the demo, the audit log and the doctor."""
     program = (
         "import sys, htx_async\n"
         "print({'typer', 'rich', 'htx_async.cli', 'htx_async.demo'} & set(sys.modules))\n"
         "import htx_async.cli\n"
-        "print({'aiohttp.web', 'htx_async.simulator', 'htx_async.demo'} & set(sys.modules))\n"
+        "late = {'aiohttp.web', 'rich', 'htx_async.simulator', 'htx_async.demo'}\n"
+        "late |= {'htx_async.audit', 'htx_async.doctor'}\n"
+        "print(late & set(sys.modules))\n"
     )
     result = await ended(await started("-c", program))
     assert result.out.split() == ["set()", "set()"]
+
+
+async def test_a_cancel_for_a_program_loads_no_rich(exchange: SimulatedExchange) -> None:
+    """With --yes and --json nobody waits for what draws tables."""
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('rich' in sys.modules, file=sys.stderr))\n"
+        "from htx_async.__main__ import main; main()"
+    )
+    args = ("cancel-all", "BTC-USDT", "--yes", "--json", "--base-url", exchange.url)
+    result = await ended(await started("-c", program, *args))
+    assert (result.code, result.err) == (0, "False\n")
+
+
+def test_the_picture_in_the_readme_is_there_and_loads_nothing() -> None:
+    """It is whole, is the one that the README shows, and names no host but this machine."""
+    root = Path(__file__).parent.parent
+    (shown,) = re.findall(r"!\[[^]]*\]\((\S+\.svg)\)", (root / "README.md").read_text())
+    picture = (root / shown).read_text()
+    assert picture.startswith("<svg ")
+    assert picture.rstrip().endswith("</svg>")
+    hosts = set(re.findall(r"\w+://([^/:<\s\"]+)", picture))
+    assert hosts == {"www.w3.org", "127.0.0.1"}
+    assert picture.count("www.w3.org") == picture.count('xmlns="http://www.w3.org/2000/svg"') == 1
+    assert "@font-face" not in picture

@@ -1,0 +1,60 @@
+"""The operator's door: `htx-async`. The only door to typer.
+
+Order ids, the exchange's words and the content of files are foreign: no markup is read in them,
+and what a terminal might act upon is escaped.
+"""
+
+import io
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from htx_async.cli.cancel_all import cancel_all
+from htx_async.cli.doctor import doctor
+from htx_async.cli.exit_codes import HELP
+from htx_async.cli.rehearsal import demo, simulate
+
+# Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            number = version("htx-async")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        typer.echo(f"htx-async {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Pull trailing orders on HTX USDT-M swaps (isolated margin), within the exchange's limit.
+
+    \b
+    Examples:
+      htx-async doctor                        is everything ready?
+      htx-async cancel-all BTC-USDT --dry-run what would be sent
+      htx-async cancel-all BTC-USDT           asks, cancels, gives an account
+      htx-async demo                          the same on a simulated exchange
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Contract codes need not be ASCII, and a terminal need not be UTF-8.
+            stream.reconfigure(errors="backslashreplace")
+
+
+app.command("cancel-all", epilog=HELP)(cancel_all)
+app.command()(doctor)
+app.command()(demo)
+app.command()(simulate)

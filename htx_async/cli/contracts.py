@@ -1,0 +1,87 @@
+"""Contract codes from the command line, from a file, or from a pipe."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from htx_async.cli.streams import visible
+from htx_async.errors import InvalidRequest
+from htx_async.models import CancelAllTrailing
+
+STDIN = "-"
+MOST_BYTES = 2**20
+
+_MOST_SHOWN = 5
+_LONGEST_SHOWN = 64
+
+
+def contracts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
+    """The contracts of both, as they would be sent, duplicates once, in the order given.
+
+    `source`: a file's name, or "-" for stdin: white space between contracts, "#" begins a
+    comment, UTF-8, at most 1 MiB. Raises `InvalidRequest` when no contract is named, which never
+    means all of them, when one cannot be a contract, and when the source cannot be read.
+    """
+    named = [("", code) for code in arguments]
+    if source is not None:
+        named += _listed(source)
+    if not named:
+        raise InvalidRequest(
+            "no contract is named; an empty list never means all contracts. Name them as "
+            "arguments, or give --contracts-from a file that holds them"
+        )
+    wrong = [f"{where}{_problem(code)}" for where, code in named if _problem(code)]
+    if wrong:
+        more = f"; and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
+        raise InvalidRequest("; ".join(wrong[:_MOST_SHOWN]) + more)
+    return tuple(dict.fromkeys(_checked(code) for _, code in named))
+
+
+def _checked(code: str) -> str:
+    return CancelAllTrailing.checked(code, None, None).contract_code or code
+
+
+def _problem(code: str) -> str:
+    try:
+        _checked(code)
+    except InvalidRequest as error:
+        shown = visible(code[:_LONGEST_SHOWN])
+        return f"'{shown}{'...' if len(code) > _LONGEST_SHOWN else ''}': {error}"
+    return ""
+
+
+def _listed(source: str) -> Iterator[tuple[str, str]]:
+    """Each contract of a source, with the place where it stands."""
+    name = "stdin" if source == STDIN else visible(source)
+    try:
+        # A byte order mark is no part of the first contract.
+        text = _read(source, name).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problem = f"--contracts-from {name}: not UTF-8 text"
+    except OSError as error:
+        problem = f"--contracts-from {name}: {error.strerror or 'cannot be read'}"
+    else:
+        # Not str.splitlines: form feeds and the like would end a comment as well.
+        for number, line in enumerate(re.split("\r\n|\r|\n", text), 1):
+            for code in line.partition("#")[0].split():
+                yield f"{name}, line {number}: ", code
+        return
+    # Raised out here: a decoding error carries the file's bytes with it.
+    raise InvalidRequest(problem)
+
+
+def _read(source: str, name: str) -> bytes:
+    if source != STDIN:
+        with open(source, "rb") as file:
+            return _bounded(file, name)
+    if sys.stdin is None:
+        raise InvalidRequest("--contracts-from -: stdin is closed")
+    return _bounded(sys.stdin.buffer, name)
+
+
+def _bounded(file: BinaryIO, name: str) -> bytes:
+    content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InvalidRequest(f"--contracts-from {name}: longer than 1 MiB")
+    return content

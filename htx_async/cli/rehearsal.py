@@ -1,0 +1,87 @@
+"""`htx-async demo` and `htx-async simulate`: the same without keys and without the exchange."""
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+
+from htx_async.cli.exit_codes import USAGE
+from htx_async.cli.running import signals
+
+
+def demo() -> None:
+    """Cancel 200 orders on a simulated exchange.
+
+    40 contracts at once, and an exchange that misbehaves. Takes no keys and reaches no network
+    beyond this machine. Exits 0 when every report agrees with the exchange's book and the limit
+    was kept, else 1.
+
+    \b
+    Example: htx-async demo
+    """
+    # Loaded here: whoever has to cancel in a hurry should not wait for rich and a web server.
+    from htx_async.demo import run  # noqa: PLC0415 - see above
+
+    raise typer.Exit(run())
+
+
+def simulate(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")
+    ] = 0,
+    orders: Annotated[
+        int, typer.Option(min=0, max=1000, help="Trailing orders to place on each contract.")
+    ] = 5,
+) -> None:
+    """Serve a simulated exchange until Ctrl-C.
+
+    On this machine only. It prints its URL and a pair of keys, made up for this run, that open
+    nothing else.
+
+    \b
+    Example: htx-async simulate --port 8080
+    """
+    try:
+        code = asyncio.run(_simulate(port, orders))
+    except KeyboardInterrupt:
+        code = 0
+    raise typer.Exit(code)
+
+
+async def _simulate(port: int, orders: int) -> int:
+    # Only here, since it brings a web server along.
+    from htx_async.simulator import SimulatedExchange  # noqa: PLC0415 - see above
+
+    access_key, secret_key = secrets.token_hex(16), secrets.token_hex(16)
+    exchange = SimulatedExchange(access_key=access_key, secret_key=secret_key, port=port)
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(signals(stop.set))
+        try:
+            await stack.enter_async_context(exchange)
+        except OSError as error:
+            typer.echo(f"port {port} cannot be served: {error.strerror}", err=True)
+            return USAGE
+        for contract in ("BTC-USDT", "ETH-USDT"):
+            exchange.place(contract, "sell", "close", orders)
+        typer.echo(_GUIDE.format(url=exchange.url, access=access_key, secret=secret_key, n=orders))
+        await stop.wait()
+    left = len(exchange.open_orders())
+    typer.echo(f"Stopped after {len(exchange.arrivals)} requests; orders still open: {left}.")
+    return 0
+
+
+_GUIDE = """\
+Simulated exchange at {url}, until Ctrl-C.
+Open trailing orders (sell, close): {n} on BTC-USDT, {n} on ETH-USDT.
+
+These keys were made up for this run. They open nothing but this simulation:
+export HTX_ACCESS_KEY={access}
+export HTX_SECRET_KEY={secret}
+
+With them set, point a command or a session at it:
+  htx-async cancel-all BTC-USDT --base-url {url}
+  HtxSession.from_env(base_urls="{url}")
+"""

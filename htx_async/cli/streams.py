@@ -1,0 +1,180 @@
+"""stdout and stderr, and what becomes of them when a disk is full or nobody reads.
+
+None of that may change or hold up what happens to the orders.
+"""
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Protocol, TextIO
+
+import typer
+
+from htx_async.report import CancelReport
+
+_PACKAGE = __name__.partition(".")[0]
+_TICK = 0.1
+_TO_WRITE = 1.0
+
+
+def visible(text: str) -> str:
+    """`text` with everything escaped that a terminal might act upon."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def internal(error: BaseException) -> str:
+    """An error of this package's own in a line: its type and where it was raised.
+
+    Not its words, which may be foreign and hold a URL.
+    """
+    frames = [
+        (frame.f_globals.get("__name__", ""), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = [place for place in frames if place[0].partition(".")[0] == _PACKAGE]
+    module, line = (ours or frames or [("?", 0)])[-1]
+    return f"internal error: {type(error).__name__} at {module}:{line}"
+
+
+def give_up(stream: TextIO | None) -> None:
+    """Let what is still buffered go nowhere, or the interpreter would fail at its end."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there."""
+    return stream is not None and stream.isatty()
+
+
+def printed(make: Callable[[], str | bytes]) -> str:
+    """Print on stdout what `make` makes; "", or why that could not be done.
+
+    Texts come with their line ends. Bytes are a JSON document, which is UTF-8 whatever the
+    terminal's encoding.
+    """
+    if sys.stdout is None:
+        return "stdout is closed"
+    try:
+        content = make()
+        typer.echo(content, nl=isinstance(content, bytes))
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    except Exception as error:
+        problem = internal(error)
+    else:
+        return ""
+    give_up(sys.stdout)
+    return problem
+
+
+class Display(Protocol):
+    """How stderr looks for the time being."""
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+
+    def ended(self, report: CancelReport) -> None:
+        """Show that a contract has ended."""
+
+    def tick(self) -> None:
+        """Time has passed."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Lines:
+    """Plain lines."""
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        typer.echo(visible(text), err=True)
+
+    def ended(self, report: CancelReport) -> None:
+        """Write one line for the contract."""
+        self.say(f"{report.contract_code}: {report.outcome.value.replace('_', ' ')}")
+
+    def tick(self) -> None:
+        """Nothing changes."""
+
+    def close(self) -> None:
+        """Nothing to undo."""
+
+
+class Aside:
+    """stderr, written by a thread of its own.
+
+    A terminal may be stopped and a pipe left unread: a cancel does not wait for either. What
+    cannot be written is lost.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[Display], object] | None] = SimpleQueue()
+        self._display: Display = Lines()
+        self._thread = threading.Thread(target=self._write, name="htx-async stderr", daemon=True)
+        self._thread.start()
+        self._is_stuck = False
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self._jobs.put(lambda display: display.say(text))
+
+    def ended(self, report: CancelReport) -> None:
+        """Show that a contract has ended."""
+        self._jobs.put(lambda display: display.ended(report))
+
+    def show(self, make: Callable[[], Display]) -> None:
+        """From now on show what `make` makes; it is made in the thread."""
+
+        def change(display: Display) -> None:
+            display.close()
+            self._display = Lines()
+            self._display = make()
+
+        self._jobs.put(change)
+
+    def settle(self) -> None:
+        """Go back to plain lines, and wait for at most a second until all is written."""
+        self.show(Lines)
+        settled = threading.Event()
+        self._jobs.put(lambda display: settled.set())
+        self._is_stuck = not settled.wait(_TO_WRITE)
+
+    def close(self) -> bool:
+        """End the thread; whether it has ended, within a second or at once if it was stuck."""
+        self.show(Lines)
+        self._jobs.put(None)
+        self._thread.join(0.0 if self._is_stuck else _TO_WRITE)
+        return not self._thread.is_alive()
+
+    def _write(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                job(self._display)
+            except OSError:
+                self._display = Lines()
+                give_up(sys.stderr)
+            except Exception:
+                # What cannot be drawn may still be said.
+                self._display = Lines()
+                with suppress(Exception):
+                    job(self._display)
+
+    def _next(self) -> Callable[[Display], object] | None:
+        try:
+            return self._jobs.get(timeout=_TICK)
+        except Empty:
+            return lambda display: display.tick()

@@ -1,0 +1,327 @@
+"""cancel-all as a process on pipes: arguments, plan, account and exit codes."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from htx_async import InvalidRequest
+from htx_async.cli.contracts import MOST_BYTES, contracts
+from htx_async.cli.exit_codes import exit_code
+from htx_async.simulator import SimulatedExchange
+from htx_async.terms import BY_URGENCY, Outcome
+from tests.command import (
+    CODE,
+    Ended,
+    cancel_all,
+    cli,
+    ended,
+    exchange_of_the_command,
+    started,
+)
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[SimulatedExchange]:
+    # Some tests run several commands at once, which know nothing of each other.
+    async with exchange_of_the_command(limit=1000) as opened:
+        yield opened
+
+
+async def cancel(exchange: SimulatedExchange, *args: str, **variables: Any) -> Ended:
+    return await cli(*cancel_all(exchange, CODE, *args), **variables)
+
+
+async def test_clear_exits_0_with_the_account_on_stdout(exchange: SimulatedExchange) -> None:
+    """Filters reach the exchange; table, ids and a last line that says that all is clear."""
+    hit = exchange.place(CODE, "sell", "close", 2)
+    kept = exchange.place(CODE, "buy", "close") + exchange.place(CODE, "sell", "open")
+    result = await cancel(exchange, "--direction", "sell", "--offset", "close")
+    assert result.code == 0
+    assert result.err == f"{CODE}: cancelled\n"
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["contract", "outcome", "cancelled", "attempts", "waited", "elapsed"]
+    assert lines[2].split()[:4] == [CODE, "cancelled", "2", "1"]
+    assert f"cancelled {CODE} {' '.join(hit)}" in lines
+    assert re.fullmatch(r"All clear after .* 1 contract \(2 orders by id\)\.", lines[-1])
+    assert {order.order_id for order in exchange.open_orders()} == set(kept)
+
+
+async def test_nothing_to_cancel_is_clear(exchange: SimulatedExchange) -> None:
+    """An empty book exits 0 and says so; with an offset it says what that may have missed."""
+    result = await cancel(exchange, "--offset", "close")
+    assert result.code == 0
+    assert "nothing to cancel" in result.out
+    assert "Leave the offset out" in result.out
+
+
+async def test_many_contracts_and_the_worst_wins(exchange: SimulatedExchange) -> None:
+    """One of each kind: exit 5, a row for each, the messages in full, the worst first at last."""
+    good, bad, gone = exchange.place("ADA-USDT", "sell", "close", 3)
+    exchange.reject_order(bad, 1048, "[bold red]no[/] {0} %s :smile:")
+    exchange.reject_order(gone, 1063)
+    exchange.unknown_contract("DOT-USDT")
+    exchange.lose_before_work(times=9, contract_code="DOGE-USDT")
+    codes = ("ADA-USDT", "DOT-USDT", "DOGE-USDT", CODE)
+    result = await cli(*cancel_all(exchange, *codes, "--deadline", "1.5"))
+    assert result.code == 5
+    lines = result.out.splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == list(codes)
+    assert f"refused ADA-USDT {bad} (1048: [bold red]no[/] {{0}} %s :smile:)" in lines
+    assert f"settled ADA-USDT {gone} (1063: The order has been executed.)" in lines
+    assert f"cancelled ADA-USDT {good}" in lines
+    assert sum("look at the exchange now, then call again" in line for line in lines) == 1
+    assert sum("code 1014" in line for line in lines) == 1
+    assert lines[-1].startswith("NOT CLEAR after ")
+    assert "3 of 4 contracts need a person. Unknown" in lines[-1]
+    told = [lines[-1].index(f": {code}.") for code in ("DOGE-USDT", "ADA-USDT", "DOT-USDT")]
+    assert told == sorted(told)
+    assert sorted(result.err.split("\n")[:-1]) == [
+        "ADA-USDT: partial",
+        "BTC-USDT: nothing to cancel",
+        "DOGE-USDT: unknown",
+        "DOT-USDT: refused",
+    ]
+
+
+async def test_each_exit_code_over_two_contracts(exchange: SimulatedExchange) -> None:
+    """Partial beats refused, and refused beats clear."""
+    (order,) = exchange.place("A-USDT", "sell", "close")
+    exchange.reject_order(order, 1048)
+    exchange.unknown_contract("C-USDT")
+    runs = (("C-USDT", "A-USDT"), ("F-USDT", "C-USDT"))
+    results = await asyncio.gather(*(cli(*cancel_all(exchange, *run, "--json")) for run in runs))
+    assert [result.code for result in results] == [4, 3]
+
+
+def test_the_order_of_the_exit_codes() -> None:
+    """5, 4, 3, 6, 0; interrupted, 130 stands for all of them but unknown."""
+    codes = [exit_code(outcome, interrupted=False) for outcome in BY_URGENCY]
+    assert codes == [5, 4, 3, 6, 0, 0, 0]
+    interrupted = {outcome: exit_code(outcome, interrupted=True) for outcome in Outcome}
+    assert interrupted.pop(Outcome.UNKNOWN) == 5
+    assert set(interrupted.values()) == {130}
+
+
+async def test_a_wrong_secret_exits_3(exchange: SimulatedExchange) -> None:
+    """The exchange's refusal is told, the secret is not."""
+    result = await cancel(exchange, HTX_SECRET_KEY="another-secret")
+    assert result.code == 3
+    assert "code 403" in result.out
+    assert "another-secret" not in result.out + result.err
+
+
+async def test_not_sent_exits_6(refusing_url: str) -> None:
+    """A port where nobody listens ends 6 at the deadline, with a report."""
+    urls = ("--base-url", refusing_url)
+    result = await cli("cancel-all", CODE, "--yes", *urls, "--deadline", "0.2", "--json")
+    assert (result.code, result.err) == (6, "")
+    assert json.loads(result.out)["outcome"] == "not_sent"
+
+
+async def test_the_next_base_url_is_tried(exchange: SimulatedExchange, refusing_url: str) -> None:
+    """--base-url may be repeated: the second takes over from a dead first one."""
+    urls = ("--base-url", refusing_url, "--base-url", exchange.url)
+    result = await cli("cancel-all", CODE, "--yes", *urls, "--json")
+    assert result.code == 0
+    (report,) = json.loads(result.out)["reports"]
+    assert [one["sent"] for one in report["attempts"]] == [False, True]
+
+
+async def test_json_is_the_report_and_nothing_else(exchange: SimulatedExchange) -> None:
+    """stdout is one JSON document for clear and failed cancels alike, and stderr is silent."""
+    (order,) = exchange.place(CODE, "sell", "close")
+    exchange.reject_order(order, 1048)
+    for code, outcome in ((4, "partial"), (0, "cancelled")):
+        result = await cancel(exchange, "ETH-USDT", "--json")
+        report = json.loads(result.out)
+        assert (result.code, result.err) == (code, "")
+        assert (report["outcome"], report["is_clear"]) == (outcome, code == 0)
+        assert [one["contract_code"] for one in report["reports"]] == [CODE, "ETH-USDT"]
+
+
+async def test_any_script_in_any_encoding(exchange: SimulatedExchange) -> None:
+    """A contract code that the terminal cannot show ends no call; JSON stays UTF-8."""
+    contract = "币安人生-USDT"
+    exchange.place(contract, "sell", "close")
+    args = cancel_all(exchange, contract)
+    plain, as_json = await asyncio.gather(
+        cli(*args, PYTHONIOENCODING="latin-1"), cli(*args, "--json", PYTHONIOENCODING="latin-1")
+    )
+    assert (plain.code, as_json.code) == (0, 0)
+    assert "\\u5e01" in plain.out
+    assert json.loads(as_json.out)["reports"][0]["contract_code"] == contract
+
+
+async def test_ids_beyond_fifty_are_counted(exchange: SimulatedExchange) -> None:
+    """51 cancelled orders are not listed: their number, and where the ids are."""
+    exchange.place(CODE, "sell", "close", 51)
+    result = await cancel(exchange)
+    assert "51 orders were cancelled; --json has their ids." in result.out.splitlines()
+    assert f"cancelled {CODE}" not in result.out
+
+
+async def test_until_clear_takes_two_rounds(exchange: SimulatedExchange) -> None:
+    """The account is of both: what the first took, and that the second found nothing."""
+    exchange.place(CODE, "sell", "close")
+    result = await cancel(exchange, "--until-clear", "--json")
+    (report,) = json.loads(result.out)["reports"]
+    assert (result.code, report["outcome"], len(report["attempts"])) == (0, "cancelled", 2)
+
+
+async def test_contracts_from_a_pipe_and_a_file(
+    exchange: SimulatedExchange, tmp_path: Path
+) -> None:
+    """A list with comments, from stdin or by name, together with arguments and once each."""
+    text = "# mine\nBTC-USDT eth-usdt # both\n\n\tXRP-USDT\r\nBTC-USDT#again"
+    file = tmp_path / "contracts"
+    file.write_text(text)
+    piped, named = await asyncio.gather(
+        ended(
+            await started(
+                *("-m", "htx_async", *cancel_all(exchange, "--contracts-from", "-", "--json")),
+                streams={"stdin": asyncio.subprocess.PIPE},
+            ),
+            text.encode(),
+        ),
+        cli(*cancel_all(exchange, "SOL-USDT", "--contracts-from", str(file), "--json")),
+    )
+    codes = ["BTC-USDT", "ETH-USDT", "XRP-USDT"]
+    for result, expected in ((piped, codes), (named, ["SOL-USDT", *codes])):
+        assert (result.code, result.err) == (0, "")
+        assert [one["contract_code"] for one in json.loads(result.out)["reports"]] == expected
+
+
+def test_what_stands_in_a_list(tmp_path: Path) -> None:
+    """Only real line ends end a comment, a byte order mark is no contract, an empty list none."""
+    file = tmp_path / "contracts"
+    file.write_bytes("\ufeffbtc-usdt\r# a\x0bb\x85c\u2028d\rEOS-USDT\u00a0BTC-USDT".encode())
+    assert contracts((), str(file)) == ("BTC-USDT", "EOS-USDT")
+    file.write_text("# none at all\n\n")
+    with pytest.raises(InvalidRequest, match="an empty list never means all contracts"):
+        contracts((), str(file))
+
+
+def test_lists_that_are_refused(tmp_path: Path) -> None:
+    """Each is one plain line that names the place, with nothing raw in it; at most 1 MiB."""
+    file, absent = tmp_path / "contracts", tmp_path / "absent"
+    file.write_bytes(b"BTC-USDT\n\x1b[31mred\nE\xcc\x81\n" + b"x" * 70 + b"\n" + b"\0 " * 9)
+    with pytest.raises(InvalidRequest) as refused:
+        contracts((), str(file))
+    text = str(refused.value)
+    assert text.isprintable()
+    assert f"{file}, line 2: '\\x1b[31mred': contract_code: may hold letters" in text
+    assert f"line 4: '{'x' * 64}...'" in text
+    assert text.endswith("; and 7 more")
+    file.write_bytes(b"BTC-USDT \xff")
+    with pytest.raises(InvalidRequest, match="not UTF-8") as undecodable:
+        contracts((), str(file))
+    assert undecodable.value.__context__ is None
+    with pytest.raises(InvalidRequest, match="No such file"):
+        contracts((CODE,), str(absent))
+    with pytest.raises(InvalidRequest, match="directory"):
+        contracts((CODE,), str(tmp_path))
+    file.write_bytes(b"BTC-USDT " + b"#" * (MOST_BYTES - 9))
+    assert contracts((), str(file)) == (CODE,)
+    file.write_bytes(b"BTC-USDT " + b"#" * (MOST_BYTES - 8))
+    with pytest.raises(InvalidRequest, match="longer than 1 MiB"):
+        contracts((), str(file))
+
+
+async def test_a_dry_run_shows_the_plan_and_sends_nothing(
+    exchange: SimulatedExchange, tmp_path: Path
+) -> None:
+    """Contracts, filters, calls, times, hosts and what is left alone; no --yes is needed, and
+    nothing goes on record."""
+    record = tmp_path / "record"
+    args = ("cancel-all", "--base-url", exchange.url, "--dry-run", "--direction", "sell")
+    codes = [f"C{number}-USDT" for number in range(12)]
+    plain, as_json = await asyncio.gather(
+        cli(*args, *codes, "--audit", str(record)),
+        cli(*args, *codes, "--until-clear", "--deadline", "60", "--json"),
+    )
+    assert (plain.code, plain.err, as_json.code, as_json.err) == (0, "", 0, "")
+    told = " ".join(plain.out.split())
+    for words in (*codes, "isolated margin, sell", "2.0 s to the last", "deadline 13.0 s"):
+        assert words in told
+    assert exchange.url in told
+    assert "take-profit and stop-loss orders" in told
+    assert told.endswith("Dry run: nothing was sent.")
+    plan = json.loads(as_json.out)
+    assert (plan["contract_codes"], plan["calls"], plan["direction"]) == (codes, 24, "sell")
+    assert (plan["until_clear"], plan["deadline"]) == (True, 60.0)
+    assert "positions" in plan["untouched"]
+    assert (exchange.arrivals, record.exists()) == ((), False)
+
+
+async def test_keys_from_files(exchange: SimulatedExchange, tmp_path: Path) -> None:
+    """HTX_ACCESS_KEY_FILE and HTX_SECRET_KEY_FILE name files; one trailing newline is dropped."""
+    access, secret = tmp_path / "access", tmp_path / "secret"
+    access.write_text(f"{exchange.credentials.access_key}\n")
+    secret.write_text("secret-key-of-the-cli-tests")
+    names = {"HTX_ACCESS_KEY_FILE": access, "HTX_SECRET_KEY_FILE": secret}
+    result = await cancel(exchange, "--json", HTX_ACCESS_KEY=None, HTX_SECRET_KEY=None, **names)
+    assert result.code == 0
+
+
+WRONG_USAGE: dict[tuple[str, ...], str] = {
+    ("--yes", "--direction", "", CODE): "--direction",
+    ("--yes", "--offset", "", CODE): "--offset",
+    ("--yes", "BTC USDT"): "contract_code",
+    ("--yes",): "an empty list never means all contracts",
+    ("--yes", CODE, "--deadline", "0"): "deadline",
+    ("--yes", CODE, "--base-url", "http://example.com"): "https",
+    ("--yes", CODE, "--actor", "ops"): "--audit",
+    ("--dry-run", CODE, "--reason", "drill"): "--audit",
+    ("--yes", CODE, "--audit", "/nowhere/at/all"): "/nowhere/at/all cannot be opened",
+    (CODE,): "add --yes",
+    (CODE, "--contracts-from", "-"): "takes stdin",
+}
+
+
+async def test_wrong_usage_exits_2_and_sends_nothing(exchange: SimulatedExchange) -> None:
+    """Each names its fault on stderr; above all an empty filter does not widen the cancel."""
+    runs = (cli("cancel-all", "--base-url", exchange.url, *args) for args in WRONG_USAGE)
+    for (args, words), result in zip(WRONG_USAGE.items(), await asyncio.gather(*runs), strict=True):
+        assert (result.code, result.out) == (2, ""), args
+        assert words in result.err, args
+    assert exchange.arrivals == ()
+
+
+async def test_missing_keys_exit_2(exchange: SimulatedExchange, tmp_path: Path) -> None:
+    """No key, an empty one, an unreadable file, a key given twice: each is named, none is sent;
+    a dry run needs them too."""
+    absent = tmp_path / "absent"
+    cases: list[dict[str, Any]] = [
+        {"HTX_ACCESS_KEY": None},
+        {"HTX_SECRET_KEY": ""},
+        {"HTX_SECRET_KEY": None, "HTX_SECRET_KEY_FILE": absent},
+        {"HTX_SECRET_KEY_FILE": absent},
+    ]
+    args = ("cancel-all", CODE, "--base-url", exchange.url, "--json")
+    modes = ("--dry-run", "--yes", "--yes", "--yes")
+    runs = (cli(*args, mode, **case) for mode, case in zip(modes, cases, strict=True))
+    for case, result in zip(cases, await asyncio.gather(*runs), strict=True):
+        assert (result.code, result.out) == (2, ""), case
+        assert re.search("(?i)(access|secret)_key", result.err), case
+    assert exchange.arrivals == ()
+
+
+async def test_the_record_has_actor_and_reason(exchange: SimulatedExchange, tmp_path: Path) -> None:
+    """--audit appends each call's start and end, on whose behalf and why; by default this user."""
+    exchange.place(CODE, "sell", "close")
+    named, own = tmp_path / "named", tmp_path / "own"
+    why = ("--actor", "ops", "--reason", "venue incident")
+    results = await asyncio.gather(
+        cancel(exchange, "--json", "--audit", str(named), *why),
+        cancel(exchange, "--json", "--audit", str(own), LOGNAME="night-shift"),
+    )
+    assert [(result.code, result.err) for result in results] == [(0, ""), (0, "")]
+    lines = [json.loads(line) for line in named.read_text().splitlines()]
+    assert {line["event"] for line in lines} >= {"call_started", "call_ended"}
+    assert {(line["actor"], line["reason"]) for line in lines} == {("ops", "venue incident")}
+    assert {json.loads(line)["actor"] for line in own.read_text().splitlines()} == {"night-shift"}

@@ -1,0 +1,208 @@
+"""cancel-all when the operator, the system or the terminal ends it: SIGINT, SIGTERM, SIGHUP."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from htx_async.simulator import SimulatedExchange
+from tests.command import (
+    ACCESS,
+    CODE,
+    PATIENCE,
+    SECRET,
+    cancel_all,
+    end_all,
+    ended,
+    exchange_of_the_command,
+    started,
+)
+
+FIVE = tuple(f"C{number}-USDT" for number in range(5))
+NEVER = 3600.0
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[SimulatedExchange]:
+    async with exchange_of_the_command() as opened:
+        yield opened
+
+
+def arrived(exchange: SimulatedExchange, count: int, late: Callable[[], float]) -> asyncio.Event:
+    """Set by the `count`-th arrival; all are answered after `late()` seconds."""
+    reached, left = asyncio.Event(), iter(range(count - 1))
+
+    def latency() -> float:
+        if next(left, None) is None:
+            reached.set()
+        return late()
+
+    exchange.latency = latency
+    return reached
+
+
+async def test_what_is_not_answered_in_time_is_unknown() -> None:
+    """Five on the wire end unknown and two queued ones not sent: exit 5, with an account."""
+    try:
+        await asyncio.gather(*map(ends_unknown, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+    finally:
+        end_all()
+
+
+async def ends_unknown(number: signal.Signals) -> None:
+    # Not that of the other tests: at its end it ends the processes of the two others.
+    async with SimulatedExchange(access_key=ACCESS, secret_key=SECRET) as exchange:
+        reached = arrived(exchange, 5, lambda: NEVER)
+        command = cancel_all(exchange, *FIVE, "X-USDT", "Y-USDT", "--json")
+        process = await started("-m", "htx_async", *command)
+        await asyncio.wait_for(reached.wait(), PATIENCE)
+        process.send_signal(number)
+        result = await ended(process)
+        assert result.code == 5
+        assert result.err.startswith("Interrupted: nothing more is sent. ")
+        outcomes = [report["outcome"] for report in json.loads(result.out)["reports"]]
+        assert outcomes == ["unknown"] * 5 + ["not_sent"] * 2
+        assert len(exchange.arrivals) == 5
+
+
+async def test_an_answer_within_the_grace_is_told_truly(exchange: SimulatedExchange) -> None:
+    """Answers that come after the signal count; what waited is not sent: exit 130."""
+    exchange.place(FIVE[0], "sell", "close")
+    reached = arrived(exchange, 5, lambda: 0.5)
+    process = await started("-m", "htx_async", *cancel_all(exchange, *FIVE, "X-USDT"))
+    await asyncio.wait_for(reached.wait(), PATIENCE)
+    process.send_signal(signal.SIGTERM)
+    result = await ended(process)
+    assert result.code == 130
+    last = result.out.splitlines()[-1]
+    assert last.startswith("Interrupted. NOT CLEAR after ")
+    assert last.endswith("Not sent, every order is as it was: X-USDT.")
+    assert exchange.open_orders() == ()
+    assert len(exchange.arrivals) == 5
+
+
+async def test_a_second_ctrl_c_ends_the_grace(exchange: SimulatedExchange) -> None:
+    """An answer that would come within the second is not waited for any more."""
+    reached = arrived(exchange, 1, lambda: NEVER)
+    process = await started("-c", LONG_GRACE, *cancel_all(exchange, CODE, "--json"))
+    await asyncio.wait_for(reached.wait(), PATIENCE)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    told = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
+    assert b"Ctrl-C once more" in told
+    assert process.returncode is None
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    assert (result.code, result.err) == (5, "")
+    (report,) = json.loads(result.out)["reports"]
+    assert report["outcome"] == "unknown"
+    # Else the time-out of the request would have ended it.
+    assert "cut off" in report["attempts"][0]["message"]
+
+
+LONG_GRACE = """
+from htx_async.cli import mass
+mass.GRACE = 3600.0
+from htx_async.__main__ import main; main()
+"""
+
+
+async def test_until_clear_ends_between_its_rounds(exchange: SimulatedExchange) -> None:
+    """The round that was made is accounted for as what it is: orders taken, not yet clear."""
+    exchange.place(CODE, "sell", "close")
+    reached = arrived(exchange, 1, lambda: 0.0)
+    process = await started(
+        *("-m", "htx_async", *cancel_all(exchange, CODE, "--until-clear", "--json"))
+    )
+    await asyncio.wait_for(reached.wait(), PATIENCE)
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    (report,) = json.loads(result.out)["reports"]
+    assert (result.code, report["outcome"], len(report["successes"])) == (130, "partial", 1)
+
+
+async def test_the_record_is_kept_when_interrupted(
+    exchange: SimulatedExchange, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The audit log has the end of every call that began."""
+    file = tmp_path_factory.mktemp("record") / "record"
+    reached = arrived(exchange, 2, lambda: NEVER)
+    command = cancel_all(exchange, CODE, "ETH-USDT", "--json", "--audit", str(file))
+    process = await started("-m", "htx_async", *command)
+    await asyncio.wait_for(reached.wait(), PATIENCE)
+    process.send_signal(signal.SIGTERM)
+    result = await ended(process)
+    assert result.code == 5
+    with os.fdopen(os.open(file, os.O_RDONLY)) as lines:
+        record = [json.loads(line) for line in lines]
+    ends = [line["report"] for line in record if line["event"] == "call_ended"]
+    assert sorted(end["contract_code"] for end in ends) == [CODE, "ETH-USDT"]
+    assert {end["outcome"] for end in ends} == {"unknown"}
+
+
+async def test_what_is_ignored_stays_ignored(exchange: SimulatedExchange) -> None:
+    """Under nohup a closed terminal does not end the cancel."""
+    reached = arrived(exchange, 1, lambda: 0.5)
+    process = await started("-c", NOHUP, *cancel_all(exchange, CODE, "--json"))
+    await asyncio.wait_for(reached.wait(), PATIENCE)
+    process.send_signal(signal.SIGHUP)
+    result = await ended(process)
+    assert (result.code, result.err) == (0, "")
+
+
+NOHUP = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from htx_async.__main__ import main; main()
+"""
+
+
+async def test_interrupted_while_the_account_is_printed(exchange: SimulatedExchange) -> None:
+    """Nobody reads stdout and Ctrl-C comes: exit 130, and the summary on stderr."""
+    exchange.unknown_contract(CODE)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    process = await started(
+        "-c", WHEN_PRINTING, *cancel_all(exchange, CODE), streams={"stdout": writer}
+    )
+    assert process.stderr is not None
+    while b"printing" not in (line := await process.stderr.readline()):
+        assert line
+    await blocked(process.pid)
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    os.close(reader)
+    os.close(writer)
+    assert result.code == 130
+    assert result.err.startswith("NOT CLEAR after ")
+    assert result.err.endswith("The account could not be printed: interrupted.\n")
+
+
+async def blocked(pid: int) -> None:
+    """Wait until the main thread of a process sleeps in the system; at most a minute."""
+    for _ in range(6000):
+        with os.fdopen(os.open(f"/proc/{pid}/stat", os.O_RDONLY)) as stat:
+            if stat.read().rpartition(") ")[2].startswith("S"):
+                return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the process does not come to rest")
+
+
+WHEN_PRINTING = """
+import sys, typer
+echo = typer.echo
+def told(content, err=False, **options):
+    if not err:
+        print("printing", file=sys.stderr, flush=True)
+    echo(content, err=err, **options)
+typer.echo = told
+from htx_async.__main__ import main; main()
+"""
