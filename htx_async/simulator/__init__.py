@@ -5,9 +5,9 @@ the exchange does; where they are silent, the docstring says what was assumed. N
 package loads it.
 """
 
-from htx_async.simulator.book import Order
 from htx_async.simulator.exchange import SimulatedExchange
 from htx_async.simulator.messages import Reply, Request
+from htx_async.simulator.orders import Order
 from htx_async.simulator.traffic import Arrival
 
 __all__ = ["Arrival", "Order", "Reply", "Request", "SimulatedExchange"]

@@ -1,144 +1,168 @@
-"""Open trailing orders and what a cancel-all does to them, without I/O."""
+"""The orders, open and ended, and what happens to them when, without I/O."""
 
-import re
-from collections import defaultdict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import count, islice
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from heapq import heappop, heappush
+from itertools import count
+from typing import NamedTuple
 
+from htx_async.simulator.endpoints import MarginMode
 from htx_async.simulator.messages import Refusal
+from htx_async.simulator.orders import (
+    CANCELLED,
+    DIRECTIONS,
+    FAILED,
+    NO_RELATION,
+    OFFSETS,
+    TRIGGERED,
+    Moment,
+    Order,
+)
 
-_DIRECTIONS = ("buy", "sell")
-_OFFSETS = ("open", "close")
-_FIELDS = ("contract_code", "direction", "offset")
+# Per-order answers (HTX API docs, "Error Code").
+NOT_FOUND = Refusal(1061, "The order does not exist.")
+CANCELLING = Refusal(1062, "Cancelling. Please be patient.")
+EXECUTED = Refusal(1063, "The order has been executed.")
+REPEATED = Refusal(1071, "Repeated cancellation. Your order has been canceled.")
 
-# Isolated margin trades swaps only; names need not be ASCII.
-_WELL_FORMED = re.compile(r"[^\s-]+-[^\s-]+")
+_TEXTS = {1017: "Order doesn't exist."} | dict([NOT_FOUND, CANCELLING, EXECUTED, REPEATED])
 
-# Per-order errors after which the order is no longer open: not found, executed, already cancelled
-# or being cancelled (HTX API docs, "Error Code").
-_GONE = frozenset({1017, 1061, 1062, 1063, 1071})
-_PER_ORDER_TEXTS = {
-    1017: "Order doesn't exist.",
-    1061: "The order does not exist.",
-    1062: "Cancelling. Please be patient.",
-    1063: "The order has been executed.",
-    1071: "Repeated cancellation. Your order has been canceled.",
-}
-
-# The text for an empty or malformed body misleads on the real exchange too (ccxt issue #14348).
-BAD_BODY = Refusal(1030, "Abnormal service. Please try again later.")
-NO_CONTRACT_CODE = Refusal(1066, "contract_code cannot be empty.")
-WRONG_DIRECTION = Refusal(1035, "Incorrect field of form direction.")
-WRONG_OFFSET = Refusal(1036, "Incorrect field of open long form.")
-UNKNOWN_CONTRACT = Refusal(1014, "This contract doesn't exist.")
-NOTHING_TO_CANCEL = Refusal(1051, "No orders to cancel.")
+# Instants are sums of floats: what is due a rounding error from now is due.
+_GRAIN = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class _Effect(NamedTuple):
+    """What becomes of an order at `at`, provided that it is still open then."""
+
+    at: float
+    ticket: int
     order_id: str
-    contract_code: str
-    direction: str
-    offset: str
+    status: int
+    ms: int
+    fail_code: int | None = None
 
 
 class Book:
-    """Contract codes are compared regardless of case, as sibling calls document it (HTX API docs,
-    "Cancel All Orders (isolated)").
+    """Effects that lie ahead take place in `settle`, in the order of their instants; of two at
+    the very same one, that which was arranged first.
     """
 
-    def __init__(self, contracts: Iterable[str] | None) -> None:
-        self._any_contract = contracts is None
-        self._known = {code.upper() for code in contracts or ()}
-        self._unknown: set[str] = set()
+    def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
-        self._errors: defaultdict[str, deque[Refusal]] = defaultdict(deque)
+        self._ended: dict[str, Order] = {}
+        self._ahead: list[_Effect] = []
+        self._going: set[str] = set()
+        self._errors: dict[str, deque[Refusal]] = {}
         # 19 digits, more than a double holds: a client that reads ids as numbers is found out.
         self._ids = (str(number) for number in count(1_442_564_726_236_282_883, 4_194_305))
+        self._tickets = count()
 
-    def place(self, contract_code: str, direction: str, offset: str, n: int) -> tuple[str, ...]:
-        if direction not in _DIRECTIONS or offset not in (*_OFFSETS, "both"):
+    def place(self, order: Order, n: int) -> tuple[str, ...]:
+        """Open `n` orders like this one, each with an id of its own."""
+        if order.direction not in DIRECTIONS or order.offset not in (*OFFSETS, "both"):
             raise ValueError("direction is buy or sell; offset is open, close or both")
-        self._known.add(contract_code.upper())
-        self._unknown.discard(contract_code.upper())
-        ids = tuple(islice(self._ids, n))
-        self._orders |= {one: Order(one, contract_code, direction, offset) for one in ids}
+        ids = tuple(next(self._ids) for _ in range(n))
+        self._orders |= {one: replace(order, order_id=one) for one in ids}
         return ids
 
-    def open_orders(self, contract_code: str | None) -> tuple[Order, ...]:
-        orders = tuple(self._orders.values())
-        if contract_code is None:
-            return orders
-        wanted = contract_code.upper()
-        return tuple(order for order in orders if order.contract_code.upper() == wanted)
+    def open(
+        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
+    ) -> tuple[Order, ...]:
+        """Oldest first; orders being cancelled are among them."""
+        return _chosen(self._orders, contract_code, margin_mode)
 
-    def unknown_contract(self, contract_code: str) -> None:
-        self._unknown.add(contract_code.upper())
+    def ended(
+        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
+    ) -> tuple[Order, ...]:
+        """In the order in which they ended."""
+        return _chosen(self._ended, contract_code, margin_mode)
+
+    def find(self, order_id: str) -> Order | None:
+        return self._orders.get(order_id) or self._ended.get(order_id)
+
+    def is_going(self, order_id: str) -> bool:
+        """Whether a cancel was accepted that has not taken effect yet."""
+        return order_id in self._going
 
     def reject(self, order_id: str, err_code: int, err_msg: str | None, times: int) -> None:
+        self._check_open(order_id)
+        text = _TEXTS.get(err_code, "Simulated failure.") if err_msg is None else err_msg
+        self._errors.setdefault(order_id, deque()).extend([Refusal(err_code, text)] * times)
+
+    def trigger(self, order_id: str, when: Moment, after: float, fail_code: int | None) -> None:
+        self._check_open(order_id)
+        if after < 0:
+            raise ValueError("an order triggers in `after` seconds, and not in the past")
+        status = TRIGGERED if fail_code is None else FAILED
+        self._arrange(order_id, status, when, after, fail_code)
+
+    def cancel(self, order_id: str, when: Moment, delay: Callable[[], float]) -> Refusal | None:
+        """Why the exchange does not take a cancel of this order; None if it does.
+
+        One that it takes comes into effect `delay()` seconds later. Assumed: an order that failed
+        as it triggered counts as executed.
+        """
+        if order_id not in self._orders:
+            ended = self._ended.get(order_id)
+            if ended is None:
+                return NOT_FOUND
+            return REPEATED if ended.status == CANCELLED else EXECUTED
+        if order_id in self._going:
+            return CANCELLING
+        pending = self._errors.get(order_id)
+        refusal = pending.popleft() if pending else None
+        if refusal is None or refusal.code == CANCELLING.code:
+            self._going.add(order_id)
+            self._arrange(order_id, CANCELLED, when, delay())
+        elif refusal.code in (EXECUTED.code, REPEATED.code):
+            status = TRIGGERED if refusal.code == EXECUTED.code else CANCELLED
+            self._arrange(order_id, status, when, 0.0)
+        elif refusal.code in (1017, NOT_FOUND.code):
+            del self._orders[order_id]
+        return refusal
+
+    def settle(self, at: float) -> None:
+        """Let everything take effect that is due by then."""
+        while self._ahead and self._ahead[0].at <= at + _GRAIN:
+            self._end(heappop(self._ahead))
+
+    def _arrange(
+        self, order_id: str, status: int, when: Moment, delay: float, fail_code: int | None = None
+    ) -> None:
+        then = when.later(max(0.0, delay))
+        effect = _Effect(then.at, next(self._tickets), order_id, status, then.ms, fail_code)
+        if delay > 0:
+            heappush(self._ahead, effect)
+        else:
+            self._end(effect)
+
+    def _end(self, effect: _Effect) -> None:
+        order = self._orders.pop(effect.order_id, None)
+        if order is None:
+            return
+        self._going.discard(effect.order_id)
+        relation = next(self._ids) if effect.status == TRIGGERED else NO_RELATION
+        self._ended[effect.order_id] = replace(
+            order,
+            status=effect.status,
+            ended_at=effect.ms,
+            relation_order_id=relation,
+            fail_code=effect.fail_code,
+        )
+
+    def _check_open(self, order_id: str) -> None:
         if order_id not in self._orders:
             raise ValueError("no such open order")
-        text = _PER_ORDER_TEXTS.get(err_code, "Simulated failure.") if err_msg is None else err_msg
-        self._errors[order_id].extend([Refusal(err_code, text)] * times)
-
-    def cancel_all(self, form: Any) -> dict[str, object] | Refusal:
-        """The `data` of the reply to a cancel-all with this body, or why there is none.
-
-        Which of several faults the exchange names first is assumed.
-        """
-        refusal = self._fault_of(form)
-        if refusal is not None:
-            return refusal
-        filters = [(name, form[name]) for name in ("direction", "offset") if name in form]
-        hit = [
-            order
-            for order in self.open_orders(form["contract_code"])
-            if all(getattr(order, name) == value for name, value in filters)
-        ]
-        return self._cancel(hit) if hit else NOTHING_TO_CANCEL
-
-    def _fault_of(self, form: Any) -> Refusal | None:
-        if not isinstance(form, dict):
-            return BAD_BODY
-        for name in form:
-            if name not in _FIELDS:
-                return _illegal(name)
-        if "direction" in form and form["direction"] not in _DIRECTIONS:
-            return WRONG_DIRECTION
-        if "offset" in form and form["offset"] not in _OFFSETS:
-            return WRONG_OFFSET
-        return self._fault_of_contract(form.get("contract_code"))
-
-    def _fault_of_contract(self, contract_code: Any) -> Refusal | None:
-        if contract_code is None or contract_code == "":
-            return NO_CONTRACT_CODE
-        if not isinstance(contract_code, str):
-            return _illegal("contract_code")
-        return None if self._knows(contract_code) else UNKNOWN_CONTRACT
-
-    def _knows(self, contract_code: str) -> bool:
-        code = contract_code.upper()
-        if code in self._unknown:
-            return False
-        return code in self._known or (self._any_contract and bool(_WELL_FORMED.fullmatch(code)))
-
-    def _cancel(self, orders: Iterable[Order]) -> dict[str, object]:
-        errors: list[dict[str, object]] = []
-        successes: list[str] = []
-        for order in orders:
-            pending = self._errors[order.order_id]
-            if not pending:
-                successes.append(order.order_id)
-                del self._orders[order.order_id]
-                continue
-            code, text = pending.popleft()
-            errors.append({"order_id": order.order_id, "err_code": code, "err_msg": text})
-            if code in _GONE:
-                del self._orders[order.order_id]
-        return {"errors": errors, "successes": ",".join(successes)}
 
 
-def _illegal(name: str) -> Refusal:
-    return Refusal(1067, f"Illegal parameter {name}.")
+def _chosen(
+    orders: dict[str, Order], contract_code: str | None, margin_mode: MarginMode | None
+) -> tuple[Order, ...]:
+    chosen = tuple(orders.values())
+    if margin_mode is not None:
+        chosen = tuple(order for order in chosen if order.margin_mode == margin_mode)
+    if contract_code is None:
+        return chosen
+    wanted = contract_code.upper()
+    return tuple(order for order in chosen if order.contract_code.upper() == wanted)

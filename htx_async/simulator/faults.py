@@ -1,7 +1,9 @@
 """Misbehaviour on request, without I/O: a queue of faults and one method for each kind."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from htx_async.simulator.endpoints import Call
 from htx_async.simulator.messages import HTML, Answer, Fate, Page, Shape, shaped
 
 _BAD_GATEWAY = (
@@ -17,6 +19,11 @@ _OFFLINE = (
 )
 
 
+Target = Call | Literal["any"]
+
+_TARGETS: tuple[Target, ...] = (*get_args(Call), "any")
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`page` replaces the answer; without one the fault only touches the connection. `work` says
@@ -30,8 +37,9 @@ class Fault:
 
 
 class Misbehaviour:
-    """Each method arms a fault for the next `times` private requests, or with `contract_code` for
-    those that name this contract.
+    """Each method arms a fault for the next `times` cancel-all requests of either margin mode, or
+    with `call` for those of another call or of any; with `contract_code` for those only that name
+    this contract.
 
     A request takes one fault at most, the oldest that matches; a fault nobody took stays. A
     fault that does no work answers before anything else is judged, signature included. A request
@@ -40,30 +48,48 @@ class Misbehaviour:
     """
 
     def __init__(self) -> None:
-        self._faults: list[tuple[str | None, Fault]] = []
+        self._faults: list[tuple[Target, str | None, Fault]] = []
 
-    def late(self, seconds: float, *, times: int = 1, contract_code: str | None = None) -> None:
+    def late(
+        self,
+        seconds: float,
+        *,
+        times: int = 1,
+        contract_code: str | None = None,
+        call: Target = "cancelall",
+    ) -> None:
         """The work is done at arrival, the answer comes `seconds` later."""
-        self._arm(Fault(work=True, delay=seconds), times, contract_code)
+        self._arm(Fault(work=True, delay=seconds), times, contract_code, call)
 
-    def lose_before_work(self, *, times: int = 1, contract_code: str | None = None) -> None:
+    def lose_before_work(
+        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
+    ) -> None:
         """The connection is aborted and nothing was cancelled; the arrival is on record."""
-        self._arm(Fault(work=False, fate="dropped"), times, contract_code)
+        self._arm(Fault(work=False, fate="dropped"), times, contract_code, call)
 
-    def lose_after_work(self, *, times: int = 1, contract_code: str | None = None) -> None:
+    def lose_after_work(
+        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
+    ) -> None:
         """The work is done, then the connection is aborted without an answer."""
-        self._arm(Fault(work=True, fate="dropped"), times, contract_code)
+        self._arm(Fault(work=True, fate="dropped"), times, contract_code, call)
 
-    def truncate(self, *, times: int = 1, contract_code: str | None = None) -> None:
+    def truncate(
+        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
+    ) -> None:
         """The work is done; the connection closes after half of the promised body."""
-        self._arm(Fault(work=True, fate="truncated"), times, contract_code)
+        self._arm(Fault(work=True, fate="truncated"), times, contract_code, call)
 
     def bad_gateway(
-        self, *, after_work: bool = False, times: int = 1, contract_code: str | None = None
+        self,
+        *,
+        after_work: bool = False,
+        times: int = 1,
+        contract_code: str | None = None,
+        call: Target = "cancelall",
     ) -> None:
         """HTTP 502 and an HTML page, as a gateway sends it."""
         answer = Answer(_BAD_GATEWAY, 502, content_type=HTML, metered=False)
-        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code)
+        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code, call)
 
     def malform(
         self,
@@ -73,10 +99,11 @@ class Misbehaviour:
         after_work: bool = False,
         times: int = 1,
         contract_code: str | None = None,
+        call: Target = "cancelall",
     ) -> None:
         """These bytes are the body, under the usual headers."""
         answer = Answer(body, status)
-        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code)
+        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code, call)
 
     def refuse(
         self,
@@ -88,6 +115,7 @@ class Misbehaviour:
         code_as_text: bool = False,
         times: int = 1,
         contract_code: str | None = None,
+        call: Target = "cancelall",
     ) -> None:
         """An error in one of the five documented shapes; nothing was cancelled.
 
@@ -96,25 +124,38 @@ class Misbehaviour:
         that of HTTP.
         """
         page = shaped(shape, str(code) if code_as_text else code, message, status)
-        self._arm(Fault(work=False, page=page), times, contract_code)
+        self._arm(Fault(work=False, page=page), times, contract_code, call)
 
-    def maintain(self, *, times: int = 1, contract_code: str | None = None) -> None:
+    def maintain(
+        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
+    ) -> None:
         """Full maintenance (HTX API docs, "Maintenance with service suspended")."""
-        self.refuse(0, shape=3, times=times, contract_code=contract_code)
+        self.refuse(0, shape=3, times=times, contract_code=contract_code, call=call)
 
     def retire(
-        self, *, path_gone: bool = False, times: int = 1, contract_code: str | None = None
+        self,
+        *,
+        path_gone: bool = False,
+        times: int = 1,
+        contract_code: str | None = None,
+        call: Target = "cancelall",
     ) -> None:
         """The call was removed: err_code 10000, or with `path_gone` HTTP 404 and shape 5."""
         page = shaped(5, 404, "Not Found", 404) if path_gone else shaped(1, 10000, _OFFLINE, 200)
-        self._arm(Fault(work=False, page=page), times, contract_code)
+        self._arm(Fault(work=False, page=page), times, contract_code, call)
 
     def redirect(
-        self, status: int, location: str, *, times: int = 1, contract_code: str | None = None
+        self,
+        status: int,
+        location: str,
+        *,
+        times: int = 1,
+        contract_code: str | None = None,
+        call: Target = "cancelall",
     ) -> None:
         """An HTTP redirect, which the real API is not known to send."""
         answer = Answer(b"", status, headers={"Location": location}, metered=False)
-        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code)
+        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code, call)
 
     def too_many(
         self,
@@ -123,21 +164,24 @@ class Misbehaviour:
         *,
         times: int = 1,
         contract_code: str | None = None,
+        call: Target = "cancelall",
     ) -> None:
         """HTTP 429, whose body was never published; no reply seen carries `Retry-After`."""
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         answer = Answer(body, 429, headers=headers, metered=False)
-        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code)
+        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code, call)
 
-    def _arm(self, fault: Fault, times: int, contract_code: str | None) -> None:
+    def _arm(self, fault: Fault, times: int, contract_code: str | None, call: Target) -> None:
         if times < 1:
             raise ValueError("times is at least 1")
-        self._faults.extend([(contract_code and contract_code.upper(), fault)] * times)
+        if call not in _TARGETS:
+            raise ValueError(f"call is one of {', '.join(_TARGETS)}, not {call!r}")
+        self._faults.extend([(call, contract_code and contract_code.upper(), fault)] * times)
 
-    def _take(self, contract_code: str | None, *, exceeded: bool) -> Fault | None:
+    def _take(self, call: Call, contract_code: str | None, *, exceeded: bool) -> Fault | None:
         named = contract_code and contract_code.upper()
-        for index, (wanted, fault) in enumerate(self._faults):
-            if wanted in (None, named):
+        for index, (target, wanted, fault) in enumerate(self._faults):
+            if target in (call, "any") and wanted in (None, named):
                 if exceeded and fault.page is not None:
                     return None
                 del self._faults[index]

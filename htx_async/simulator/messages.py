@@ -1,9 +1,11 @@
 """What goes in and out of the simulator, without I/O: requests, replies, the five reply shapes."""
 
+import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 Fate = Literal["answered", "dropped", "truncated"]
@@ -59,6 +61,18 @@ class Refusal(NamedTuple):
     message: str
 
 
+class Refused(Exception):
+    """Ends the work on a request; `refusal` is the answer."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
+def illegal(name: str) -> Refusal:
+    return Refusal(1067, f"Illegal parameter {name}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A reply before its common headers are added. `code` is the error code it carries, if any;
@@ -78,7 +92,18 @@ Page = Callable[[int, str], Answer]
 
 
 def as_json(document: object) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    """Compact JSON; a Decimal has 18 places, as in live replies (recorded in ccxt's source)."""
+    return _written(document).encode(errors="replace")
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:.18f}"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_written(k)}:{_written(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read_json(body: bytes) -> Any:
@@ -123,6 +148,37 @@ def shaped(shape: Shape, code: int | str, message: str, status: int) -> Page:
         return Answer(as_json(documents[shape]), status, carried, metered=by_the_call)
 
     return page
+
+
+def wrapped(
+    request: Request,
+    answer: Answer,
+    metering: Mapping[str, str],
+    overriding: Mapping[str, str],
+    delay: float,
+    fate: Fate,
+) -> Reply:
+    """The answer with all its headers, compressed if the request lets it.
+
+    `overriding` headers replace those of the same name, whatever its case.
+    """
+    headers = {"Content-Type": answer.content_type, **answer.headers, **metering}
+    body = answer.body
+    if body and _asks_for_gzip(request.header("Accept-Encoding")):
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body, mtime=0)
+    replaced = {name.lower() for name in overriding}
+    headers = {name: value for name, value in headers.items() if name.lower() not in replaced}
+    return Reply(answer.status, headers | dict(overriding), body, delay, fate)
+
+
+def _asks_for_gzip(accept_encoding: str) -> bool:
+    """Whether the header names gzip, other than to forbid it with `q=0`."""
+    for item in accept_encoding.lower().split(","):
+        coding, _, weight = item.replace(" ", "").partition(";")
+        if coding in ("gzip", "*"):
+            return weight not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 def _iso(ts: int) -> str:

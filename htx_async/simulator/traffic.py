@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
+
+from htx_async.simulator.endpoints import BY_REQUEST, ENDPOINTS, Call, Endpoint
 
 # Instants are sums of floats: an arrival leaves its window a nanosecond early rather than a
 # rounding error late.
@@ -76,8 +78,45 @@ class Window:
         )
 
 
-def busiest(instants: Iterable[float], window: float) -> int:
-    """The most instants, given in order, that any half-open window of that length holds."""
+class Limits:
+    """All limits of the one account and address that the simulator knows.
+
+    Each trade path has `limit` per `interval`, and all of them together 72 per 3 s, or as much
+    as one path alone may have if that is more; the reads share 72 per 3 s, the public calls 240
+    (HTX API docs, "API Rate Limit Illustration"). Assumed: that the trade calls count towards the
+    72 at all; that what its own path refused does not; that the headers tell of the path's own.
+    """
+
+    def __init__(self, limit: int, interval: float) -> None:
+        paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.trades]
+        self._own = {path: Window(limit, interval) for path in paths}
+        self._trades = Window(max(72, ceil(limit * max(1.0, 3.0 / interval))), 3.0)
+        self._reads = Window(72, 3.0)
+        self._public = Window(240, 3.0)
+
+    def arrive(self, endpoint: Endpoint, at: float) -> Rate:
+        if endpoint.trades:
+            rate = self._own[endpoint.path].arrive(at)
+            exceeded = rate.exceeded or self._trades.arrive(at).exceeded
+            return replace(rate, exceeded=exceeded)
+        shared = self._public if endpoint.margin_mode is None else self._reads
+        return shared.arrive(at)
+
+
+def busiest(arrivals: Iterable[Arrival], window: float, path: str | None, call: Call | None) -> int:
+    """The most arrivals in any half-open window: those on `path`, or those of `call`, or those of
+    cancel-all on the busier of its paths.
+    """
+    chosen: dict[str, list[float]] = {}
+    for one in arrivals:
+        endpoint = BY_REQUEST.get((one.method, one.path))
+        by_call = endpoint is not None and endpoint.call == (call or "cancelall")
+        if by_call if path is None else one.path == path:
+            chosen.setdefault("" if call else one.path, []).append(one.at)
+    return max((_most(instants, window) for instants in chosen.values()), default=0)
+
+
+def _most(instants: Iterable[float], window: float) -> int:
     most = 0
     inside: deque[float] = deque()
     for at in instants:

@@ -1,0 +1,100 @@
+"""What the exchange does for a verified private call, without I/O."""
+
+from collections.abc import Callable, Iterable
+from math import ceil
+from typing import Any
+
+from htx_async.simulator.book import NOT_FOUND, Book
+from htx_async.simulator.contracts import Contracts
+from htx_async.simulator.endpoints import Endpoint
+from htx_async.simulator.forms import Form, read_form
+from htx_async.simulator.messages import Refusal, Refused
+from htx_async.simulator.orders import Moment, Order, ended_row, open_row
+
+NOTHING_TO_CANCEL = Refusal(1051, "No orders to cancel.")
+
+_DAY = 86_400_000
+
+
+class Desk:
+    """Reads forms and carries them out on the book."""
+
+    def __init__(self, contracts: Contracts, book: Book) -> None:
+        self._contracts = contracts
+        self._book = book
+
+    def serve(
+        self, endpoint: Endpoint, body: Any, when: Moment, delay: Callable[[], float]
+    ) -> dict[str, object]:
+        """The `data` of the reply; raises `Refused`. A cancel takes effect `delay()` s later."""
+        form = read_form(body, endpoint, self._contracts)
+        if endpoint.call == "cancelall":
+            return self._cancel(self._hit_by(form), form, when, delay)
+        if endpoint.call == "cancel":
+            return self._cancel(form.order_ids, form, when, delay)
+        if endpoint.call == "openorders":
+            return _page(form, [open_row(order) for order in self._open(form)])
+        return _page(form, [ended_row(order) for order in self._ended(form, when.ms)])
+
+    def _hit_by(self, form: Form) -> list[str]:
+        """Assumed: an order that is being cancelled is not hit again."""
+        hit = [
+            order.order_id
+            for order in self._book.open()
+            if form.scope.covers(order)
+            and not self._book.is_going(order.order_id)
+            and all(getattr(order, name) == value for name, value in form.filters.items())
+        ]
+        if not hit:
+            raise Refused(NOTHING_TO_CANCEL)
+        return hit
+
+    def _cancel(
+        self, order_ids: Iterable[str], form: Form, when: Moment, delay: Callable[[], float]
+    ) -> dict[str, object]:
+        """Assumed: an order of another contract or margin mode is not found."""
+        errors: list[dict[str, object]] = []
+        successes: list[str] = []
+        for order_id in order_ids:
+            order = self._book.find(order_id)
+            refusal: Refusal | None = NOT_FOUND
+            if order is not None and form.scope.covers(order):
+                refusal = self._book.cancel(order_id, when, delay)
+            if refusal is None:
+                successes.append(order_id)
+            else:
+                code, text = refusal
+                errors.append({"order_id": order_id, "err_code": code, "err_msg": text})
+        return {"errors": errors, "successes": ",".join(successes)}
+
+    def _open(self, form: Form) -> list[Order]:
+        """Assumed: newest first, as in the history."""
+        orders = [order for order in self._book.open() if _fits(order, form)]
+        return sorted(orders, key=lambda order: (order.created_at, order.order_id), reverse=True)
+
+    def _ended(self, form: Form, ms: int) -> list[Order]:
+        """Newest first. Assumed: the days count from when an order was placed."""
+        orders = [
+            order
+            for order in self._book.ended()
+            if _fits(order, form)
+            and order.status in form.statuses
+            and order.created_at >= ms - form.days * _DAY
+        ]
+        orders.reverse()
+        return sorted(orders, key=lambda order: getattr(order, form.sort_by), reverse=True)
+
+
+def _fits(order: Order, form: Form) -> bool:
+    return form.scope.covers(order) and form.trade_type in (0, order.trade_type)
+
+
+def _page(form: Form, rows: list[dict[str, object]]) -> dict[str, object]:
+    """Assumed: no orders make no page, and a page past the last one is empty."""
+    first = (form.page_index - 1) * form.page_size
+    return {
+        "orders": rows[first : first + form.page_size],
+        "total_page": ceil(len(rows) / form.page_size),
+        "current_page": form.page_index,
+        "total_size": len(rows),
+    }
