@@ -26,6 +26,7 @@ from htx_async.session import HtxSession
 from htx_async.signing import Credentials
 from htx_async.terms import (
     ALL_CONTRACTS,
+    ApiGeneration,
     ContractType,
     Direction,
     LimiterMode,
@@ -39,6 +40,7 @@ from htx_async.token_bucket import TokenBucket
 __all__ = [
     "ALL_CONTRACTS",
     "AccountMigrated",
+    "ApiGeneration",
     "Attempt",
     "AuthenticationFailed",
     "CancelError",

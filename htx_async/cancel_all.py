@@ -1,19 +1,28 @@
-"""One cancel-all from beginning to end: the call and, where asked for, its confirmation."""
+"""One cancel-all from beginning to end, on whichever generation of the API the account is."""
 
-from htx_async.call import NUMBERS, Call
-from htx_async.confirmation import Confirmation
+import asyncio
+
+from htx_async.call import NUMBERS
+from htx_async.generation import proves_nothing, shows_a_moved_account
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
-from htx_async.outcome import report_of
-from htx_async.reading import Reading, moments
-from htx_async.report import CancelReport
-from htx_async.routes import v1
+from htx_async.reading import Reading
+from htx_async.report import Attempt, CancelReport
+from htx_async.routes import v5
+from htx_async.terms import ApiGeneration, Outcome
+from htx_async.v1_leg import V1Leg
+from htx_async.v5_leg import V5Leg
+
+_NOT_CHECKED = (
+    "v1 says that there is nothing to cancel, which it also says to accounts that have moved to V5"
+)
 
 
 class CancelAll:
     """Carries `intent` to a report.
 
-    `within`, `allowance`, `urgent`: see `Call`; the deadline counts for the confirmation too.
+    `within`, `allowance`, `urgent`: see `Call`; the deadline counts for everything. `confirm`:
+    look afterwards whether the orders are gone, which V5 always does.
     """
 
     def __init__(
@@ -29,76 +38,110 @@ class CancelAll:
         self._means = means
         self._intent = intent
         self._urgent = urgent
-        self._is_to_confirm = confirm
         self._number = next(NUMBERS)
-        self._call = Call(
-            means, v1.cancel_all(intent), within, allowance, urgent=urgent, number=self._number
-        )
-        self._confirmation: Confirmation | None = None
-        self._is_held_back = False
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._deadline = self._began + (allowance if within is None else within)
+        self._first: V1Leg | None = None
+        self._second: V5Leg | None = None
+        self._check: Reading | None = None
+        self._has_agreed = False
+        self._doubt = "V5 was not asked"
+        self._is_stopped = False
+        if means.generation.current is ApiGeneration.V1:
+            settings = (means, intent, within, allowance)
+            self._first = V1Leg(*settings, urgent=urgent, confirm=confirm, number=self._number)
+            self._deadline = self._first.deadline
 
     async def run(self) -> CancelReport:
         """The report, however the call ends."""
-        call, tell = self._call, self._means.tell
+        tell = self._means.tell
         if tell:
-            tell.call_started(call.began, self._number, self._intent, self._urgent)
+            tell.call_started(self._began, self._number, self._intent, self._urgent)
         self._means.live.add(self)
         try:
-            await call.run()
-            if self._is_to_confirm and not self._is_held_back:
-                await self._confirm()
+            if self._first is None:
+                await self._on_v5()
+            else:
+                await self._first.run()
+                if self._means.generation.is_auto and not self._is_stopped:
+                    await self._go_on(self._first.report())
         finally:
             self._means.live.discard(self)
             # A caller that is cancelled gets no report; a listener does.
             report = self.report()
             if tell:
-                tell.call_ended(call.began + report.elapsed, self._number, report)
+                tell.call_ended(self._loop.time(), self._number, report)
         return report
 
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
-        if self._confirmation is None:
-            return self._told()
-        elapsed = self._call.record().elapsed
-        return self._confirmation.told().model_copy(update={"elapsed": elapsed})
+        first = None if self._first is None else self._first.report()
+        checks = () if self._check is None else self._check.attempts
+        if self._second is not None:
+            second = self._second.report()
+            before = () if first is None else first.attempts
+            looked = checks if first is None else (*first.reads, *checks)
+            return second.model_copy(
+                update={
+                    "attempts": _numbered(*before, *second.attempts),
+                    "reads": _numbered(*looked, *second.reads),
+                    "elapsed": self._loop.time() - self._began,
+                }
+            )
+        assert first is not None  # noqa: S101 - there is a first leg, or a second
+        if checks:
+            first = first.model_copy(update={"reads": _numbered(*first.reads, *checks)})
+        if self._is_to_check(first) and first.is_clear and not self._has_agreed:
+            told = f"{_NOT_CHECKED}; {self._doubt}"
+            update = {"outcome": Outcome.UNKNOWN, "confirmed": None, "ended_by": told}
+            return first.model_copy(update=update)
+        return first
 
     def hold_back(self, reason: str) -> None:
-        """Send nothing from now on: end now, or with the answer that is still to come."""
-        self._is_held_back = True
-        if self._confirmation is None:
-            self._call.hold_back(reason)
-        else:
-            self._confirmation.stop(reason)
+        """Send nothing from now on: end now, or with the answers that are still to come."""
+        self._is_stopped = True
+        for part in self._parts():
+            part.hold_back(reason)
 
     def stop(self, reason: str) -> None:
         """End now; what was sent and not answered is reported as unknown."""
-        self._is_held_back = True
-        if self._confirmation is None:
-            self._call.stop(reason)
-        else:
-            self._confirmation.stop(reason)
+        self._is_stopped = True
+        for part in self._parts():
+            part.stop(reason)
 
-    def _told(self) -> CancelReport:
-        record = self._call.record()
-        return report_of(
-            self._intent,
-            record.attempts,
-            record.replies,
-            elapsed=record.elapsed,
-            ended_by=record.ended_by,
-            warnings=record.warnings,
-        )
+    def _parts(self) -> list[V1Leg | V5Leg | Reading]:
+        parts = (self._first, self._check, self._second)
+        return [part for part in parts if part is not None]
 
-    async def _confirm(self) -> None:
-        call = self._call
-        number, urgent = self._number, self._urgent
-        reading = Reading(self._means, call.deadline, urgent=urgent, number=number)
-        self._confirmation = Confirmation(
-            reading,
-            self._intent,
-            self._told(),
-            began=call.began,
-            deadline=call.deadline,
-            sent=moments(call.record()),
+    def _is_to_check(self, report: CancelReport) -> bool:
+        return self._means.generation.is_auto and proves_nothing(report)
+
+    async def _go_on(self, report: CancelReport) -> None:
+        """On V5, if v1's answer shows that the account is there, or V5's own list does."""
+        why = shows_a_moved_account(report)
+        if not why and self._is_to_check(report):
+            urgent, number = self._urgent, self._number
+            self._check = Reading(
+                self._means, self._deadline, urgent=urgent, number=number, route=v5
+            )
+            opinion = await self._means.second_opinion.ask(
+                self._intent, self._check, self._deadline
+            )
+            why, self._doubt = opinion.shows, opinion.doubt or self._doubt
+            self._has_agreed = not why and not opinion.doubt
+        if why:
+            self._means.generation.switch(why, self._means.tell)
+            if not self._is_stopped:
+                await self._on_v5()
+
+    async def _on_v5(self) -> None:
+        urgent, number = self._urgent, self._number
+        self._second = V5Leg(
+            self._means, self._intent, self._deadline, urgent=urgent, number=number
         )
-        await self._confirmation.run()
+        await self._second.run()
+
+
+def _numbered(*attempts: Attempt) -> tuple[Attempt, ...]:
+    return tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1))

@@ -9,7 +9,8 @@ from htx_async.errors import InvalidRequest
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
-from htx_async.routes import v1
+from htx_async.routes import v1, v5
+from htx_async.terms import ApiGeneration
 
 _LONGEST_ID = 64
 
@@ -48,9 +49,10 @@ class CancelByIds:
         self._number = next(NUMBERS)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        route = v5 if means.generation.current is ApiGeneration.V5 else v1
         parts = [order_ids[i : i + v1.MOST_IDS] for i in range(0, len(order_ids), v1.MOST_IDS)]
         self._calls = [
-            (tuple(ids), Call(means, v1.cancel(wanted, ids), within, allowance, urgent=urgent))
+            (tuple(ids), Call(means, route.cancel(wanted, ids), within, allowance, urgent=urgent))
             for ids in parts
         ]
 

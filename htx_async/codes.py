@@ -30,6 +30,13 @@ EXECUTED = 1063
 MAINTENANCE = "maintain"
 PATH_UNKNOWN = 404
 
+FIELD_MISSING = 1066
+"""On a moved account also the answer to a request that lacks nothing (HTX's Java SDK, list of V5
+interfaces)."""
+
+NOT_ON_V5 = frozenset({4007, 6001})
+"""What V5 tells an account that is not on it, as far as texts and clients' notes go; inferred."""
+
 ANY_KEY_FAULT = 403
 CLOCK_CODES = frozenset({12001, 12006, 12007, 12008})
 """Refusals that a clock which is off may cause; so may a 403."""
@@ -78,7 +85,7 @@ _TABLE: dict[Code, tuple[CodeClass, str]] = {
     CANCELLING: (_DOUBT, "cancelling is under way"),
     EXECUTED: (_NOTHING, "order was executed"),
     1064: (_DOUBT, "order key conflict"),
-    1066: (_FINAL, "a field is missing"),
+    FIELD_MISSING: (_FINAL, "a field is missing"),
     1067: (_FINAL, "a field is not valid"),
     1071: (_NOTHING, "order was cancelled before"),
     1076: (_AGAIN, "the order book is empty"),

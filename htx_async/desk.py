@@ -21,13 +21,14 @@ from htx_async.mass_cancel import Carried, MassCancel, OnReport, intents, nothin
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
+from htx_async.open_lists import OpenLists
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import failure_of
 from htx_async.reading import Reading
 from htx_async.report import CancelReport
-from htx_async.routes import v1
+from htx_async.routes import v1, v5
 from htx_async.survey import AtOnce, LookFirst, Looks, OneByOne
-from htx_async.terms import AllContracts, Direction, MarginMode, Offset
+from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 
 _ROUND_TRIP = 0.5
 """Seconds for each five calls of a mass cancel without a deadline; 0.3 is usual from far away."""
@@ -234,26 +235,28 @@ class Desk(ABC):
     async def _open(
         self, wanted: CancelAllTrailing, deadline: float | None
     ) -> tuple[TrailingOrder, ...]:
-        reading = self._reading(deadline)
-        with self._ready().live.during(reading):
-            rows = await reading.open(wanted)
+        lists = OpenLists(self._ready(), self._until_when(deadline))
+        with self._ready().live.during(lists):
+            rows = await lists.open(wanted)
         if rows is None:
-            raise reading.failure(f"{wanted.instrument}'s open trailing orders")
+            raise lists.failure(f"{wanted.instrument}'s open trailing orders")
         return tuple(row for row in rows if row.matches(wanted))
 
     async def _history(
         self, wanted: CancelAllTrailing, deadline: float | None
     ) -> tuple[TrailingOrder, ...]:
-        reading = self._reading(deadline)
-        with self._ready().live.during(reading):
+        means = self._ready()
+        is_v5 = means.generation.current is ApiGeneration.V5
+        reading = Reading(means, self._until_when(deadline), route=v5 if is_v5 else v1)
+        with means.live.during(reading):
             rows = await reading.history(wanted, -math.inf)
         if rows is None:
             raise reading.failure(f"{wanted.instrument}'s ended trailing orders")
         return tuple(row for row in rows if row.matches(wanted))
 
-    def _reading(self, deadline: float | None) -> Reading:
+    def _until_when(self, deadline: float | None) -> float:
         within = self._deadline if deadline is None else as_seconds("deadline", deadline)
-        return Reading(self._ready(), self._now() + within)
+        return self._now() + within
 
     def _codes(self, contract_codes: Iterable[str] | AllContracts) -> Iterable[str]:
         if not isinstance(contract_codes, AllContracts):

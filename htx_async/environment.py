@@ -1,6 +1,7 @@
 """Settings from the environment; the only door to pydantic-settings, loaded when asked for."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +20,7 @@ class _Environment(BaseSettings):
     secret_key: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY")
     # Masked too: somebody may put the key itself where its file's name belongs.
     access_key_file: SecretStr | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
+    generation: str | None = Field(default=None, validation_alias="HTX_GENERATION")
     secret_key_file: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
 
 
@@ -33,6 +35,12 @@ def read_keys() -> tuple[SecretStr, SecretStr]:
         _key(_NAMES[0], found.access_key, found.access_key_file),
         _key(_NAMES[1], found.secret_key, found.secret_key_file),
     )
+
+
+def read_generation() -> dict[str, Any]:
+    """`HTX_GENERATION` as a setting of a session; nothing where it is not set."""
+    found = _Environment().generation
+    return {} if found is None else {"generation": found}
 
 
 def _key(name: str, value: SecretStr | None, file: SecretStr | None) -> SecretStr:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
-from htx_async.terms import Direction, LimiterMode, Offset
+from htx_async.terms import ApiGeneration, Direction, LimiterMode, Offset
 
 _LOG = logging.getLogger("htx_async")
 
@@ -88,6 +88,15 @@ class LimiterModeChanged:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class GenerationChanged:
+    """The account turned out to be on another generation of the API, and how that showed."""
+
+    at: float
+    generation: ApiGeneration
+    reason: str
+
+
 Event = (
     CallStarted
     | TokenGranted
@@ -96,6 +105,7 @@ Event = (
     | EndpointPaused
     | LimitChanged
     | LimiterModeChanged
+    | GenerationChanged
 )
 
 
@@ -163,6 +173,10 @@ class Teller:
     def limit_changed(self, at: float, endpoint: str, requests: int, seconds: float) -> None:
         """See `LimitChanged`."""
         self._tell(LimitChanged(at, endpoint, requests, seconds))
+
+    def generation_changed(self, at: float, generation: ApiGeneration, reason: str) -> None:
+        """See `GenerationChanged`."""
+        self._tell(GenerationChanged(at, generation, reason))
 
     def limiter_mode_changed(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
         """See `LimiterModeChanged`."""

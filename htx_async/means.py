@@ -12,6 +12,7 @@ from aiolimiter import AsyncLimiter
 from htx_async.base_urls import BaseUrls
 from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
+from htx_async.generation import Generation
 from htx_async.limits import RateLimiter, SharesTokens, TellsTurns, Tightens
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Signer
@@ -20,6 +21,7 @@ from htx_async.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from htx_async.events import Listener, Teller
+    from htx_async.second_opinion import SecondOpinion
 
 
 class Lane(NamedTuple):
@@ -51,6 +53,8 @@ class Means(NamedTuple):
     clock: WallClock
     time: ExchangeTime
     live: LiveCalls
+    generation: Generation
+    second_opinion: SecondOpinion
     tell: Teller | None
     stop_hearing: Callable[[], object]
 

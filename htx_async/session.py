@@ -19,6 +19,7 @@ from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange_time import ExchangeTime
+from htx_async.generation import Generation
 from htx_async.limits import (
     HasReads,
     RateLimiter,
@@ -34,8 +35,9 @@ from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport, WarmUp
 from htx_async.retry import RetryPolicy
+from htx_async.second_opinion import SecondOpinion
 from htx_async.signing import Credentials, Signer
-from htx_async.terms import Direction, MarginMode, Offset
+from htx_async.terms import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
@@ -58,10 +60,12 @@ class HtxSession(Desk):
     call that brings none of its own, counted from the earliest moment at which its turn could
     come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
     caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
-    authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `on_event`:
-    one listener or several, called with each event of `htx_async.events` as it happens, on the
-    event loop; what one raises is logged by name and changes nothing. `now`: the wall clock, for
-    signatures and reports only, as an aware datetime or as Unix seconds.
+    authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `generation`:
+    of the exchange's API, "v1", "v5", or "auto", which starts on v1, goes over to V5 when a reply
+    shows that the account has moved, and believes no "nothing to cancel" of v1 without V5's word.
+    `on_event`: one listener or several, called with each event of `htx_async.events` as it
+    happens, on the event loop; what one raises is logged by name and changes nothing. `now`: the
+    wall clock, for signatures and reports only, as an aware datetime or as Unix seconds.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when another event loop
@@ -83,6 +87,7 @@ class HtxSession(Desk):
         http: ClientSession | None = None,
         ssl: tls.SSLContext | None = None,
         keep_warm: bool = False,
+        generation: str = "v1",
         on_event: OnEvent = None,
         now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     ) -> None:
@@ -102,6 +107,7 @@ class HtxSession(Desk):
         check_lease(self._limiter, self._attempt_timeout)
         self._transport = Transport(http, ssl, plain=self._base_urls.any_plain)
         self._clock = WallClock(now)
+        self._generation = Generation(generation)
         self._keep_warm = keep_warm
         self._loop: asyncio.AbstractEventLoop | None = None
         self._means: Means | None = None
@@ -113,8 +119,17 @@ class HtxSession(Desk):
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:
-        """A session with `Credentials.from_env()`; `settings` as for the constructor."""
-        return cls(Credentials.from_env(), **settings)
+        """A session with `Credentials.from_env()`; `settings` as for the constructor, and the
+        generation from `HTX_GENERATION` where it is set and not given."""
+        # pydantic-settings is loaded only for those who ask the environment.
+        from htx_async.environment import read_generation  # noqa: PLC0415 - see above
+
+        return cls(Credentials.from_env(), **{**read_generation(), **settings})
+
+    @property
+    def generation(self) -> tuple[ApiGeneration, str]:
+        """The generation of the API that calls go to now, and how that was found out."""
+        return self._generation.current, self._generation.how
 
     async def __aenter__(self) -> Self:
         self._opened()
@@ -274,6 +289,8 @@ class HtxSession(Desk):
                 clock=self._clock,
                 time=time,
                 live=self._live,
+                generation=self._generation,
+                second_opinion=SecondOpinion(),
                 tell=tell,
                 stop_hearing=hear_modes(limiter, tell),
             )

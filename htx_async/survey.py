@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 from htx_async.cancel_all import CancelAll
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
+from htx_async.open_lists import OpenLists
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import report_of
-from htx_async.reading import Reading
 from htx_async.report import Attempt, CancelReport
 from htx_async.terms import MarginMode, Outcome
 
@@ -24,20 +24,20 @@ class Found(NamedTuple):
 class Looks(Protocol):
     """Finds the open orders that an intent may mean."""
 
-    def __call__(self, wanted: CancelAllTrailing, reading: Reading) -> Awaitable[Found]:
-        """With `reading`, or by what was read before."""
+    def __call__(self, wanted: CancelAllTrailing, lists: OpenLists) -> Awaitable[Found]:
+        """With `lists`, or by what was read before."""
 
     def stop(self, reason: str) -> None:
-        """End what `reading` does not."""
+        """End what `lists` does not."""
 
 
 class OneByOne:
     """One list for each contract: isolated margin knows no other."""
 
-    async def __call__(self, wanted: CancelAllTrailing, reading: Reading) -> Found:
+    async def __call__(self, wanted: CancelAllTrailing, lists: OpenLists) -> Found:
         """See `Looks`."""
-        rows = await reading.open(wanted)
-        return Found(rows, reading.attempts)
+        rows = await lists.open(wanted)
+        return Found(rows, lists.attempts)
 
     def stop(self, reason: str) -> None:
         """There is nothing else to end."""
@@ -47,22 +47,22 @@ class AtOnce:
     """One list for all contracts, as cross margin has it; read once, by whoever looks first."""
 
     def __init__(self, means: Means, deadline: float, *, urgent: bool) -> None:
-        self._reading = Reading(means, deadline, urgent=urgent)
+        self._lists = OpenLists(means, deadline, urgent=urgent)
         self._task: asyncio.Task[tuple[TrailingOrder, ...] | None] | None = None
 
-    async def __call__(self, wanted: CancelAllTrailing, reading: Reading) -> Found:
+    async def __call__(self, wanted: CancelAllTrailing, lists: OpenLists) -> Found:
         """See `Looks`."""
         is_first = self._task is None
         if self._task is None:
             everything = CancelAllTrailing(margin_mode=MarginMode.CROSS)
-            self._task = asyncio.create_task(self._reading.open(everything))
+            self._task = asyncio.create_task(self._lists.open(everything))
         await asyncio.wait([self._task])
         rows = None if self._task.cancelled() else self._task.result()
-        return Found(rows, self._reading.attempts if is_first else ())
+        return Found(rows, self._lists.attempts if is_first else ())
 
     def stop(self, reason: str) -> None:
         """End the reading for all."""
-        self._reading.stop(reason)
+        self._lists.stop(reason)
 
 
 class LookFirst:
@@ -84,7 +84,7 @@ class LookFirst:
         self._begin = begin
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._reading = Reading(means, deadline, urgent=urgent)
+        self._lists = OpenLists(means, deadline, urgent=urgent)
         self._found: Found | None = None
         self._cancel: CancelAll | None = None
         self._stopped_by = ""
@@ -93,7 +93,7 @@ class LookFirst:
         """The report of the cancel, or of a list that holds nothing to cancel."""
         self._means.live.add(self)
         try:
-            self._found = await self._look(self._wanted, self._reading)
+            self._found = await self._look(self._wanted, self._lists)
         finally:
             self._means.live.discard(self)
         if self._is_something_to_cancel():
@@ -103,7 +103,7 @@ class LookFirst:
 
     def report(self) -> CancelReport:
         """The account so far."""
-        looked = self._reading.attempts if self._found is None else self._found.attempts
+        looked = self._lists.attempts if self._found is None else self._found.attempts
         if self._cancel is not None:
             report = self._cancel.report()
             warnings = (*report.warnings, *self._warnings())
@@ -123,7 +123,7 @@ class LookFirst:
     def stop(self, reason: str) -> None:
         """End now."""
         self._stopped_by = reason
-        self._reading.stop(reason)
+        self._lists.stop(reason)
         self._look.stop(reason)
         if self._cancel is not None:
             self._cancel.stop(reason)

@@ -123,8 +123,9 @@ def _tell_unknown(report: CancelReport) -> str:
     last = f"; the last, to {lost[-1].base_url}: {_ended(lost[-1].message)}" if lost else "."
     refused = bool(lost) and report.attempts[-1].verdict is Verdict.REFUSED
     ended = _refusal(report.attempts[-1]) if refused else ""
+    sent = f" {_attempts(len(lost))} sent without an answer to believe{last}" if lost else ""
     return (
-        f"outcome unknown. {_attempts(len(lost))} sent without an answer to believe{last}"
+        f"outcome unknown.{sent}"
         f"{_sentence(ended)}{_sentence(report.ended_by)} Orders may be cancelled or still open: "
         "look at the exchange now, then call again (a repeat also takes trailing orders placed "
         "since)."

@@ -66,6 +66,13 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+class ApiGeneration(StrEnum):
+    """The generation of the exchange's API that an account is on."""
+
+    V1 = "v1"
+    V5 = "v5"
+
+
 class LimiterMode(StrEnum):
     """Whose tokens a process of a fleet uses: everybody's, or only the share that is its own for
     certain, as long as it cannot ask for the others."""

@@ -1,0 +1,100 @@
+"""The account of a cancel-all that was carried out by lists and ids. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from htx_async.batches import Batch
+from htx_async.models import CancelAllTrailing
+from htx_async.orders import CANCELLED, TRIGGERED, TrailingOrder
+from htx_async.outcome import report_of
+from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.terms import Outcome, Verdict
+
+
+class Carried(NamedTuple):
+    """What was found and done. `found`: the orders of the first list, None when it could not be
+    read; `left`: those of them on the last; `is_current`: no cancel was sent since. `taken`: ids
+    whose cancel the exchange took; `ended`: the history, None when it was not read."""
+
+    found: Mapping[str, TrailingOrder] | None
+    left: Mapping[str, TrailingOrder]
+    ended: Mapping[str, TrailingOrder] | None
+    is_current: bool
+    taken: Sequence[str]
+    refused: Mapping[str, OrderError]
+    batches: Sequence[Batch]
+    reads: tuple[Attempt, ...]
+    problem: str
+    ended_by: str
+
+
+def report_of_v5(wanted: CancelAllTrailing, carried: Carried) -> CancelReport:
+    """One report, true to the last list; without one, to the exchange's answers to the cancels."""
+    attempts = [attempt for batch in carried.batches for attempt in batch.attempts]
+    blank = report_of(wanted, (), (), elapsed=0.0, ended_by=carried.ended_by).model_copy(
+        update={
+            "attempts": _numbered(attempts),
+            "reads": carried.reads,
+            "warnings": tuple(dict.fromkeys(w for b in carried.batches for w in b.warnings)),
+        }
+    )
+    if carried.found is None:
+        return _unlisted(blank, carried)
+    ended = carried.ended or {}
+    gone = [i for i in carried.found if i not in carried.left] if carried.is_current else []
+    triggered = tuple(i for i in gone if i in ended and ended[i].status in TRIGGERED)
+    taken = gone if carried.is_current else carried.taken
+    successes = tuple(i for i in taken if i not in triggered and _is_ours(i, carried, ended))
+    still_open = tuple(carried.left) if carried.is_current else ()
+    outcome = _outcome(carried, successes, still_open)
+    return blank.model_copy(
+        update={
+            "outcome": outcome,
+            "successes": successes,
+            "triggered": triggered,
+            "errors": tuple(e for i, e in carried.refused.items() if i not in gone),
+            "still_open": still_open,
+            "confirmed": not still_open if carried.is_current else None,
+            "ids_complete": outcome is not Outcome.UNKNOWN,
+            "ended_by": "" if outcome.is_clear else blank.ended_by,
+        }
+    )
+
+
+def _unlisted(blank: CancelReport, carried: Carried) -> CancelReport:
+    """No list, so no cancel: every order is as it was."""
+    last = carried.reads[-1] if carried.reads else None
+    if last is not None and last.verdict is Verdict.REFUSED:
+        return blank.model_copy(update={"outcome": Outcome.REFUSED, "attempts": _numbered([last])})
+    if not carried.problem:
+        return blank
+    told = f"the list of open orders could not be read: {carried.problem}".rstrip(".")
+    return blank.model_copy(update={"ended_by": told})
+
+
+def _is_ours(order_id: str, carried: Carried, ended: Mapping[str, TrailingOrder]) -> bool:
+    """Whether it was cancelled, by the history or else by the answer to its cancel."""
+    row = ended.get(order_id)
+    return order_id in carried.taken if row is None else row.status == CANCELLED
+
+
+def _outcome(carried: Carried, successes: Sequence[str], still_open: Sequence[str]) -> Outcome:
+    if not carried.found:
+        return Outcome.NOTHING_TO_CANCEL
+    verdicts = {b.answer.verdict if b.answer else Verdict.NOT_SENT for b in carried.batches}
+    if carried.is_current and not still_open:
+        return Outcome.CANCELLED if successes else Outcome.NOTHING_TO_CANCEL
+    if verdicts <= {Verdict.NOT_SENT} and not still_open:
+        return Outcome.NOT_SENT
+    if verdicts == {Verdict.REFUSED}:
+        return Outcome.REFUSED
+    if still_open:
+        return Outcome.PARTIAL
+    known = {*carried.taken, *carried.refused}
+    if any(b.is_unknown for b in carried.batches) or not known.issuperset(carried.found):
+        return Outcome.UNKNOWN
+    return Outcome.PARTIAL if carried.refused else Outcome.CANCELLED
+
+
+def _numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    return tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1))
