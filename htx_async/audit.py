@@ -38,9 +38,9 @@ from htx_async.errors import InvalidRequest
 from htx_async.events import CallEnded, CallStarted, Event
 from htx_async.report import Attempt, CancelReport
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-# A link in the log's place would have another file written to and its mode changed.
-_FLAGS |= sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))
+# A link would have another file written to; a pipe that nobody reads would be waited for.
+_MORE = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | sum(getattr(os, name, 0) for name in _MORE)
 
 _MOST_WAITING = 50_000
 """Lines; half an hour of a disk that hangs, at the limit of one account."""

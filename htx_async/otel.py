@@ -13,7 +13,9 @@ from htx_async.events import (
     CallStarted,
     EndpointPaused,
     Event,
+    GenerationChanged,
     LimitChanged,
+    LimiterModeChanged,
 )
 from htx_async.report import Attempt, CancelReport
 
@@ -64,7 +66,7 @@ class OpenTelemetry:
     A call that is not clear has the status ERROR and the report's message as its description.
     Each attempt is an event "htx attempt" of the span, with `htx.attempt.number`, `.base_url`,
     `.verdict`, `.sent`, `.waited` and `.wire` (seconds), and, where there are any, `.http_status`,
-    `.code` (as text) and `.message`.
+    `.code` (as text), `.message` and `.limiter_mode`.
 
     The metrics, with their units and attributes:
 
@@ -74,7 +76,9 @@ class OpenTelemetry:
     * `htx.client.attempt.wait` s, a histogram of waits for a token: no attributes;
     * `htx.client.attempt.wire` s, a histogram: `htx.attempt.verdict`, `server.address`;
     * `htx.client.endpoint.pauses` {pause} and `htx.client.endpoint.paused` s: `htx.endpoint`;
-    * `htx.client.endpoint.limit_changes` {change}: `htx.endpoint`.
+    * `htx.client.endpoint.limit_changes` {change}: `htx.endpoint`;
+    * `htx.client.limiter.mode_changes` {change}: `htx.endpoint`, `htx.limiter_mode`;
+    * `htx.client.generation_changes` {change}: `htx.generation`.
 
     The contract code is no attribute of a metric: every value makes a time series of its own that
     is kept for as long as the process runs, and there are hundreds of contracts. Ask the spans.
@@ -108,6 +112,10 @@ class OpenTelemetry:
                 self._end(event)
             case EndpointPaused() | LimitChanged():
                 self._metrics.count_slowing(event)
+            case LimiterModeChanged():
+                self._metrics.count_mode(event)
+            case GenerationChanged():
+                self._metrics.count_generation(event)
 
     def _start(self, event: CallStarted) -> None:
         attributes: _Attributes = {
@@ -181,6 +189,8 @@ def _of_attempt(attempt: Attempt) -> _Attributes:
         attributes["htx.attempt.code"] = str(attempt.code)
     if attempt.message:
         attributes["htx.attempt.message"] = attempt.message
+    if attempt.limiter_mode is not None:
+        attributes["htx.attempt.limiter_mode"] = attempt.limiter_mode.value
     return attributes
 
 
@@ -201,6 +211,12 @@ class _Metrics:
         self._paused = count(f"{prefix}.endpoint.paused", "s", "Time for which replies paused")
         self._limit_changes = count(
             f"{prefix}.endpoint.limit_changes", "{change}", "Replies that slowed an endpoint down"
+        )
+        self._modes = count(
+            f"{prefix}.limiter.mode_changes", "{change}", "Changes between shared and own tokens"
+        )
+        self._generations = count(
+            f"{prefix}.generation_changes", "{change}", "Accounts found on another API generation"
         )
         self._duration = _histogram(meter, f"{prefix}.call.duration", "Calls, queue and all")
         self._wait = _histogram(meter, f"{prefix}.attempt.wait", "Attempts' waits for a token")
@@ -230,6 +246,15 @@ class _Metrics:
         else:
             self._pauses.add(1, attributes)
             self._paused.add(event.seconds, attributes)
+
+    def count_mode(self, event: LimiterModeChanged) -> None:
+        """A fleet's limiter that changed whose tokens it uses."""
+        attributes = {"htx.endpoint": event.endpoint, "htx.limiter_mode": event.mode.value}
+        self._modes.add(1, attributes)
+
+    def count_generation(self, event: GenerationChanged) -> None:
+        """An account that turned out to have moved."""
+        self._generations.add(1, {"htx.generation": event.generation.value})
 
 
 def _histogram(meter: Meter, name: str, description: str) -> Histogram:

@@ -213,6 +213,14 @@ def test_a_path_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
     assert descriptors(tmp_path) == 0
 
 
+def test_a_pipe_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+    """Opening it does not wait for a reader that may never come."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidRequest, match="pipe"):
+        AuditLog(pipe)
+
+
 def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     """What somebody put a link to is neither written to nor changed."""
     other = tmp_path / "other"

@@ -25,8 +25,25 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import htx_async.otel
-from htx_async import CancelError, CancelReport, HtxSession, MassCancelReport, Outcome, RetryPolicy
-from htx_async.events import CallEnded, CallStarted, EndpointPaused, Event, LimitChanged
+from htx_async import (
+    ApiGeneration,
+    CancelError,
+    CancelReport,
+    HtxSession,
+    LimiterMode,
+    MassCancelReport,
+    Outcome,
+    RetryPolicy,
+)
+from htx_async.events import (
+    CallEnded,
+    CallStarted,
+    EndpointPaused,
+    Event,
+    GenerationChanged,
+    LimitChanged,
+    LimiterModeChanged,
+)
 from htx_async.otel import OpenTelemetry
 from htx_async.simulator import Reply, Request, SimulatedExchange
 from tests.virtual import run, virtual_session
@@ -332,6 +349,8 @@ def test_metrics_have_units_and_bounds_in_seconds_and_no_contract_codes(
     """The names are the documented ones; what has hundreds of values is left to the spans."""
     run(one_call(telemetry, lambda exchange: exchange.too_many(retry_after="1")))
     telemetry.listener(LimitChanged(0.0, PATH, 3, 1.0))
+    telemetry.listener(LimiterModeChanged(0.0, PATH, LimiterMode.OWN_SHARE, "refused"))
+    telemetry.listener(GenerationChanged(0.0, ApiGeneration.V5, "v1 answered 6002"))
     metrics = telemetry.metrics
     assert {name.removeprefix("htx.client."): metric.unit for name, metric in metrics.items()} == {
         "call.outcomes": "{call}",
@@ -342,6 +361,8 @@ def test_metrics_have_units_and_bounds_in_seconds_and_no_contract_codes(
         "endpoint.pauses": "{pause}",
         "endpoint.paused": "s",
         "endpoint.limit_changes": "{change}",
+        "limiter.mode_changes": "{change}",
+        "generation_changes": "{change}",
     }
     documented = OpenTelemetry.__doc__ or ""
     assert all(f"`{name}`" in documented and metric.unit for name, metric in metrics.items())
