@@ -16,8 +16,8 @@ class Batch(NamedTuple):
     """Ids of one request, and what became of it."""
 
     order_ids: tuple[str, ...]
-    attempts: tuple[Attempt, ...]
-    replies: tuple[Reply, ...]
+    attempts: Sequence[Attempt]
+    replies: Sequence[Reply]
     ended_by: str = ""
     warnings: tuple[str, ...] = ()
 

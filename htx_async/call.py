@@ -33,9 +33,9 @@ NUMBERS = itertools.count(1)
 class Record(NamedTuple):
     """What a call came to. `spans`: loop times at which each attempt began and ended."""
 
-    attempts: tuple[Attempt, ...]
-    replies: tuple[Reply, ...]
-    spans: tuple[tuple[float, float], ...]
+    attempts: Sequence[Attempt]
+    replies: Sequence[Reply]
+    spans: Sequence[tuple[float, float]]
     elapsed: float
     ended_by: str
     warnings: tuple[str, ...]
@@ -101,20 +101,14 @@ class Call:
 
     def record(self) -> Record:
         """The account so far; a request that is on the wire counts as unknown."""
-        attempts, replies, spans = [*self._attempts], [*self._replies], [*self._spans]
-        now = self._loop.time()
-        if self._trial is not None:
-            replies.append(self._trial.cut_off())
-            attempts.append(self._trial.attempt(len(attempts) + 1, now, replies[-1], None))
-            spans.append((self._trial.began, now))
-        return Record(
-            tuple(attempts),
-            tuple(replies),
-            tuple(spans),
-            now - self.began,
-            self._ended_by or self._told_of_clock(attempts),
-            self._warnings,
-        )
+        attempts, replies, spans = self._attempts, self._replies, self._spans
+        now, trial = self._loop.time(), self._trial
+        if trial is not None:
+            reply = trial.cut_off()
+            attempts = [*attempts, trial.attempt(len(attempts) + 1, now, reply, None)]
+            replies, spans = [*replies, reply], [*spans, (trial.began, now)]
+        ended_by = self._ended_by or self._told_of_clock(attempts)
+        return Record(attempts, replies, spans, now - self.began, ended_by, self._warnings)
 
     def _told_of_clock(self, attempts: Sequence[Attempt]) -> str:
         """What the comparison of clocks found, once the call was refused again after it."""

@@ -40,8 +40,6 @@ class CancelAll:
         self._urgent = urgent
         self._number = next(NUMBERS)
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._deadline = self._began + (allowance if within is None else within)
         self._first: V1Leg | None = None
         self._second: V5Leg | None = None
         self._check: Reading | None = None
@@ -49,9 +47,11 @@ class CancelAll:
         self._doubt = "V5 was not asked"
         self._is_stopped = False
         if means.generation.current is ApiGeneration.V1:
-            settings = (means, intent, within, allowance)
-            self._first = V1Leg(*settings, urgent=urgent, confirm=confirm, number=self._number)
-            self._deadline = self._first.deadline
+            first = V1Leg(means, intent, within, allowance, urgent, confirm, self._number)
+            self._first, self._began, self._deadline = first, first.began, first.deadline
+        else:
+            self._began = self._loop.time()
+            self._deadline = self._began + (allowance if within is None else within)
 
     async def run(self) -> CancelReport:
         """The report, however the call ends."""
@@ -63,9 +63,9 @@ class CancelAll:
             if self._first is None:
                 await self._on_v5()
             else:
-                await self._first.run()
+                first = await self._first.run()
                 if self._means.generation.is_auto and not self._is_stopped:
-                    await self._go_on(self._first.report())
+                    await self._go_on(first)
         finally:
             self._means.live.discard(self)
             # A caller that is cancelled gets no report; a listener does.
@@ -92,7 +92,7 @@ class CancelAll:
         assert first is not None  # noqa: S101 - there is a first leg, or a second
         if checks:
             first = first.model_copy(update={"reads": _numbered(*first.reads, *checks)})
-        if self._is_to_check(first) and first.is_clear and not self._has_agreed:
+        if first.outcome.is_clear and not self._has_agreed and self._is_to_check(first):
             told = f"{_NOT_CHECKED}; {self._doubt}"
             update = {"outcome": Outcome.UNKNOWN, "confirmed": None, "ended_by": told}
             return first.model_copy(update=update)

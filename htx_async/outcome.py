@@ -25,7 +25,7 @@ from htx_async.errors import (
 )
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.terms import Outcome, Verdict
+from htx_async.terms import MarginMode, Outcome, Verdict
 
 
 class Reply(NamedTuple):
@@ -83,11 +83,8 @@ def report_of(
     errors = () if accepted is None else accepted.errors
     times = [reply.ts for reply in replies if reply.ts is not None]
     outcome = outcome_of(attempts, accepted)
-    return CancelReport(
+    report = CancelReport(
         contract_code=intent.contract_code or "",
-        pair=intent.pair,
-        contract_type=intent.contract_type,
-        margin_mode=intent.margin_mode,
         direction=intent.direction,
         offset=intent.offset,
         outcome=outcome,
@@ -101,6 +98,10 @@ def report_of(
         ended_by="" if outcome.is_clear else ended_by,
         warnings=warnings,
     )
+    if intent.margin_mode is MarginMode.ISOLATED:
+        return report
+    named = {"pair": intent.pair, "contract_type": intent.contract_type}
+    return report.model_copy(update={**named, "margin_mode": intent.margin_mode})
 
 
 def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = "") -> CancelReport:

@@ -23,7 +23,6 @@ class V1Leg:
         intent: CancelAllTrailing,
         within: float | None,
         allowance: float,
-        *,
         urgent: bool,
         confirm: bool,
         number: int,
@@ -40,15 +39,20 @@ class V1Leg:
         self.deadline = self._call.deadline
         self._confirmation: Confirmation | None = None
         self.is_stopped = False
+        self._ended: CancelReport | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> CancelReport:
         """Call, and look whether the orders are gone."""
         await self._call.run()
         if self._is_to_confirm and not self.is_stopped:
             await self._confirm()
+        self._ended = self.report()
+        return self._ended
 
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
+        if self._ended is not None:
+            return self._ended
         if self._confirmation is None:
             return self._told()
         elapsed = self._call.record().elapsed

@@ -62,8 +62,9 @@ TIME = Request("GET", "/api/v1/timestamp")
 
 def cancel_all(intent: CancelAllTrailing) -> Job:
     """Cancel every order that `intent` means."""
-    request = Request("POST", CANCEL_ALL.path(intent.margin_mode), intent.body)
-    return Job(request, read, intent.instrument)
+    is_isolated = intent.margin_mode is MarginMode.ISOLATED
+    path = CANCEL_ALL_TRAILING if is_isolated else CANCEL_ALL.cross
+    return Job(Request("POST", path, intent.body), read, intent.contract_code or intent.instrument)
 
 
 def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
