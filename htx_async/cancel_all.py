@@ -41,6 +41,7 @@ class CancelAll:
         self._number = next(NUMBERS)
         self._loop = asyncio.get_running_loop()
         self._first: V1Leg | None = None
+        self._told: CancelReport | None = None
         self._second: V5Leg | None = None
         self._check: Reading | None = None
         self._has_agreed = False
@@ -63,9 +64,11 @@ class CancelAll:
             if self._first is None:
                 await self._on_v5()
             else:
-                first = await self._first.run()
-                if self._means.generation.is_auto and not self._is_stopped:
-                    await self._go_on(first)
+                await self._first.run()
+                self._told = self._first.report()
+                # Ids are the word of an exchange that still carries out what v1 is told.
+                if not self._told.successes and self._means.generation.is_auto:
+                    await self._go_on(self._told)
         finally:
             self._means.live.discard(self)
             # A caller that is cancelled gets no report; a listener does.
@@ -76,7 +79,9 @@ class CancelAll:
 
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
-        first = None if self._first is None else self._first.report()
+        first = self._told
+        if first is None and self._first is not None:
+            first = self._first.report()
         checks = () if self._check is None else self._check.attempts
         if self._second is not None:
             second = self._second.report()
@@ -119,6 +124,8 @@ class CancelAll:
 
     async def _go_on(self, report: CancelReport) -> None:
         """On V5, if v1's answer shows that the account is there, or V5's own list does."""
+        if self._is_stopped:
+            return
         why = shows_a_moved_account(report)
         if not why and self._is_to_check(report):
             urgent, number = self._urgent, self._number

@@ -7,7 +7,7 @@ when first used, so importing them costs little.
 import re
 import unicodedata
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeGuard
 
 from pydantic import (
     AfterValidator,
@@ -167,14 +167,21 @@ def _order_id(value: Any) -> str:
     raise ValueError("not an order id")
 
 
+def is_plain(value: Any) -> TypeGuard[str]:
+    """Whether it is the documented form of ids, at least one: digits, joined by commas."""
+    if not (isinstance(value, str) and value.isascii()):
+        return False
+    ids = value.split(",")
+    return all(map(str.isdecimal, ids)) and max(map(len, ids)) <= _LONGEST_ID
+
+
 def _order_ids(value: Any) -> tuple[str, ...]:
     """The documented form is one comma-joined string; "" holds no id. Lists and null were not
     seen, but say clearly what they mean."""
+    if is_plain(value):
+        return tuple(value.split(","))
     if isinstance(value, str):
-        ids = value.split(",")
-        if value.isascii() and all(map(str.isdecimal, ids)) and max(map(len, ids)) <= _LONGEST_ID:
-            return tuple(ids)
-        value = [item for item in map(str.strip, ids) if item]
+        value = [item for item in map(str.strip, value.split(",")) if item]
     if not isinstance(value, list | None):
         raise ValueError("not a list of order ids")
     return tuple(map(_order_id, value or ()))

@@ -1,5 +1,8 @@
 """A cancel-all on the v1 generation: one call and, where asked for, its confirmation."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from htx_async.call import Call
 from htx_async.confirmation import Confirmation
 from htx_async.means import Means
@@ -39,20 +42,18 @@ class V1Leg:
         self.deadline = self._call.deadline
         self._confirmation: Confirmation | None = None
         self.is_stopped = False
-        self._ended: CancelReport | None = None
 
-    async def run(self) -> CancelReport:
+    def run(self) -> Coroutine[Any, Any, None]:
         """Call, and look whether the orders are gone."""
+        return self._call_and_confirm() if self._is_to_confirm else self._call.run()
+
+    async def _call_and_confirm(self) -> None:
         await self._call.run()
-        if self._is_to_confirm and not self.is_stopped:
+        if not self.is_stopped:
             await self._confirm()
-        self._ended = self.report()
-        return self._ended
 
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
-        if self._ended is not None:
-            return self._ended
         if self._confirmation is None:
             return self._told()
         elapsed = self._call.record().elapsed
