@@ -7,15 +7,12 @@ from htx_async.generation import proves_nothing, shows_a_moved_account
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.reading import Reading
-from htx_async.report import Attempt, CancelReport
+from htx_async.report import CancelReport
 from htx_async.routes import v5
-from htx_async.terms import ApiGeneration, Outcome
+from htx_async.terms import ApiGeneration
 from htx_async.v1_leg import V1Leg
 from htx_async.v5_leg import V5Leg
-
-_NOT_CHECKED = (
-    "v1 says that there is nothing to cancel, which it also says to accounts that have moved to V5"
-)
+from htx_async.v5_report import doubted, joined, numbered
 
 
 class CancelAll:
@@ -66,8 +63,7 @@ class CancelAll:
             else:
                 await self._first.run()
                 self._told = self._first.report()
-                # Ids are the word of an exchange that still carries out what v1 is told.
-                if not self._told.successes and self._means.generation.is_auto:
+                if self._means.generation.is_auto:
                     await self._go_on(self._told)
         finally:
             self._means.live.discard(self)
@@ -84,23 +80,15 @@ class CancelAll:
             first = self._first.report()
         checks = () if self._check is None else self._check.attempts
         if self._second is not None:
-            second = self._second.report()
-            before = () if first is None else first.attempts
+            elapsed = self._loop.time() - self._began
+            alone = None if self._first is None else self._first.told_alone()
             looked = checks if first is None else (*first.reads, *checks)
-            return second.model_copy(
-                update={
-                    "attempts": _numbered(*before, *second.attempts),
-                    "reads": _numbered(*looked, *second.reads),
-                    "elapsed": self._loop.time() - self._began,
-                }
-            )
+            return joined(alone, self._second.report(), looked, elapsed)
         assert first is not None  # noqa: S101 - there is a first leg, or a second
-        if checks:
-            first = first.model_copy(update={"reads": _numbered(*first.reads, *checks)})
         if first.outcome.is_clear and not self._has_agreed and self._is_to_check(first):
-            told = f"{_NOT_CHECKED}; {self._doubt}"
-            update = {"outcome": Outcome.UNKNOWN, "confirmed": None, "ended_by": told}
-            return first.model_copy(update=update)
+            first = doubted(first, self._doubt)
+        if checks:
+            first = first.model_copy(update={"reads": numbered([*first.reads, *checks])})
         return first
 
     def hold_back(self, reason: str) -> None:
@@ -148,7 +136,3 @@ class CancelAll:
             self._means, self._intent, self._deadline, urgent=urgent, number=number
         )
         await self._second.run()
-
-
-def _numbered(*attempts: Attempt) -> tuple[Attempt, ...]:
-    return tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1))

@@ -108,7 +108,8 @@ class Confirmation:
             if rows is None:
                 return
             self._ended = {row.order_id: row for row in rows}
-            if expected <= self._ended.keys() or not await self._pause(next(waits)):
+            is_late = self._loop.time() > self._settled_at
+            if expected <= self._ended.keys() or is_late or not await self._pause(next(waits)):
                 return
 
     async def _pause(self, seconds: float) -> bool:

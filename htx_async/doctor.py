@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
     `subject`: "keys", "limiter", or a base URL with the step, such as
     "https://api.hbdm.com: TLS". `told`: one sentence without its full stop. `advice`: what to do;
-    never empty when not `ok`. Nothing secret is in any of them.
+    empty exactly when `ok`. Nothing secret is in any of them.
     """
 
     subject: str
@@ -108,7 +108,7 @@ _SET_KEYS = (
 
 async def _limiter(limiter: Reachable | None, seconds: float) -> Finding:
     if limiter is None:
-        return Finding("limiter", True, _IN_MEMORY, _ONE_PROCESS)
+        return Finding("limiter", True, _IN_MEMORY)
     try:
         with _within(seconds):
             return Finding("limiter", True, await limiter.reach())
@@ -124,8 +124,10 @@ def _in_words(error: Exception) -> str:
     return str(error) if isinstance(error, HtxError) else f"{type(error).__name__} was raised"
 
 
-_IN_MEMORY = "in the memory of this process; other processes of the account know nothing of it"
-_ONE_PROCESS = "run one process for each account, or give all of them one shared limiter"
+_IN_MEMORY = (
+    "in the memory of this process; other processes of the account know nothing of it, so run one "
+    "for each account, or give all of them one shared limiter"
+)
 _NO_LIMITER = (
     "start what it lives in, or check its address and password; until then, cancel from one "
     "process with a limiter in memory"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from htx_async.codes import FIELD_MISSING, NO_ORDERS, CodeClass
 from htx_async.errors import InvalidRequest
-from htx_async.report import CancelReport
+from htx_async.report import Attempt, CancelReport
 from htx_async.terms import ApiGeneration, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -41,19 +41,28 @@ class Generation:
 
 def shows_a_moved_account(report: CancelReport) -> str:
     """What in v1's answers only a moved account or a retired API gives; "" when nothing does."""
-    last = report.attempts[-1] if report.attempts else None
+    last = _last(report)
     if last is None or last.verdict is not Verdict.REFUSED or last.code_class not in _MOVED:
         return ""
     return f"v1 answered {'HTTP 404' if last.code is None else last.code}"
 
 
 def proves_nothing(report: CancelReport) -> bool:
-    """Whether v1's answer is one that a moved account gives too: nothing to cancel, or a field
-    missing from a request that lacks none."""
-    last = report.attempts[-1] if report.attempts else None
+    """Whether v1's answer is one that a moved account gives too: nothing to cancel, an empty list,
+    or a field missing from a request that lacks none. Ids are the word of an exchange that still
+    carries out what v1 is told."""
+    last = _last(report)
     if last is None:
         return False
     if last.verdict is Verdict.REFUSED:
-        return last.code in (NO_ORDERS, FIELD_MISSING)
+        return last.code == FIELD_MISSING or (last.code == NO_ORDERS and not report.successes)
+    if report.confirmed:
+        return True
     empty = (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY)
-    return last.verdict is Verdict.ACCEPTED and report.outcome in empty and not report.errors
+    return report.outcome in empty and not report.errors
+
+
+def _last(report: CancelReport) -> Attempt | None:
+    """The last answer: of the list that was to confirm the cancel, where there is one."""
+    answers = report.reads or report.attempts
+    return answers[-1] if answers else None

@@ -55,7 +55,7 @@ class V1Leg:
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
         if self._confirmation is None:
-            return self._told()
+            return self.told_alone()
         elapsed = self._call.record().elapsed
         return self._confirmation.told().model_copy(update={"elapsed": elapsed})
 
@@ -75,7 +75,8 @@ class V1Leg:
         else:
             self._confirmation.stop(reason)
 
-    def _told(self) -> CancelReport:
+    def told_alone(self) -> CancelReport:
+        """The account without the confirmation."""
         record = self._call.record()
         return report_of(
             self._intent,
@@ -92,7 +93,7 @@ class V1Leg:
         self._confirmation = Confirmation(
             Reading(self._means, call.deadline, urgent=urgent, number=number),
             self._intent,
-            self._told(),
+            self.told_alone(),
             began=call.began,
             deadline=call.deadline,
             sent=moments(call.record()),

@@ -33,7 +33,7 @@ def report_of_v5(wanted: CancelAllTrailing, carried: Carried) -> CancelReport:
     attempts = [attempt for batch in carried.batches for attempt in batch.attempts]
     blank = report_of(wanted, (), (), elapsed=0.0, ended_by=carried.ended_by).model_copy(
         update={
-            "attempts": _numbered(attempts),
+            "attempts": numbered(attempts),
             "reads": carried.reads,
             "warnings": tuple(dict.fromkeys(w for b in carried.batches for w in b.warnings)),
         }
@@ -65,7 +65,7 @@ def _unlisted(blank: CancelReport, carried: Carried) -> CancelReport:
     """No list, so no cancel: every order is as it was."""
     last = carried.reads[-1] if carried.reads else None
     if last is not None and last.verdict is Verdict.REFUSED:
-        return blank.model_copy(update={"outcome": Outcome.REFUSED, "attempts": _numbered([last])})
+        return blank.model_copy(update={"outcome": Outcome.REFUSED, "attempts": numbered([last])})
     if not carried.problem:
         return blank
     told = f"the list of open orders could not be read: {carried.problem}".rstrip(".")
@@ -96,5 +96,51 @@ def _outcome(carried: Carried, successes: Sequence[str], still_open: Sequence[st
     return Outcome.PARTIAL if carried.refused else Outcome.CANCELLED
 
 
-def _numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+def joined(
+    first: CancelReport | None,
+    second: CancelReport,
+    looked: Sequence[Attempt],
+    elapsed: float,
+) -> CancelReport:
+    """The account of a call that began on v1 as `first` says, and went on on V5; `looked`: the
+    reads in between."""
+    before = () if first is None else first.attempts
+    update: dict[str, object] = {
+        "attempts": numbered([*before, *second.attempts]),
+        "reads": numbered([*looked, *second.reads]),
+        "elapsed": elapsed,
+    }
+    if first is not None:
+        open_or_not_ours = {*second.still_open, *second.triggered}
+        taken = [i for i in first.successes if i not in open_or_not_ours]
+        nothing_else = second.outcome is Outcome.NOTHING_TO_CANCEL
+        update |= {
+            "successes": tuple(dict.fromkeys([*taken, *second.successes])),
+            "triggered": tuple(dict.fromkeys([*first.triggered, *second.triggered])),
+            "ids_complete": first.ids_complete and second.ids_complete,
+            "warnings": tuple(dict.fromkeys([*first.warnings, *second.warnings])),
+            "outcome": Outcome.CANCELLED if taken and nothing_else else second.outcome,
+            "ts": second.ts or first.ts,
+        }
+    return second.model_copy(update=update)
+
+
+def doubted(report: CancelReport, doubt: str) -> CancelReport:
+    """v1's word that nothing is left, which V5 has not borne out."""
+    if report.successes:
+        warning = f"{_PROVES_NOTHING}, so this is not confirmed; {doubt}"
+        warnings = (*report.warnings, warning)
+        return report.model_copy(update={"confirmed": None, "warnings": warnings})
+    told = f"{_PROVES_NOTHING}; {doubt}"
+    update = {"outcome": Outcome.UNKNOWN, "confirmed": None, "ended_by": told}
+    return report.model_copy(update=update)
+
+
+_PROVES_NOTHING = (
+    "v1 says that nothing is left, which it also says to accounts that have moved to V5"
+)
+
+
+def numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts as one row."""
     return tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1))
