@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OTHERS := .venv-bench
+OTHERS_READY := $(OTHERS)/.ready
 
 .PHONY: demo test lint types bench clean
 
@@ -19,14 +21,15 @@ lint: $(READY)
 types: $(READY)
 	@$(BIN)/mypy
 
-bench: $(READY)
+bench: $(READY) $(OTHERS_READY)
 	@$(BIN)/python -m benchmarks.import_cost
 	@$(BIN)/python -m benchmarks.per_call
 	@$(BIN)/python -m benchmarks.limit
 	@$(BIN)/python -m benchmarks.mass
+	@$(BIN)/python -m benchmarks.fleet
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(OTHERS)
 
 # Where `venv` cannot bring pip along, as on some Debian machines, the outer pip fills it.
 $(READY): pyproject.toml constraints.txt
@@ -44,3 +47,20 @@ $(READY): pyproject.toml constraints.txt
 			-c constraints.txt -e '.[cli,dev]'; \
 	fi
 	@touch $(READY)
+
+# Limiters of others, for comparison only: they stay out of the environment that the tests run in,
+# and where one cannot be had the benchmark says so.
+$(OTHERS_READY): benchmarks/constraints.txt | $(READY)
+	@rm -rf $(OTHERS)
+	@echo "Setting up $(OTHERS) ..."
+	@if $(PYTHON) -m venv $(OTHERS) >/dev/null 2>&1; then \
+		PIP="$(OTHERS)/bin/python -m pip"; \
+	else \
+		rm -rf $(OTHERS) && $(PYTHON) -m venv --without-pip $(OTHERS) && \
+		PIP="pip --python $(OTHERS)/bin/python"; \
+	fi; \
+	if $$PIP install --quiet --disable-pip-version-check -r benchmarks/constraints.txt; then \
+		touch $(OTHERS_READY); \
+	else \
+		rm -rf $(OTHERS); \
+	fi

@@ -132,6 +132,7 @@ class Reading:
     ) -> list[Page] | None:
         pages: list[Page] = []
         following = ""
+        asked = {following}
         while len(pages) < _MOST_PAGES:
             page = await self._page(make(following))
             if page is None:
@@ -140,6 +141,10 @@ class Reading:
             if not page.following or is_enough(page):
                 return pages
             following = page.following
+            if following in asked:
+                self.problem = "the list goes round in circles"
+                return None
+            asked.add(following)
         self.problem = f"the list has more than {_MOST_PAGES} pages"
         return None
 

@@ -45,6 +45,7 @@ class V5Leg:
         self._left: dict[str, TrailingOrder] = {}
         self._ended: dict[str, TrailingOrder] | None = None
         self._is_current = False
+        self._settled_at = self.began
         self._taken: dict[str, float] = {}
         self._refused: dict[str, OrderError] = {}
         self._stopped: asyncio.Future[None] = self._loop.create_future()
@@ -137,6 +138,7 @@ class V5Leg:
         left = max(0.0, self._deadline - self._loop.time())
         begun = [(tuple(ids), self._call(ids, left)) for ids in parts]
         self._calls += begun
+        self._settled_at = self._loop.time() + _AGAIN
         async with asyncio.TaskGroup() as group:
             for _, call in begun:
                 group.create_task(call.run())
@@ -155,6 +157,8 @@ class V5Leg:
             if order_id in batch.order_ids:
                 self._taken[order_id] = now
         for error in batch.errors:
+            if error.order_id not in batch.order_ids:
+                continue
             if error.err_code in SETTLED_ORDER_CODES:
                 self._taken.setdefault(error.order_id, now)
             elif error.err_code is not None:
@@ -169,7 +173,8 @@ class V5Leg:
             if rows is None:
                 return
             self._ended = {row.order_id: row for row in rows}
-            if gone <= self._ended.keys() or not await self._pause(next(waits)):
+            is_late = self._loop.time() > self._settled_at
+            if gone <= self._ended.keys() or is_late or not await self._pause(next(waits)):
                 return
 
     async def _pause(self, seconds: float) -> bool:

@@ -17,7 +17,7 @@ from htx_async.orders import Page, TrailingOrder
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
 from htx_async.routes import envelope
-from htx_async.routes.envelope import SUCCESS, Scrub, check_own, check_rows, printable
+from htx_async.routes.envelope import SUCCESS, Scrub, check_rows, printable
 from htx_async.terms import Verdict
 from htx_async.wire import Answer, Request
 
@@ -32,6 +32,8 @@ MOST_IDS = 10
 """Order ids in one cancel, as for ordinary orders (HTX V5 docs, "Cancel multiple orders")."""
 
 _LIMIT = 100
+_LONGEST_ID = 64
+_MOST_DIGITS = 15
 _TYPE = ("type", "trailing_stop")
 _ENDED = ("states", "effective,canceled,failed")
 
@@ -105,7 +107,7 @@ def _orders(body: dict[str, Any], scrub: Scrub) -> Reply | None:
 def _cursor(row: Mapping[str, Any]) -> str:
     """The row's own number, not the order's: lists go on after it."""
     cursor = str(row.get("id"))
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LIMIT):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_ID):
         raise ValueError("a full page without a place to go on from")
     return cursor
 
@@ -135,8 +137,8 @@ def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     successes: list[str] = []
     errors: list[OrderError] = []
     for row in rows:
-        order_id = row.get("algo_id") if isinstance(row, dict) else None
-        if not (isinstance(order_id, str) and order_id.isascii() and order_id.isdigit()):
+        order_id = _id(row)
+        if order_id is None:
             continue
         if _is_taken(row):
             successes.append(order_id)
@@ -150,20 +152,27 @@ def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     )
 
 
+def _id(row: Any) -> str | None:
+    given = row.get("algo_id") if isinstance(row, dict) else None
+    text = str(given) if type(given) is int else given
+    is_id = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID
+    return text if is_id else None
+
+
 def _is_taken(row: Mapping[str, Any]) -> bool:
-    """By the code that ccxt shows, or the flag that HTX's Java SDK has in its place."""
-    if "code" in row:
-        return str(row["code"]) == str(SUCCESS)
-    return row.get("success") is True
+    """By the code that ccxt shows, the flag that HTX's Java SDK has in its place, or both."""
+    said = [str(row["code"]) == str(SUCCESS)] if "code" in row else []
+    said += [row["success"] is True] if "success" in row else []
+    return bool(said) and all(said) and row.get("error_code") is None
 
 
 def _error(order_id: str, row: Mapping[str, Any], scrub: Scrub) -> OrderError | None:
     """Why an order was refused; None when its item does not say that clearly."""
     code = row.get("code", row.get("error_code"))
     text = str(code) if type(code) is int or isinstance(code, str) else ""
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    is_code = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    if not is_code or int(text) == SUCCESS or row.get("success") is True:
         return None
-    check_own(text, scrub)
     words = row.get("message", row.get("msg", row.get("error_msg")))
     message = printable(scrub(words)) if isinstance(words, str) else ""
     return OrderError(order_id=order_id, err_code=int(text), err_msg=message)

@@ -56,14 +56,20 @@ class Book:
         self._errors: dict[str, deque[Refusal]] = {}
         # 19 digits, more than a double holds: a client that reads ids as numbers is found out.
         self._ids = (str(number) for number in count(1_442_564_726_236_282_883, 4_194_305))
+        # The rows between are other accounts'.
+        self._rows = count(1_163_773, 7)
         self._tickets = count()
 
     def place(self, order: Order, n: int) -> tuple[str, ...]:
         """Open `n` orders like this one, each with an id of its own."""
         if order.direction not in DIRECTIONS or order.offset not in (*OFFSETS, "both"):
             raise ValueError("direction is buy or sell; offset is open, close or both")
+        if order.client_order_id is not None and (n > 1 or self.named(order.client_order_id)):
+            raise ValueError("a client_order_id names one order")
         ids = tuple(next(self._ids) for _ in range(n))
-        self._orders |= {one: replace(order, order_id=one) for one in ids}
+        self._orders |= {
+            one: replace(order, order_id=one, query_id=next(self._rows)) for one in ids
+        }
         return ids
 
     def open(
@@ -80,6 +86,10 @@ class Book:
 
     def find(self, order_id: str) -> Order | None:
         return self._orders.get(order_id) or self._ended.get(order_id)
+
+    def named(self, client_order_id: str) -> Order | None:
+        orders = (*self._orders.values(), *self._ended.values())
+        return next((one for one in orders if one.client_order_id == client_order_id), None)
 
     def is_going(self, order_id: str) -> bool:
         """Whether a cancel was accepted that has not taken effect yet."""

@@ -1,21 +1,18 @@
 """The simulated exchange itself: one synchronous core and what a test may ask of it."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl
 
 from htx_async.signing import Credentials
-from htx_async.simulator.book import Book
-from htx_async.simulator.contracts import Contracts
-from htx_async.simulator.desk import Desk
+from htx_async.simulator.account import Account, V1Variant, V5Refusal
 from htx_async.simulator.door import Door
-from htx_async.simulator.endpoints import BY_REQUEST, Call, Endpoint, MarginMode
-from htx_async.simulator.faults import Fault, Misbehaviour
+from htx_async.simulator.endpoints import BY_REQUEST, Call, Endpoint, Generation
+from htx_async.simulator.faults import Fault
+from htx_async.simulator.holdings import Holdings
 from htx_async.simulator.judge import NOT_VERIFIED, STALE, Judge
 from htx_async.simulator.messages import (
     Answer,
@@ -31,30 +28,42 @@ from htx_async.simulator.messages import (
     refused,
     wrapped,
 )
-from htx_async.simulator.orders import Moment, Order
+from htx_async.simulator.orders import Moment
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
+from htx_async.simulator.v5_desk import ItemForm, V5Desk
+from htx_async.simulator.v5_forms import rows_of
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")
 
 
-class SimulatedExchange(Misbehaviour):
-    """HTX USDT-M trailing orders in isolated and cross margin, all but the placing of them.
+class SimulatedExchange(Holdings):
+    """HTX USDT-M trailing orders in isolated and cross margin, all but the placing of them, over
+    one book for both generations of the API.
 
     * POST /linear-swap-api/v1/swap_track_cancelall, _cancel, _openorders, _hisorders and their
       twins swap_cross_track_... (HTX API docs, "[Isolated] Cancel All Trailing Orders" and the
       pages beside it). Signature and body are judged. Each path sees the orders of its own margin
       mode only. `direction` and `offset` of a cancel-all are independent filters, both together
       mean AND. Assumed: an `offset` filter does not see one-way orders, whose offset is `both`.
+    * GET /v5/algo/order/opens, /v5/algo/order/history, /v5/algo/order, POST
+      /v5/algo/cancel_orders, GET /v5/account/asset_mode, /v5/position/mode. HTX publishes no page
+      on V5's algo orders; each module says whose word it goes by. Assumed: an order has the same
+      id on both generations. There is no cancel-all.
     * GET /linear-swap-api/v1/swap_contract_info, public, with `contract_code` and
       `business_type`: the contracts given or placed on, or the one that is named.
     * GET /api/v1/timestamp (HTX API docs, "Get current system timestamp"), public.
     * Any other path, or method: HTTP 404. Assumed: if such a request is signed, a wrong signature
       is answered first.
 
-    Each path that cancels takes `limit` arrivals in any `interval` seconds; one more is answered
-    err_code 1032 with HTTP 200 (the status is assumed) before anything else is judged. All of
-    them together take 72 in 3 s (assumed, and more if `limit` says more), the private reads
-    together 72, the public calls together 240.
+    Each v1 path that cancels takes `limit` arrivals in any `interval` seconds; one more is
+    answered code 1032 with HTTP 200 (the status is assumed) before anything else is judged. All
+    calls that cancel together take 72 in 3 s (assumed, and more if `limit` says more), the private
+    reads together 72, the public calls together 240. V5's cancel has no limit of its own but
+    `v5_limit` in `interval` seconds, if given.
+
+    `account`: the generation that the account is on, until `move`. `v1_variant`: what v1 answers
+    once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then. `v5_items`: the form
+    of what V5 says of a single order, by `code` or by `success` (see `V5Desk`).
 
     `contracts`: the contracts that exist, and else every well-formed one does. `clock`: seconds
     for arrivals, limits and what takes effect when, by default the running loop's time. `now`:
@@ -92,10 +101,15 @@ class SimulatedExchange(Misbehaviour):
         reply_headers: Mapping[str, str] | None = None,
         stale_code: Literal[12001, 403] = 12001,
         cancel_delay: float | Callable[[], float] = 0.0,
+        account: Generation = "v1",
+        v1_variant: V1Variant = "answering",
+        v5_refusal: V5Refusal = 6001,
+        v5_items: ItemForm = "code",
+        v5_limit: int | None = None,
         clock: Callable[[], float] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__()
+        super().__init__(contracts, clock, now)
         access_key = access_key or secrets.token_hex(16)
         secret_key = secret_key or secrets.token_hex(16)
         self.credentials = Credentials(access_key, secret_key)
@@ -104,13 +118,12 @@ class SimulatedExchange(Misbehaviour):
         self.stale_code = stale_code
         self.cancel_delay = cancel_delay
         self._judge = Judge(access_key, secret_key)
-        self._contracts = Contracts(contracts)
-        self._book = Book()
-        self._desk = Desk(self._contracts, self._book)
-        self._limits = Limits(limit, interval)
+        self._v5 = V5Desk(self._contracts, self._book, v5_items)
+        self._account = Account(
+            account, v1_variant, v5_refusal, self._contracts, self._book, self._v5
+        )
+        self._limits = Limits(limit, interval, v5_limit)
         self._arrivals: list[Arrival] = []
-        self._clock = clock or _loop_time
-        self._now = now
         self._port = port
         self._door: Door | None = None
         self._url = ""
@@ -146,91 +159,6 @@ class SimulatedExchange(Misbehaviour):
             raise RuntimeError("the exchange is closed: use `async with SimulatedExchange()`")
         return self._url
 
-    def place(
-        self,
-        contract_code: str,
-        direction: str,
-        offset: str,
-        n: int = 1,
-        *,
-        margin_mode: MarginMode = "isolated",
-        contract_type: str | None = None,
-        volume: Decimal | float | str = 1,
-        callback_rate: Decimal | float | str = "0.05",
-        active_price: Decimal | float | str = 50_000,
-        reduce_only: bool | int = 0,
-    ) -> tuple[str, ...]:
-        """Put `n` trailing orders in the book and return their ids; the contract exists now.
-
-        `offset` "both" makes them one-way orders. `contract_type`: for a dated future such as
-        BTC-USDT-261225, "quarter" unless it is known by another; those are for cross margin only.
-        ValueError for what the exchange would not hold.
-        """
-        if margin_mode not in ("isolated", "cross"):
-            raise ValueError("margin_mode is isolated or cross")
-        order = Order(
-            "",
-            contract_code,
-            direction,
-            offset,
-            margin_mode,
-            created_at=self._settle().ms,
-            contract_type=self._contracts.type_of(contract_code, margin_mode, contract_type),
-            volume=Decimal(str(volume)),
-            callback_rate=Decimal(str(callback_rate)),
-            active_price=Decimal(str(active_price)),
-            reduce_only=int(reduce_only),
-        )
-        ids = self._book.place(order, n)
-        self._contracts.add(contract_code, order.contract_type)
-        return ids
-
-    def open_orders(
-        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
-    ) -> tuple[Order, ...]:
-        """What is in the book, oldest first; an order being cancelled still is."""
-        self._settle()
-        return self._book.open(contract_code, margin_mode)
-
-    def ended_orders(
-        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
-    ) -> tuple[Order, ...]:
-        """What was cancelled, triggered or failed, in the order in which it ended."""
-        self._settle()
-        return self._book.ended(contract_code, margin_mode)
-
-    def status_of(self, order_id: str) -> int:
-        """2 open, 4 triggered, 5 failed as it triggered, 6 cancelled; ValueError if unknown."""
-        self._settle()
-        order = self._book.find(order_id)
-        if order is None:
-            raise ValueError("no such order")
-        return order.status
-
-    def trigger(self, order_id: str, after: float = 0.0, *, fail_code: int | None = None) -> None:
-        """In `after` seconds, if it is open then, this order triggers and is a limit order.
-
-        A cancel that was accepted but has not taken effect by then comes too late. With
-        `fail_code` the limit order is not taken, and the status is 5. ValueError if the order is
-        not open now.
-        """
-        self._book.trigger(order_id, self._settle(), after, fail_code)
-
-    def unknown_contract(self, contract_code: str) -> None:
-        """From now on this contract is answered 1014."""
-        self._contracts.remove(contract_code)
-
-    def reject_order(
-        self, order_id: str, err_code: int, err_msg: str | None = None, *, times: int = 1
-    ) -> None:
-        """The next `times` cancels that reach this order list it in `errors`.
-
-        It stays open, except after 1017, 1061, 1062, 1063 and 1071, which say that it is gone or
-        going: unknown, being cancelled, triggered, cancelled. ValueError if it is not open now.
-        """
-        self._settle()
-        self._book.reject(order_id, err_code, err_msg, times)
-
     @property
     def arrivals(self) -> tuple[Arrival, ...]:
         """Every request so far, in order."""
@@ -265,12 +193,6 @@ class SimulatedExchange(Misbehaviour):
         )
         return reply
 
-    def _settle(self) -> Moment:
-        """Read the clocks, and let take effect what is due."""
-        when = Moment(self._clock(), self._now())
-        self._book.settle(when.at)
-        return when
-
     def _answer(
         self,
         request: Request,
@@ -282,9 +204,11 @@ class SimulatedExchange(Misbehaviour):
     ) -> Answer:
         if endpoint is None or rate is None:
             refusal = self._verdict(request, when.now) if "Signature=" in request.query else None
-            return refused(refusal, when.ms) if refusal else not_found(request.path, when.ms)
+            if refusal:
+                return refused(refusal, when.ms, request.path)
+            return not_found(when.ms, request.path)
         if rate.exceeded:
-            return refused(_TOO_MANY, when.ms)
+            return refused(_TOO_MANY, when.ms, request.path)
         answer = Answer(b"")
         if fault is None or fault.work:
             answer = self._work(request, endpoint, form, when)
@@ -298,10 +222,10 @@ class SimulatedExchange(Misbehaviour):
                 return accepted(self._contracts.info(form, when.ms), when.ms)
             refusal = self._verdict(request, when.now)
             if refusal is not None:
-                return refused(refusal, when.ms)
-            return accepted(self._desk.serve(endpoint, form, when, self._delay), when.ms)
+                return refused(refusal, when.ms, request.path)
+            return self._account.serve(endpoint, form, when, self._delay)
         except Refused as error:
-            return refused(error.refusal, when.ms)
+            return refused(error.refusal, when.ms, request.path)
 
     def _delay(self) -> float:
         return self.cancel_delay() if callable(self.cancel_delay) else self.cancel_delay
@@ -323,17 +247,12 @@ class SimulatedExchange(Misbehaviour):
         return wrapped(request, answer, headers, self.reply_headers, delay, fate)
 
 
-def _loop_time() -> float:
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return time.monotonic()
-
-
 def _query(request: Request) -> dict[str, str]:
     return dict(parse_qsl(request.query))
 
 
 def _contract_code(form: Any) -> str | None:
-    value = form.get("contract_code") if isinstance(form, dict) else None
+    """The one that is named; in a cancel on V5 that of its first order."""
+    rows = rows_of(form) or [form]
+    value = rows[0].get("contract_code") if isinstance(rows[0], dict) else None
     return value if isinstance(value, str) else None

@@ -4,20 +4,22 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from htx_async.simulator.endpoints import Call
-from htx_async.simulator.messages import HTML, Answer, Fate, Page, Shape, shaped
+from htx_async.simulator.messages import (
+    HTML,
+    OFFLINE,
+    Answer,
+    Fate,
+    Page,
+    Shape,
+    not_found,
+    shaped,
+)
 
 _BAD_GATEWAY = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
     b"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>openresty</center>\r\n"
     b"</body>\r\n</html>\r\n"
 )
-
-# What a removed call answered in 2024-01 (log in the official Java SDK).
-_OFFLINE = (
-    "The interface is offline. For details about the address of the new interface, see the "
-    "following bulletin:https://www.huobi.com.bo/support/en-us/detail/94916436903925"
-)
-
 
 Target = Call | Literal["any"]
 
@@ -110,7 +112,7 @@ class Misbehaviour:
         code: int | str,
         message: str = "Simulated refusal.",
         *,
-        shape: Shape = 1,
+        shape: Shape | None = None,
         status: int = 200,
         code_as_text: bool = False,
         times: int = 1,
@@ -120,8 +122,8 @@ class Misbehaviour:
         """An error in one of the five documented shapes; nothing was cancelled.
 
         1: `err_code`. 2: `err-code`. 3: `{"status": "maintain"}`. 4: `code`. 5: integer `status`
-        with `error` and `path`. Numbers travel as numbers unless `code_as_text`. `status` is
-        that of HTTP.
+        with `error` and `path`. None: 4 for a V5 call, else 1. Numbers travel as numbers unless
+        `code_as_text`. `status` is that of HTTP.
         """
         page = shaped(shape, str(code) if code_as_text else code, message, status)
         self._arm(Fault(work=False, page=page), times, contract_code, call)
@@ -140,8 +142,8 @@ class Misbehaviour:
         contract_code: str | None = None,
         call: Target = "cancelall",
     ) -> None:
-        """The call was removed: err_code 10000, or with `path_gone` HTTP 404 and shape 5."""
-        page = shaped(5, 404, "Not Found", 404) if path_gone else shaped(1, 10000, _OFFLINE, 200)
+        """The call was removed: code 10000, or with `path_gone` what an unknown path gets."""
+        page = not_found if path_gone else shaped(None, 10000, OFFLINE, 200)
         self._arm(Fault(work=False, page=page), times, contract_code, call)
 
     def redirect(

@@ -8,12 +8,22 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
+from htx_async.simulator.endpoints import V5
+
 Fate = Literal["answered", "dropped", "truncated"]
 Shape = Literal[1, 2, 3, 4, 5]
 
 # Private replies carry this type although they are JSON (ccxt issues #18252 and #25459).
 TEXT = "text/plain;charset=UTF-8"
 HTML = "text/html"
+
+# What a removed call answered in 2024-01 (log in the official Java SDK).
+OFFLINE = (
+    "The interface is offline. For details about the address of the new interface, see the "
+    "following bulletin:https://www.huobi.com.bo/support/en-us/detail/94916436903925"
+)
+
+_KEY_FAULT = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,29 +128,44 @@ def accepted(data: object, ts: int) -> Answer:
     return Answer(as_json({"status": "ok", "data": data, "ts": ts}))
 
 
-def refused(refusal: Refusal, ts: int) -> Answer:
-    """Shape 1 with HTTP 200, as every captured body with an `err_code` came."""
-    return shaped(1, refusal.code, refusal.message, 200)(ts, "")
+def accepted_on_v5(data: object, ts: int) -> Answer:
+    """As the live replies that ccxt recorded."""
+    return Answer(as_json({"code": 200, "message": "Success", "data": data, "ts": ts}))
 
 
-def not_found(path: str, ts: int) -> Answer:
+def refused(refusal: Refusal, ts: int, path: str) -> Answer:
+    """In the shape of the path's generation, with HTTP 200, as every captured body with an
+    `err_code` came, and a V5 one with `code`.
+    """
+    return shaped(None, refusal.code, refusal.message, 200)(ts, path)
+
+
+def not_found(ts: int, path: str) -> Answer:
+    """Shape 5; below /v5/ as the review of gocryptotrader's pull request 2281 quotes it."""
+    if path.startswith(V5):
+        body = as_json({"code": 404, "message": "Resources do not exist"})
+        return Answer(body, 404, 404, metered=False)
     return shaped(5, 404, "Not Found", 404)(ts, path)
 
 
-def shaped(shape: Shape, code: int | str, message: str, status: int) -> Page:
-    """An error in one of the five shapes in which the exchange refuses.
+def shaped(own_shape: Shape | None, code: int | str, message: str, status: int) -> Page:
+    """An error in one of the five shapes in which the exchange refuses; None is 4 below /v5/, and
+    else 1.
 
     1: private and reference calls, `err_code`. 2: market data, `err-code`. 3: full maintenance,
-    neither code nor text (HTX API docs, "Maintenance with service suspended"). 4: V5, `code`.
-    5: unknown paths, an integer `status`.
+    neither code nor text (HTX API docs, "Maintenance with service suspended"). 4: V5, `code`, and
+    for a key fault `msg` in the place of `message` (recorded by htx-api). 5: unknown paths, an
+    integer `status`.
     """
 
     def page(ts: int, path: str) -> Answer:
+        shape = own_shape or (4 if path.startswith(V5) else 1)
+        words = "msg" if code == _KEY_FAULT else "message"
         documents: dict[Shape, dict[str, object]] = {
             1: {"status": "error", "err_code": code, "err_msg": message, "ts": ts},
             2: {"ts": ts, "status": "error", "err-code": code, "err-msg": message},
             3: {"status": "maintain"},
-            4: {"code": code, "message": message, "data": None, "ts": ts},
+            4: {"code": code, words: message, "data": None, "ts": ts},
             5: {"timestamp": _iso(ts), "status": code, "error": message, "path": path},
         }
         by_the_call = shape in (1, 2, 4)

@@ -49,7 +49,8 @@ class Order:
 
     `status`: 2 waits, and an order being cancelled still does; 4 triggered, 5 failed as it
     triggered, 6 cancelled. `created_at` and `ended_at`: Unix ms. `relation_order_id`: the limit
-    order that it became, "-1" until then. `fail_code`: why it failed.
+    order that it became, "-1" until then. `fail_code`: why it failed. `client_order_id`: known to
+    V5 only. `query_id`: the number of its row in V5's lists.
     """
 
     order_id: str
@@ -67,6 +68,8 @@ class Order:
     reduce_only: int = field(default=0, compare=False)
     relation_order_id: str = field(default=NO_RELATION, compare=False)
     fail_code: int | None = field(default=None, compare=False)
+    client_order_id: str | None = field(default=None, compare=False)
+    query_id: int = field(default=0, compare=False)
 
     @property
     def pair(self) -> str:

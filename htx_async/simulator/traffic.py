@@ -81,25 +81,31 @@ class Window:
 class Limits:
     """All limits of the one account and address that the simulator knows.
 
-    Each trade path has `limit` per `interval`, and all of them together 72 per 3 s, or as much
-    as one path alone may have if that is more; the reads share 72 per 3 s, the public calls 240
-    (HTX API docs, "API Rate Limit Illustration"). Assumed: that the trade calls count towards the
-    72 at all; that what its own path refused does not; that the headers tell of the path's own.
+    Each trade path of v1 has `limit` per `interval`, and all of them together 72 per 3 s, or as
+    much as one path alone may have if that is more; the reads share 72 per 3 s, the public calls
+    240 (HTX API docs, "API Rate Limit Illustration"). Assumed: that the trade calls count towards
+    the 72 at all; that what its own path refused does not; that the headers tell of the path's
+    own. V5's pages name the same two pools (HTX V5 docs, "Get Current Orders"), so both
+    generations spend the same (assumed). Whether V5's cancel of algo orders has a limit of its
+    own is unknown: it has one if `v5_limit` says so.
     """
 
-    def __init__(self, limit: int, interval: float) -> None:
-        paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.trades]
-        self._own = {path: Window(limit, interval) for path in paths}
+    def __init__(self, limit: int, interval: float, v5_limit: int | None = None) -> None:
+        trades = [endpoint for endpoint in ENDPOINTS if endpoint.trades]
+        limits = [(one.path, v5_limit if one.is_v5 else limit) for one in trades]
+        self._own = {path: Window(own, interval) for path, own in limits if own is not None}
         self._trades = Window(max(72, ceil(limit * max(1.0, 3.0 / interval))), 3.0)
         self._reads = Window(72, 3.0)
         self._public = Window(240, 3.0)
 
     def arrive(self, endpoint: Endpoint, at: float) -> Rate:
-        if endpoint.trades:
+        if endpoint.path in self._own:
             rate = self._own[endpoint.path].arrive(at)
             exceeded = rate.exceeded or self._trades.arrive(at).exceeded
             return replace(rate, exceeded=exceeded)
-        shared = self._public if endpoint.margin_mode is None else self._reads
+        if endpoint.trades:
+            return self._trades.arrive(at)
+        shared = self._public if endpoint.is_public else self._reads
         return shared.arrive(at)
 
 

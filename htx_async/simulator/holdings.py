@@ -1,0 +1,158 @@
+"""What a test puts on the simulated exchange and asks of it: orders, contracts, the account."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from htx_async.simulator.account import Account
+from htx_async.simulator.book import Book
+from htx_async.simulator.contracts import Contracts
+from htx_async.simulator.endpoints import Generation, MarginMode
+from htx_async.simulator.faults import Misbehaviour
+from htx_async.simulator.orders import Moment, Order
+from htx_async.simulator.v5_desk import V5Desk
+
+
+class Holdings(Misbehaviour):
+    """The book and the contracts, on the exchange's clocks."""
+
+    _account: Account
+    _v5: V5Desk
+
+    def __init__(
+        self,
+        contracts: Iterable[str] | None,
+        clock: Callable[[], float] | None,
+        now: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self._contracts = Contracts(contracts)
+        self._book = Book()
+        self._clock = clock or _loop_time
+        self._now = now
+
+    def place(
+        self,
+        contract_code: str,
+        direction: str,
+        offset: str,
+        n: int = 1,
+        *,
+        margin_mode: MarginMode = "isolated",
+        contract_type: str | None = None,
+        volume: Decimal | float | str = 1,
+        callback_rate: Decimal | float | str = "0.05",
+        active_price: Decimal | float | str = 50_000,
+        reduce_only: bool | int = 0,
+        client_order_id: str | None = None,
+    ) -> tuple[str, ...]:
+        """Put `n` trailing orders in the book and return their ids; the contract exists now.
+
+        Both generations show them. `offset` "both" makes them one-way orders; on V5 open and close
+        show as the position sides of hedge mode. `contract_type`: for a dated future such as
+        BTC-USDT-261225, "quarter" unless it is known by another; those are for cross margin only.
+        `client_order_id`: of one order, for V5. ValueError for what the exchange would not hold.
+        """
+        if margin_mode not in ("isolated", "cross"):
+            raise ValueError("margin_mode is isolated or cross")
+        order = Order(
+            "",
+            contract_code,
+            direction,
+            offset,
+            margin_mode,
+            created_at=self._settle().ms,
+            contract_type=self._contracts.type_of(contract_code, margin_mode, contract_type),
+            volume=Decimal(str(volume)),
+            callback_rate=Decimal(str(callback_rate)),
+            active_price=Decimal(str(active_price)),
+            reduce_only=int(reduce_only),
+            client_order_id=client_order_id,
+        )
+        ids = self._book.place(order, n)
+        self._contracts.add(contract_code, order.contract_type)
+        return ids
+
+    def open_orders(
+        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
+    ) -> tuple[Order, ...]:
+        """What is in the book, oldest first; an order being cancelled still is."""
+        self._settle()
+        return self._book.open(contract_code, margin_mode)
+
+    def ended_orders(
+        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
+    ) -> tuple[Order, ...]:
+        """What was cancelled, triggered or failed, in the order in which it ended."""
+        self._settle()
+        return self._book.ended(contract_code, margin_mode)
+
+    def status_of(self, order_id: str) -> int:
+        """2 open, 4 triggered, 5 failed as it triggered, 6 cancelled; ValueError if unknown."""
+        self._settle()
+        order = self._book.find(order_id)
+        if order is None:
+            raise ValueError("no such order")
+        return order.status
+
+    def trigger(self, order_id: str, after: float = 0.0, *, fail_code: int | None = None) -> None:
+        """In `after` seconds, if it is open then, this order triggers and is a limit order.
+
+        A cancel that was accepted but has not taken effect by then comes too late. With
+        `fail_code` the limit order is not taken, and the status is 5. ValueError if the order is
+        not open now.
+        """
+        self._book.trigger(order_id, self._settle(), after, fail_code)
+
+    def unknown_contract(self, contract_code: str) -> None:
+        """From now on this contract is answered 1014."""
+        self._contracts.remove(contract_code)
+
+    def reject_order(
+        self, order_id: str, err_code: int, err_msg: str | None = None, *, times: int = 1
+    ) -> None:
+        """The next `times` cancels that reach this order list it in `errors`, or on V5 give it
+        this code.
+
+        It stays open, except after 1017, 1061, 1062, 1063 and 1071, which say that it is gone or
+        going: unknown, being cancelled, triggered, cancelled. ValueError if it is not open now.
+        """
+        self._settle()
+        self._book.reject(order_id, err_code, err_msg, times)
+
+    def spoil_item(self, order_id: str, *items: object, work: bool = True, times: int = 1) -> None:
+        """The replies to the next `times` cancels on V5 that reach this order have these items in
+        the place of its own, or none without any; without `work` it is not cancelled.
+
+        ValueError if there never was such an order.
+        """
+        self._v5.spoil(order_id, items, work, times)
+
+    def move(self, after: float = 0.0) -> None:
+        """In `after` seconds the account goes over to V5, with its orders, at once and for good.
+
+        The exchange requires an account without orders (announcement 55029524265440); here they
+        may be open, so that who takes v1's word that there are none is found out.
+        """
+        if after < 0:
+            raise ValueError("an account moves in `after` seconds, and not in the past")
+        self._account.move(self._clock() + after)
+
+    @property
+    def generation(self) -> Generation:
+        """The generation that the account is on now."""
+        return self._account.generation(self._clock())
+
+    def _settle(self) -> Moment:
+        """Read the clocks, and let take effect what is due."""
+        when = Moment(self._clock(), self._now())
+        self._book.settle(when.at)
+        return when
+
+
+def _loop_time() -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()

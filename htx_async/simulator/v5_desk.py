@@ -1,0 +1,111 @@
+"""What V5 does for a verified private call, without I/O."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from htx_async.simulator.book import NOT_FOUND, Book
+from htx_async.simulator.contracts import Contracts
+from htx_async.simulator.endpoints import Endpoint
+from htx_async.simulator.messages import Refusal
+from htx_async.simulator.orders import Moment, Order
+from htx_async.simulator.v5_forms import Item, Wanted, read_items, read_query
+from htx_async.simulator.v5_rows import position_side, v5_row
+
+ItemForm = Literal["code", "success"]
+
+_SUCCESS = Refusal(200, "Success")
+
+
+class _Spoiled(NamedTuple):
+    items: tuple[object, ...]
+    work: bool
+
+
+class V5Desk:
+    """The same book as v1's, over V5's calls: lists, and cancels by ids.
+
+    `item_form`: how the reply to a cancel tells of one order. "code": `code` and `message`, from
+    ccxt's example, which is adapted from that of HTX V5 docs, "Cancel Multiple Orders". "success":
+    `success`, `error_code` and `error_msg`, as HTX's Java SDK models it. No failing item was ever
+    published: that the outer code stays 200 and that the codes are v1's is assumed.
+    """
+
+    def __init__(self, contracts: Contracts, book: Book, item_form: ItemForm) -> None:
+        if item_form not in ("code", "success"):
+            raise ValueError("v5_items is code or success")
+        self._contracts = contracts
+        self._book = book
+        self._item_form = item_form
+        self._spoiled: dict[str, deque[_Spoiled]] = {}
+
+    def serve(
+        self, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
+    ) -> object:
+        """The `data` of the reply; raises `Refused`. A cancel takes effect `delay()` s later.
+
+        Assumed: an account on V5 is in multi-assets mode; it is in one-way mode if it has, open
+        or ended, a one-way order.
+        """
+        if endpoint.call == "v5_cancel":
+            items = read_items(form)
+            return [row for item in items for row in self._cancel(item, when, delay)]
+        wanted = read_query(form, endpoint.call, self._contracts, when.ms)
+        if endpoint.call == "v5_asset_mode":
+            return {"assets_mode": 1}
+        if endpoint.call == "v5_position_mode":
+            orders = (*self._book.open(), *self._book.ended())
+            one_way = "both" in map(position_side, orders)
+            return {"position_mode": "single_side" if one_way else "dual_side"}
+        return [v5_row(order) for order in self._page(wanted)]
+
+    def spoil(self, order_id: str, items: tuple[object, ...], work: bool, times: int) -> None:
+        if self._book.find(order_id) is None:
+            raise ValueError("no such order")
+        if times < 1:
+            raise ValueError("times is at least 1")
+        self._spoiled.setdefault(order_id, deque()).extend([_Spoiled(items, work)] * times)
+
+    def _page(self, wanted: Wanted) -> list[Order]:
+        """In the order of row ids, the oldest first, from the one after `from` on, that one not
+        among them (HTX V5 docs, the example of "Get Current Orders"). Assumed: `prev` goes from
+        there to older rows, and from 0 starts at the newest, the nearest row first.
+        """
+        orders = (*self._book.open(), *self._book.ended())
+        found = [order for order in orders if wanted.covers(order)]
+        found.sort(key=lambda order: order.query_id, reverse=wanted.backwards)
+        if wanted.after and wanted.backwards:
+            found = [order for order in found if order.query_id < wanted.after]
+        elif wanted.after:
+            found = [order for order in found if order.query_id > wanted.after]
+        return found[: wanted.limit]
+
+    def _cancel(self, item: Item, when: Moment, delay: Callable[[], float]) -> tuple[object, ...]:
+        """Assumed: an order of another contract is not found."""
+        order = self._find(item)
+        refusal: Refusal | None = NOT_FOUND
+        spoiled = None
+        if order is not None and order.contract_code.upper() == item.contract_code.upper():
+            waiting = self._spoiled.get(order.order_id)
+            spoiled = waiting.popleft() if waiting else None
+            if spoiled is None or spoiled.work:
+                refusal = self._book.cancel(order.order_id, when, delay)
+        return (self._row(item, order, refusal),) if spoiled is None else spoiled.items
+
+    def _find(self, item: Item) -> Order | None:
+        if item.algo_id is not None:
+            return self._book.find(item.algo_id)
+        return self._book.named(item.client_order_id or "")
+
+    def _row(self, item: Item, order: Order | None, refusal: Refusal | None) -> dict[str, object]:
+        row: dict[str, object] = {
+            "algo_client_order_id": order.client_order_id if order else item.client_order_id,
+            "algo_id": order.order_id if order else item.algo_id,
+        }
+        if self._item_form == "code":
+            code, message = refusal or _SUCCESS
+            return {**row, "code": code, "message": message}
+        row["success"] = refusal is None
+        if refusal is not None:
+            row |= {"error_code": refusal.code, "error_msg": refusal.message}
+        return row
