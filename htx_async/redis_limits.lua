@@ -15,11 +15,12 @@
 --       3  latest            refuse to work after this time; 0: no such time
 --       4  lease
 --       5  probe             how often a process without this server looks for it
---       6, 7  size, per      of the endpoint
---       8, 9  size, per      of the account
---       10 and on            join: 1 if the caller did without this server, how many tokens it used
+--       6  seen              the latest `last` that the caller knows of
+--       7, 8  size, per      of the endpoint
+--       9, 10  size, per     of the account
+--       11 and on            join: 1 if the caller did without this server, how many tokens it used
 --                            by itself of late, then the ids of those that wait for an answer
---                            take: 1 if urgent, then the account's size for such a caller
+--                            take: 1 if urgent, then the account's size for ordinary callers
 --                            pause: its length; tighten: size, per
 -- Returns status, wait, now. Status: 0 done (take: granted, usable after `wait`); 1 every token
 -- waits for an answer (ask again after `wait`); 2 too late, nothing was done; 3 as 0, but the
@@ -41,10 +42,11 @@ local function told(name)
 end
 
 local rules = {
-  {waiting = KEYS[2], back = KEYS[3], size = tonumber(ARGV[6]), per = tonumber(ARGV[7])},
-  {waiting = KEYS[4], back = KEYS[5], size = tonumber(ARGV[8]), per = tonumber(ARGV[9])},
+  {waiting = KEYS[2], back = KEYS[3], size = tonumber(ARGV[7]), per = tonumber(ARGV[8])},
+  {waiting = KEYS[4], back = KEYS[5], size = tonumber(ARGV[9]), per = tonumber(ARGV[10])},
 }
-if told('size') > 0 then
+-- A slower limit is believed for an hour: one odd header must not slow a fleet down for good.
+if now - told('slowed') < 3600000000 then
   rules[1].size = math.min(rules[1].size, told('size'))
   rules[1].per = math.max(rules[1].per, told('per'))
 end
@@ -73,9 +75,11 @@ local function fence()
   redis.call('HSET', endpoint, 'fence', open, 'pass', 1, 'last', now)
 end
 
--- Empty: never used, flushed, or started anew. A clock that went back tells nothing of the tokens.
+-- Empty: never used, flushed, or started anew. A clock that went back tells nothing of the tokens;
+-- nor does a store that is older than what was seen of it, from a snapshot or a replica behind.
 local last = redis.call('HGET', endpoint, 'last')
-if last and now < tonumber(last) - 1000000 then
+local is_old = last and tonumber(last) < tonumber(ARGV[6])
+if last and (is_old or now < tonumber(last) - 1000000) then
   for _, rule in ipairs(rules) do
     redis.call('DEL', rule.waiting, rule.back)
   end
@@ -87,7 +91,7 @@ if not last then
 end
 
 local function join()
-  local was_away, used = ARGV[10] == '1', tonumber(ARGV[11])
+  local was_away, used = ARGV[11] == '1', tonumber(ARGV[12])
   -- If nobody has taken a token for a period, the others may have done without this server too.
   if was_away and now - told('last') >= rules[1].per then
     fence()
@@ -96,7 +100,7 @@ local function join()
     for i = 1, used do
       redis.call('ZADD', rule.back, now + rule.per, id .. ':' .. i)
     end
-    for i = 12, #ARGV do
+    for i = 13, #ARGV do
       redis.call('ZADD', rule.waiting, now + lease, ARGV[i])
     end
   end
@@ -108,7 +112,7 @@ end
 local function places(urgent)
   local ready, chosen = now, {}
   for i, rule in ipairs(rules) do
-    local size = (i == 2 and not urgent) and tonumber(ARGV[11]) or rule.size
+    local size = (i == 2 and not urgent) and tonumber(ARGV[12]) or rule.size
     local short = in_use(rule) - size + 1
     if short > 0 then
       local found = redis.call('ZRANGE', rule.back, short - 1, short - 1, 'WITHSCORES')
@@ -126,7 +130,7 @@ local function places(urgent)
 end
 
 local function take()
-  local urgent, ready = ARGV[10] == '1', nil
+  local urgent, ready = ARGV[11] == '1', nil
   local held = redis.call('ZSCORE', rules[1].waiting, id)
   if held then
     ready = math.max(now, tonumber(held) - lease)
@@ -154,11 +158,11 @@ local function take()
   return {(ready > now and now < told('fence')) and 3 or 0, ready - now, now}
 end
 
+-- Counted even if nothing is known of it: it may have been in use when the store was lost.
 local function settle()
   for _, rule in ipairs(rules) do
-    if redis.call('ZREM', rule.waiting, id) == 1 then
-      redis.call('ZADD', rule.back, now + rule.per, id)
-    end
+    redis.call('ZREM', rule.waiting, id)
+    redis.call('ZADD', rule.back, now + rule.per, id)
   end
   return {0, 0, now}
 end
@@ -178,13 +182,13 @@ local function release()
 end
 
 local function pause()
-  redis.call('HSET', endpoint, 'pause', math.max(told('pause'), now + tonumber(ARGV[10])))
+  redis.call('HSET', endpoint, 'pause', math.max(told('pause'), now + tonumber(ARGV[11])))
   return {0, 0, now}
 end
 
 -- Tokens on their way back belong to requests that the slower limit counts too.
 local function tighten()
-  local size, per = tonumber(ARGV[10]), tonumber(ARGV[11])
+  local size, per = tonumber(ARGV[11]), tonumber(ARGV[12])
   local longer = per - rules[1].per
   if longer > 0 then
     for _, member in ipairs(redis.call('ZRANGE', rules[1].back, 0, -1)) do
@@ -192,7 +196,7 @@ local function tighten()
     end
   end
   redis.call('HSET', endpoint, 'size', math.min(rules[1].size, size))
-  redis.call('HSET', endpoint, 'per', math.max(rules[1].per, per))
+  redis.call('HSET', endpoint, 'per', math.max(rules[1].per, per), 'slowed', now)
   return {0, 0, now}
 end
 

@@ -9,26 +9,31 @@ script on Redis' own clock, `redis_limits.lua`; clocks of the processes are not 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from htx_async.checks import as_count, as_seconds
-from htx_async.errors import HtxError, InvalidRequest
+from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.limits import account_key
 from htx_async.line import OnTurn
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import (
     WITHIN,
+    RedisLink,
     RedisStore,
     Rule,
     RunsScripts,
     Unreachable,
+    check_client,
     connect,
     ping,
 )
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import LoopBinding, TokenBucket
+
+_LOG = logging.getLogger("htx_async")
 
 _PROBE = 0.25
 """Seconds within which every process that does without Redis has looked for it again."""
@@ -86,17 +91,15 @@ class RedisTokenBucket:
     ) -> None:
         if not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name that all processes of the account give")
-        if not hasattr(redis, "register_script"):
-            raise InvalidRequest(
-                f"redis must be a client of redis.asyncio, not {type(redis).__name__}; or use "
-                "RedisTokenBucket.from_url(...)"
-            )
+        check_client(redis)
         self.size = as_count("size", size)
         self.per = as_seconds("per", per)
         self.lease = as_seconds("lease", lease)
         self.share_of = as_count("share_of", share_of)
         self._redis = redis
         self._is_own = False
+        self._is_closed = False
+        self._link: RedisLink | None = None
         self._account = account
         self._reads: RedisTokenBucket | None = None
         self._key = account_key(account)[:32]
@@ -130,10 +133,13 @@ class RedisTokenBucket:
 
     async def aclose(self) -> None:
         """Settle what is out, which takes 0.25 s at most, and close a client of its own."""
+        self._is_closed = True
         await self.drain()
         for queue in self._queues.values():
             await queue.aclose()
         await self.drain()
+        if self._link is not None:
+            await self._link.aclose()
         if self._reads is not None:
             await self._reads.aclose()
         if self._is_own:
@@ -178,7 +184,7 @@ class RedisTokenBucket:
         """The same for the account's reads: 72 in any 3 s, shared like the rest."""
         if self._reads is None:
             lease = self.lease + _ACCOUNT_PERIOD - self.per
-            self._reads = RedisTokenBucket(
+            reads = self._reads = RedisTokenBucket(
                 self._redis,
                 f"{self._account} reads",
                 share_of=self.share_of,
@@ -186,6 +192,7 @@ class RedisTokenBucket:
                 size=_ACCOUNT.size,
                 per=_ACCOUNT_PERIOD,
             )
+            reads._listeners = self._listeners
         return self._reads
 
     def mode(self, endpoint: str) -> LimiterMode:
@@ -213,13 +220,17 @@ class RedisTokenBucket:
             # What a closed loop left behind: its tokens come back at the end of their lease.
             self._queues.clear()
             self._errands.clear()
+            self._link = None
 
     def _queue(self, endpoint: str) -> RedisQueue:
+        if self._is_closed:
+            raise SessionClosed("this limiter is closed, so nothing was sent; open a new one")
         self._bind()
         queue = self._queues.get(endpoint)
         if queue is None:
+            self._link = self._link or RedisLink(self._redis)
             store = RedisStore(
-                self._redis,
+                self._link,
                 self._key,
                 endpoint,
                 rules=(Rule(self.size, self.per + _MARGIN), _ACCOUNT),
@@ -232,6 +243,7 @@ class RedisTokenBucket:
                 store,
                 Rule(self.size, self.per + _MARGIN),
                 self._share,
+                margin=_MARGIN,
                 probe=_LOOK,
                 tell=self._tell,
                 run=self._run,
@@ -241,7 +253,11 @@ class RedisTokenBucket:
 
     def _tell(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
         for listener in tuple(self._listeners):
-            listener(endpoint, mode, reason)
+            try:
+                listener(endpoint, mode, reason)
+            except Exception as error:
+                # Those who wait for tokens must not pay for it.
+                _LOG.warning("a listener raised %s at a change of mode", type(error).__name__)
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         """Off the caller's path; a failure is made good by the lease."""
@@ -284,7 +300,7 @@ class TakeShared:
         if token is not None:
             if token.own is not None:
                 await token.own.__aexit__(exc_type, exc, traceback)
-            self._queue.settle(token, answered=exc_type is None)
+            self._queue.settle(token)
 
     def not_sent(self) -> None:
         """See `Lease.not_sent`."""

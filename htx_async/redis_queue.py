@@ -12,12 +12,13 @@ import itertools
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from htx_async.errors import SessionClosed
 from htx_async.line import Line, OnTurn
+from htx_async.redis_debts import Debts, Run
 from htx_async.redis_store import ASK_AGAIN, FENCED, TOO_LATE, RedisStore, Rule, Unreachable
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TakeToken, TokenBucket
@@ -32,6 +33,7 @@ _STALE = 0.1
 """Seconds after which a confirmed token is confirmed once more: something blocked the loop."""
 
 _MOST_REFUSALS = 3
+_SAME_RATE = 1e-9
 
 
 class Token(NamedTuple):
@@ -53,18 +55,21 @@ class RedisQueue:
         rule: Rule,
         share: TokenBucket,
         *,
+        margin: float,
         probe: float,
         tell: OnMode,
-        run: Callable[[Coroutine[Any, Any, None]], None],
+        run: Run,
     ) -> None:
         self._endpoint = endpoint
         self._store = store
         self._rule = rule
         self._share = share
         self._share_rule = Rule(share.size, share.per)
+        self._fraction = share.size / share.per * (rule.per - margin) / rule.size
+        self._margin = margin
+        self._told = rule
         self._probe = probe
         self._tell = tell
-        self._run = run
         self._loop = asyncio.get_running_loop()
         self._names = (f"{secrets.token_hex(8)}:{number}" for number in itertools.count(1))
         self.line = Line()
@@ -76,9 +81,11 @@ class RedisQueue:
         self._may_pass = False
         self._is_fenced = False
         self._ready: deque[Token] = deque()
+        self._out: set[str] = set()
         self._own_waiting: set[str] = set()
+        self._known: set[str] = set()
         self._own_used: deque[float] = deque()
-        self._owed: dict[str, float | None] = {}
+        self._debts = Debts(store, run)
         self._alarm = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -93,7 +100,9 @@ class RedisQueue:
 
     def collect(self) -> Token:
         """The token of a waiter whose turn it is."""
-        return self._ready.popleft()
+        token = self._ready.popleft()
+        self._out.add(token.name)
+        return token
 
     def abandon(self, waiter: asyncio.Future[None]) -> None:
         """The caller no longer waits; a token that it was just given goes to the next."""
@@ -102,40 +111,46 @@ class RedisQueue:
         elif not self.line:
             self._alarm.set()
 
-    def settle(self, token: Token, answered: bool) -> None:
+    def settle(self, token: Token) -> None:
         """The request was answered or has failed."""
+        self._out.discard(token.name)
+        if token.mode is LimiterMode.SHARED or token.name in self._known:
+            self._owe(token.name, self._loop.time())
         if token.mode is LimiterMode.OWN_SHARE:
             self._own_waiting.discard(token.name)
             self._own_used.append(self._loop.time() + self._rule.per)
             if token.own is None:
                 self._share.pause(self._endpoint, self._rule.per)
-        self._owe(token.name, self._loop.time())
 
     def release(self, token: Token) -> None:
         """Certain that no byte left."""
+        self._out.discard(token.name)
+        self._own_waiting.discard(token.name)
         if token.own is not None:
             token.own.not_sent()
-        self._own_waiting.discard(token.name)
-        self._owe(token.name, None)
+        if token.mode is LimiterMode.SHARED or token.name in self._known:
+            self._owe(token.name, None)
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for `seconds`, here at once and elsewhere as they ask."""
         self._paused_until = max(self._paused_until, self._loop.time() + seconds)
         self._share.pause(self._endpoint, seconds)
-        self._run(self._try(self._store.pause(seconds)))
+        self._debts.say(self._store.pause(seconds))
         self._announce()
 
     def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
         """See `TokenBucket.tighten`."""
-        size, per = self._rule
-        if rate >= size / per:
+        size, per = self._rule.size, self._rule.per - self._margin
+        if rate >= size / per * (1 - _SAME_RATE):
             return None
         size = max(1, min(size, int(requests)))
-        self._rule = Rule(size, max(per, size / rate))
-        self._share.tighten(self._endpoint, rate, 1.0)
-        self._run(self._try(self._store.tighten(self._rule)))
+        self._rule = Rule(size, max(per, size / rate) + self._margin)
+        own = self._share_rule
+        slower = self._share.tighten(self._endpoint, rate * self._fraction * own.per, own.per)
+        self._share_rule = own if slower is None else Rule(*slower)
+        self._tell_rule()
         self._announce()
-        return self._rule
+        return size, self._rule.per - self._margin
 
     def earliest(self, urgent: bool) -> float:
         """When one that joins now could have its turn, if no other process took any."""
@@ -156,11 +171,10 @@ class RedisQueue:
         self.line.dismiss(SessionClosed("the limiter was closed, so nothing was sent"))
 
     def _turn(self, ahead: int) -> float:
-        if self.mode is LimiterMode.OWN_SHARE:
-            first, (size, per) = self._share.earliest(self._endpoint), self._share_rule
-        else:
-            first, (size, per) = max(self._loop.time(), self._next_turn), self._rule
-        return max(first, self._paused_until) + ahead // size * per
+        # While Redis is away, too: it may answer at the next look.
+        size, per = self._rule
+        first = max(self._loop.time(), self._next_turn, self._paused_until)
+        return first + ahead // size * per
 
     def _announce(self) -> None:
         for ahead, on_turn in enumerate(self.line):
@@ -209,7 +223,7 @@ class RedisQueue:
             self._reserved = self._reserved or next(self._names)
             taken = await self._store.take(self._reserved, urgent=self.line.is_urgent)
             ready = self._loop.time() + taken.wait
-            self._is_fenced = taken.status == FENCED
+            await self._note_fence(taken.status == FENCED)
             if taken.status == TOO_LATE:
                 # It came in time all the same: the server's clock has jumped.
                 refusals += 1
@@ -231,6 +245,18 @@ class RedisQueue:
                     return Token(name, LimiterMode.SHARED)
         return None
 
+    async def _note_fence(self, is_fenced: bool) -> None:
+        """A store that starts anew knows neither what is in use nor of a slower limit."""
+        was_fenced, self._is_fenced = self._is_fenced, is_fenced
+        if is_fenced and not was_fenced:
+            self._tell_rule()
+            if self._out:
+                await self._join(was_away=False)
+
+    def _tell_rule(self) -> None:
+        if self._rule != self._told:
+            self._debts.say(self._store.tighten(self._rule))
+
     async def _passing(self) -> Token | None:
         """The one token that an urgent call may have while Redis counts all as just used."""
         self._may_pass = self._is_fenced
@@ -246,12 +272,13 @@ class RedisQueue:
 
     async def _own_token(self) -> Token | None:
         while self.line:
+            is_paused = self._paused_until > self._loop.time()
+            if self._may_pass and self.line.is_urgent and not is_paused:
+                self._may_pass = False
+                return self._own(None)
             # Before any request, and every so often while there is none.
             if await self._rejoin():
                 return None
-            if self._may_pass and self.line.is_urgent:
-                self._may_pass = False
-                return self._own(None)
             wait = self._share.earliest(self._endpoint) - self._loop.time()
             if wait <= 0:
                 taken = self._share.take(self._endpoint)
@@ -270,16 +297,18 @@ class RedisQueue:
         except Unreachable:
             return False
         self._change(LimiterMode.SHARED, "Redis answers again")
-        self._pay()
+        self._debts.pay(self._rule.per)
         return True
 
     async def _join(self, *, was_away: bool) -> None:
         now = self._loop.time()
         while self._own_used and self._own_used[0] <= now:
             self._own_used.popleft()
-        used, waiting = len(self._own_used), tuple(self._own_waiting)
+        waiting = tuple(self._out | self._own_waiting)
+        used = len(self._own_used)
         await self._store.join(next(self._names), was_away=was_away, used=used, waiting=waiting)
         self._has_joined = True
+        self._known |= set(waiting) & self._own_waiting
 
     def _do_without(self, reason: str) -> None:
         """Close for one period, for the tokens that others used a moment ago still count; then use
@@ -295,37 +324,21 @@ class RedisQueue:
             self._owe(name, None)
 
     def _owe(self, name: str, used: float | None) -> None:
-        """Redis has to hear of a token: used until loop time `used`, or not at all."""
-        self._owed[name] = used
+        self._known.discard(name)
+        self._debts.owe(name, used)
         if self.mode is LimiterMode.SHARED:
-            self._pay()
-
-    def _pay(self) -> None:
-        owed, self._owed = self._owed, {}
-        for name, used in owed.items():
-            self._run(self._settled(name, used))
-
-    async def _settled(self, name: str, used: float | None) -> None:
-        is_back = used is None or self._loop.time() - used >= self._rule.per
-        try:
-            await (self._store.release(name) if is_back else self._store.settle(name))
-        except Unreachable:
-            # Told when Redis answers again; what it never hears of ends with its lease.
-            self._owed[name] = used
+            self._debts.pay(self._rule.per)
 
     def _change(self, mode: LimiterMode, reason: str) -> None:
+        # Those who wait are not told of a later turn: a cut may be over in a moment.
         self.mode = mode
         self._tell(self._endpoint, mode, reason)
-        self._announce()
 
     async def _sleep(self, seconds: float) -> None:
         """Until then, or until an urgent call comes that need not wait, or nobody waits."""
         self._alarm.clear()
+        if not self.line:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._alarm.wait()
-
-    async def _try(self, errand: Coroutine[Any, Any, object]) -> None:
-        # What Redis does not hear of ends with its lease.
-        with suppress(Unreachable):
-            await errand

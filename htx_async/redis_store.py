@@ -12,7 +12,7 @@ from htx_async.errors import InvalidRequest
 from htx_async.timers import TimeLimit
 
 try:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import AuthenticationError, ResponseError
@@ -32,10 +32,18 @@ _LONGEST_REASON = 120
 GRANTED, ASK_AGAIN, TOO_LATE, FENCED = range(4)
 
 
+_TO_CONNECT = 2.0
+"""Seconds that a connection may take to be made, in the background: with the handshake and the
+script it takes several round trips."""
+
+
 class RunsScripts(Protocol):
     """What is used of redis-py's asyncio clients, `Redis` and `RedisCluster` alike."""
 
     def register_script(self, script: str) -> Any:
+        """See redis-py."""
+
+    def script_load(self, script: str) -> Awaitable[Any]:
         """See redis-py."""
 
     def ping(self) -> Awaitable[Any]:
@@ -72,16 +80,28 @@ class Rule(NamedTuple):
         return self.size, _micro(self.per)
 
 
+def check_client(redis: object) -> None:
+    """`InvalidRequest` for anything but a client of redis-py's asyncio side."""
+    if not isinstance(redis, Redis | RedisCluster):
+        raise InvalidRequest(
+            f"redis must be a client of redis.asyncio, not {type(redis).__name__}; or use "
+            "RedisTokenBucket.from_url(...)"
+        )
+
+
 def connect(url: str) -> "Redis":
     """A client that gives up in time; `InvalidRequest` for what is no Redis URL."""
     try:
-        return Redis.from_url(
+        redis = Redis.from_url(
             url,
-            socket_timeout=WITHIN,
-            socket_connect_timeout=WITHIN,
+            socket_timeout=_TO_CONNECT,
+            socket_connect_timeout=_TO_CONNECT,
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError:
+        # Options of the URL are looked at only when a connection is built; nothing is sent here.
+        redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
+        return redis
+    except (ValueError, TypeError, AttributeError):
         pass
     # Raised out here, and without the text: a URL may hold a password.
     raise InvalidRequest(
@@ -93,8 +113,50 @@ async def ping(redis: RunsScripts) -> float:
     """Seconds that Redis takes to answer; raises `Unreachable`."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await _within(redis.ping())
+    await _by(began + _TO_CONNECT, redis.ping())
     return loop.time() - began
+
+
+class RedisLink:
+    """One client, kept connected: what a caller asks for may not wait for a connection."""
+
+    def __init__(self, redis: RunsScripts) -> None:
+        self._redis = redis
+        self._script = redis.register_script(_SCRIPT)
+        self._is_warm = False
+        self._warming: asyncio.Task[None] | None = None
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[object]) -> Any:
+        """One call of the script; `Unreachable` when there is no answer in time."""
+        until = asyncio.get_running_loop().time() + WITHIN
+        if not self._is_warm:
+            await self._warm_up(until)
+        try:
+            return await _by(until, self._script(keys, arguments))
+        except Unreachable:
+            self._is_warm = False
+            raise
+
+    async def aclose(self) -> None:
+        """Leave nothing under way."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait([self._warming])
+
+    async def _warm_up(self, until: float) -> None:
+        # Goes on when its caller has given up, so that the next one finds a connection.
+        if self._warming is None:
+            self._warming = asyncio.create_task(self._connected())
+            self._warming.add_done_callback(self._warmed)
+        await _by(until, asyncio.shield(self._warming))
+
+    async def _connected(self) -> None:
+        until = asyncio.get_running_loop().time() + _TO_CONNECT
+        await _by(until, self._redis.script_load(_SCRIPT))
+
+    def _warmed(self, task: asyncio.Task[None]) -> None:
+        self._warming = None
+        self._is_warm = not task.cancelled() and task.exception() is None
 
 
 class RedisStore:
@@ -102,7 +164,7 @@ class RedisStore:
 
     def __init__(
         self,
-        redis: RunsScripts,
+        link: RedisLink,
         key: str,
         endpoint: str,
         *,
@@ -111,13 +173,15 @@ class RedisStore:
         lease: float,
         probe: float,
     ) -> None:
-        self._script = redis.register_script(_SCRIPT)
+        self._link = link
         # One hash tag, so that a cluster keeps them together.
         one, account = f"htx_async:{{{key}}}:{endpoint}", f"htx_async:{{{key}}}"
         self._keys = [one]
         self._keys += [f"{name}:{part}" for name in (one, account) for part in ("waiting", "back")]
         self._ordinary = ordinary
-        self._fixed = (_micro(lease), _micro(probe), *rules[0].arguments, *rules[1].arguments)
+        self._lease = (_micro(lease), _micro(probe))
+        self._rules = (*rules[0].arguments, *rules[1].arguments)
+        self._seen = 0
         self._loop = asyncio.get_running_loop()
         self._ahead: float | None = None
 
@@ -135,41 +199,53 @@ class RedisStore:
 
     async def settle(self, token: str) -> None:
         """The request was answered or has failed: the token comes back one period from now."""
-        await self._run("settle", token)
+        await self._say("settle", token)
 
     async def release(self, token: str) -> None:
         """The token was certainly not used."""
-        await self._run("release", token)
+        await self._say("release", token)
 
     async def pause(self, seconds: float) -> None:
         """No token before then; a longer pause stays in force."""
-        await self._run("pause", "", _micro(seconds))
+        await self._say("pause", "", _micro(seconds))
 
     async def tighten(self, rule: Rule) -> None:
         """Keep to `rule` where it is slower than what is in force."""
-        await self._run("tighten", "", *rule.arguments)
+        await self._say("tighten", "", *rule.arguments)
 
     async def _run(
         self, operation: str, token: str, *arguments: object, latest: bool = True
     ) -> Taken:
-        now = self._loop.time()
-        until = 0 if self._ahead is None or not latest else _micro(now + WITHIN + self._ahead)
-        reply = await _within(
-            self._script(self._keys, (operation, token, until, *self._fixed, *arguments))
-        )
+        sent = self._loop.time()
+        until = 0 if self._ahead is None or not latest else _micro(sent + WITHIN + self._ahead)
+        head = (operation, token, until, *self._lease, self._seen, *self._rules)
+        reply = await self._link.run(self._keys, (*head, *arguments))
         try:
             status, wait, server = map(int, reply)
         except (TypeError, ValueError):
             raise Unreachable("Redis answered what no script of ours does") from None
-        self._ahead = server / _MICRO - self._loop.time()
+        # By the time of sending: a loop that was blocked reads an answer long after it came.
+        self._ahead = server / _MICRO - sent
+        if operation in ("take", "join") and status != TOO_LATE:
+            self._seen = server
         return Taken(status, wait / _MICRO)
 
+    async def _say(self, operation: str, token: str, *arguments: object) -> None:
+        """What has to be done, once more if it was thought to come too late."""
+        for _ in range(2):
+            taken = await self._run(operation, token, *arguments)
+            if taken.status != TOO_LATE:
+                return
+        raise Unreachable("Redis' clock jumps")
 
-async def _within(asked: Any) -> Any:
-    """The answer, in time; every way to fail is `Unreachable`, with nothing secret in it."""
+
+async def _by(until: float, asked: Awaitable[Any]) -> Any:
+    """The answer, by loop time `until`; every way to fail is `Unreachable`, with nothing secret."""
     try:
-        with TimeLimit(asyncio.get_running_loop().time() + WITHIN):
+        with TimeLimit(until):
             return await asked
+    except Unreachable:
+        raise
     except Exception as error:
         # A client of the caller's may raise anything.
         reason = _in_words(error)
@@ -178,7 +254,7 @@ async def _within(asked: Any) -> Any:
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return f"Redis did not answer within {WITHIN:g} s"
+        return "Redis did not answer in time"
     if isinstance(error, AuthenticationError):
         return "Redis refused the name or the password"
     if isinstance(error, ResponseError):
