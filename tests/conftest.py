@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ async def exchange() -> AsyncIterator[SimulatedExchange]:
 
 @pytest.fixture
 async def htx(exchange: SimulatedExchange) -> AsyncIterator[HtxSession]:
-    """A session of that exchange."""
-    async with HtxSession(exchange.credentials, base_urls=exchange.url) as session:
+    """A session of that exchange, on v1: what is counted is that call alone."""
+    settings: dict[str, Any] = {"base_urls": exchange.url, "generation": "v1"}
+    async with HtxSession(exchange.credentials, **settings) as session:
         yield session
 
 

@@ -325,7 +325,9 @@ async def test_every_attempt_and_outcome_is_on_record(
     exchange.lose_after_work()
     async with (
         AuditLog(path) as audit,
-        HtxSession(exchange.credentials, base_urls=exchange.url, on_event=audit) as htx,
+        HtxSession(
+            exchange.credentials, base_urls=exchange.url, on_event=audit, generation="v1"
+        ) as htx,
     ):
         report = await htx.cancel_all_trailing(BTC, "buy", "close")
     told = lines(path)
@@ -350,7 +352,7 @@ def test_nothing_secret_is_on_record(path: Path) -> None:
         exchange.malform(b"<html>" + ACCESS_KEY.encode(), status=500, contract_code="C2-USDT")
         exchange.lose_after_work(contract_code="C3-USDT")
         exchange.too_many(retry_after="1", contract_code="C4-USDT")
-        async with virtual_session(exchange, on_event=audit) as htx:
+        async with virtual_session(exchange, on_event=audit, generation="v1") as htx:
             await htx.mass_cancel_trailing([f"C{number}-USDT" for number in range(6)])
 
     with AuditLog(path) as audit:
@@ -367,7 +369,7 @@ async def test_other_listeners_hear_the_same(exchange: SimulatedExchange, path: 
     async with AuditLog(path) as audit:
         listeners: list[Listener] = [audit, events.append]
         async with HtxSession(
-            exchange.credentials, base_urls=exchange.url, on_event=listeners
+            exchange.credentials, base_urls=exchange.url, on_event=listeners, generation="v1"
         ) as htx:
             await htx.cancel_all_trailing(BTC)
     assert [line["monotonic"] for line in lines(path)] == [event.at for event in events]
@@ -390,7 +392,9 @@ async def test_the_intent_is_on_disk_before_the_first_byte(
     disk.gate.clear()
     async with (
         AuditLog(disk.path) as audit,
-        HtxSession(exchange.credentials, base_urls=exchange.url, on_event=audit) as htx,
+        HtxSession(
+            exchange.credentials, base_urls=exchange.url, on_event=audit, generation="v1"
+        ) as htx,
     ):
         call = asyncio.ensure_future(htx.cancel_all_trailing(BTC))
         await asyncio.to_thread(disk.reached.wait, LONG)
@@ -406,7 +410,9 @@ async def test_a_late_disk_does_not_stop_a_call(exchange: SimulatedExchange, dis
     ids = exchange.place(BTC, "buy", "close", 2)
     disk.gate.clear()
     async with AuditLog(disk.path) as audit:
-        async with HtxSession(exchange.credentials, base_urls=exchange.url, on_event=audit) as htx:
+        async with HtxSession(
+            exchange.credentials, base_urls=exchange.url, on_event=audit, generation="v1"
+        ) as htx:
             # The disk is released only behind this: a loop that waited for it would never end.
             report = await htx.cancel_all_trailing(BTC)
         assert set(report.successes) == set(ids)
@@ -426,7 +432,9 @@ async def test_a_full_disk_does_not_stop_a_call(exchange: SimulatedExchange) -> 
     """The report's warnings and message, and the log's problem, say what the disk said."""
     async with (
         AuditLog("/dev/full") as audit,
-        HtxSession(exchange.credentials, base_urls=exchange.url, on_event=audit) as htx,
+        HtxSession(
+            exchange.credentials, base_urls=exchange.url, on_event=audit, generation="v1"
+        ) as htx,
     ):
         report = await htx.cancel_all_trailing(BTC)
     assert report.warnings == (FULL,)
@@ -507,7 +515,7 @@ def test_many_calls_at_once_are_few_writes(disk: Disk) -> None:
     codes = [f"C{number}-USDT" for number in range(200)]
 
     async def main(audit: AuditLog) -> None:
-        async with virtual_session(SimulatedExchange(), on_event=audit) as htx:
+        async with virtual_session(SimulatedExchange(), on_event=audit, generation="v1") as htx:
             report = await htx.mass_cancel_trailing(codes)
             assert report.is_clear
 

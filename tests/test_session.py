@@ -214,7 +214,8 @@ async def connected(exchange: SimulatedExchange, network: str) -> AsyncIterator[
     async with aiohttp.ClientSession(connector=connector) as http:
         if network == "jittered":
             exchange.latency = lambda: random.uniform(0, 0.05)
-        async with HtxSession(exchange.credentials, base_urls=exchange.url, http=http) as htx:
+        settings: dict[str, Any] = {"base_urls": exchange.url, "http": http, "generation": "v1"}
+        async with HtxSession(exchange.credentials, **settings) as htx:
             yield htx
 
 
@@ -324,7 +325,8 @@ def test_two_event_loops_one_after_the_other_share_the_limit() -> None:
             await asyncio.to_thread(done.wait, 30)
 
     async def seven_calls() -> None:
-        async with HtxSession(exchange.credentials, base_urls=exchange.url) as htx:
+        settings: dict[str, Any] = {"base_urls": exchange.url, "generation": "v1"}
+        async with HtxSession(exchange.credentials, **settings) as htx:
             await asyncio.gather(*(htx.cancel_all_trailing(f"C{n}-USDT") for n in range(7)))
 
     server = threading.Thread(target=asyncio.run, args=[serve()])

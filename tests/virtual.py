@@ -108,7 +108,9 @@ class VirtualSending:
 def virtual_session(
     exchange: SimulatedExchange, latency: Callable[[], float] = lambda: 0.04, **settings: Any
 ) -> HtxSession:
-    """A session of `exchange` without sockets; `latency` seconds each way."""
+    """A session of `exchange` without sockets; `latency` seconds each way. On v1, unless said
+    otherwise: what is counted is that call alone."""
+    settings = {"generation": "v1", **settings}
     session = HtxSession(exchange.credentials, base_urls="http://127.0.0.1:1", **settings)
     session._transport = VirtualTransport(exchange, latency)  # type: ignore[assignment]  # the seam
     return session
