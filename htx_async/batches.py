@@ -36,6 +36,12 @@ class Batch(NamedTuple):
         return any(reply.verdict is Verdict.UNKNOWN for reply in self.replies)
 
     @property
+    def lost_ids(self) -> bool:
+        """Whether an earlier answer was lost that may have had the ids which are gone by now."""
+        gone = any(error.err_code in SETTLED_ORDER_CODES for error in self.errors)
+        return gone and any(reply.verdict is Verdict.UNKNOWN for reply in self.replies)
+
+    @property
     def errors(self) -> tuple[OrderError, ...]:
         """Orders that certainly were not cancelled by it, and why."""
         answer = self.answer
@@ -74,7 +80,7 @@ def report_of_batches(
         successes=successes,
         errors=errors,
         triggered=tuple(error.order_id for error in errors if error.err_code == EXECUTED),
-        ids_complete=not any(batch.is_unknown for batch in batches),
+        ids_complete=not any(batch.is_unknown or batch.lost_ids for batch in batches),
         attempts=tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1)),
         ts=times[-1] if times else None,
         elapsed=elapsed,
@@ -87,8 +93,10 @@ def _outcome(batches: Sequence[Batch], any_success: bool, errors: Sequence[Order
     if any(batch.is_unknown for batch in batches):
         return Outcome.UNKNOWN
     if all(error.err_code in SETTLED_ORDER_CODES for error in errors):
-        cancelled = any_success or any(error.err_code == CANCELLING for error in errors)
-        return Outcome.CANCELLED if cancelled else Outcome.NOTHING_TO_CANCEL
+        if any_success or any(error.err_code == CANCELLING for error in errors):
+            return Outcome.CANCELLED
+        lost = any(batch.lost_ids for batch in batches)
+        return Outcome.CLEAR_AFTER_RETRY if lost else Outcome.NOTHING_TO_CANCEL
     verdicts = {b.answer.verdict if b.answer else Verdict.NOT_SENT for b in batches}
     if verdicts == {Verdict.NOT_SENT}:
         return Outcome.NOT_SENT

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from htx_async.batches import Batch, report_of_batches
 from htx_async.call import NUMBERS, Call
 from htx_async.errors import InvalidRequest
+from htx_async.limits import foresee
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
@@ -13,6 +14,8 @@ from htx_async.routes import v1, v5
 from htx_async.terms import ApiGeneration
 
 _LONGEST_ID = 64
+_ROUND_TRIP = 0.5
+"""Seconds for each five requests, where no deadline is given."""
 
 
 def checked_ids(order_ids: Iterable[str]) -> tuple[str, ...]:
@@ -20,14 +23,14 @@ def checked_ids(order_ids: Iterable[str]) -> tuple[str, ...]:
     if isinstance(order_ids, str) or not isinstance(order_ids, Iterable):
         kind = type(order_ids).__name__
         raise InvalidRequest(f"order_ids must be a sequence of order ids, not {kind}")
-    ids = tuple(dict.fromkeys(order_ids))
+    ids = tuple(order_ids)
     if not ids:
         raise InvalidRequest("order_ids is empty; an empty list never means all orders")
     for each in ids:
         is_id = isinstance(each, str) and each.isascii() and each.isdigit()
         if not (is_id and len(each) <= _LONGEST_ID):
             raise InvalidRequest("an order id must be a string of digits; a number may be rounded")
-    return ids
+    return tuple(dict.fromkeys(ids))
 
 
 class CancelByIds:
@@ -51,9 +54,15 @@ class CancelByIds:
         self._began = self._loop.time()
         route = v5 if means.generation.current is ApiGeneration.V5 else v1
         parts = [order_ids[i : i + v1.MOST_IDS] for i in range(0, len(order_ids), v1.MOST_IDS)]
+        jobs = [(tuple(ids), route.cancel(wanted, ids)) for ids in parts]
+        if within is None:
+            # The last of them has to queue behind all the others.
+            path, limiter = jobs[0][1].request.path, means.trades.limiter
+            turn = foresee(limiter, path, len(jobs), urgent=urgent, round_trip=_ROUND_TRIP)
+            within = max(0.0, turn - self._began) + allowance
         self._calls = [
-            (tuple(ids), Call(means, route.cancel(wanted, ids), within, allowance, urgent=urgent))
-            for ids in parts
+            (ids, Call(means, job, within, allowance, urgent=urgent, number=self._number))
+            for ids, job in jobs
         ]
 
     async def run(self) -> CancelReport:

@@ -23,7 +23,7 @@ _TO_SETTLE = 2.5
 """Seconds after the last request, from which an order that it did not reach will not go by
 itself: more than twice what the exchange's own example took."""
 
-_NOT_TRIED = (Outcome.REFUSED, Outcome.NOT_SENT)
+NOT_TRIED = (Outcome.REFUSED, Outcome.NOT_SENT)
 
 
 class Confirmation:
@@ -49,6 +49,7 @@ class Confirmation:
         self._began = began
         self._deadline = deadline
         self._sent = sent
+        self._named = {*report.successes, *(error.order_id for error in report.errors)}
         self._loop = asyncio.get_running_loop()
         self._settled_at = self._loop.time() + _TO_SETTLE
         self._stopped: asyncio.Future[None] = self._loop.create_future()
@@ -57,7 +58,7 @@ class Confirmation:
 
     async def run(self) -> None:
         """Look until all is clear, nothing more can be expected, or the deadline comes."""
-        if self._report.outcome in _NOT_TRIED:
+        if self._report.outcome in NOT_TRIED:
             return
         await self._look_at_open()
         if self._left is not None:
@@ -66,7 +67,7 @@ class Confirmation:
     def told(self) -> CancelReport:
         """The account as far as it is known now."""
         reads = {"reads": self._reading.attempts}
-        if self._report.outcome in _NOT_TRIED:
+        if self._report.outcome in NOT_TRIED:
             return self._report
         if self._left is None:
             reason = self._reading.problem or "it was not read yet"
@@ -74,7 +75,12 @@ class Confirmation:
             warnings = {"warnings": (*self._report.warnings, warning)}
             return self._report.model_copy(update={**reads, **warnings})
         seen = Seen(self._left, self._ended, self._earliest())
-        return confirmed(self._report, self._wanted, seen).model_copy(update=reads)
+        report = confirmed(self._report, self._wanted, seen).model_copy(update=reads)
+        if self._ended is not None or not (report.successes or not report.ids_complete):
+            return report
+        reason = self._reading.problem or "it was not read yet"
+        warning = f"the history does not tell which of the orders had triggered ({reason})"
+        return report.model_copy(update={"warnings": (*report.warnings, warning)})
 
     def stop(self, reason: str) -> None:
         """Look no more."""
@@ -120,17 +126,22 @@ class Confirmation:
         return not self._stopped.done()
 
     def _is_newer(self, row: TrailingOrder) -> bool:
-        """Whether it was certainly placed after the call began.
+        """Whether it was certainly placed after the call began, and is none that the call took or
+        was refused for.
 
         A reply's time was told after its request was sent, so what it is less the seconds from the
         beginning to that sending comes no earlier than the beginning.
         """
-        latest = min((m.ts - 1000 * (m.sent - self._began) for m in self._moments()), default=None)
+        if row.order_id in self._named:
+            return False
+        # Times are told in whole milliseconds, cut off.
+        times = (m.ts + 1 - 1000 * (m.sent - self._began) for m in self._moments())
+        latest = min(times, default=None)
         return row.created_at is not None and latest is not None and row.created_at > latest
 
     def _earliest(self) -> float:
         """A time at the exchange at which the call had certainly not begun."""
-        times = (m.ts - 1000 * (m.received - self._began) for m in self._moments())
+        times = (m.ts - 1 - 1000 * (m.received - self._began) for m in self._moments())
         return max(times, default=0.0)
 
     def _moments(self) -> list[Moment]:

@@ -25,8 +25,9 @@ class Seen(NamedTuple):
 def confirmed(report: CancelReport, wanted: CancelAllTrailing, seen: Seen) -> CancelReport:
     """`report` as the lists have it: nothing that is open counts as cancelled, what triggered is
     told as triggered, and ids that a lost answer took along come back from the history."""
-    open_ids = tuple(row.order_id for row in seen.left)
     ended = seen.ended or {}
+    # The history is read after the open orders: what is in both has ended since.
+    open_ids = tuple(row.order_id for row in seen.left if not _has_ended(row.order_id, ended))
     recent = [row for row in ended.values() if _is_recent(row, seen.since) and row.matches(wanted)]
     triggered = _ids(
         report.triggered,
@@ -34,8 +35,10 @@ def confirmed(report: CancelReport, wanted: CancelAllTrailing, seen: Seen) -> Ca
         (row.order_id for row in recent if row.status in TRIGGERED),
     )
     gone = {*open_ids, *triggered}
-    lost = () if report.ids_complete else (r.order_id for r in recent if r.status == CANCELLED)
-    successes = tuple(i for i in _ids(report.successes, lost) if i not in gone)
+    went = [row.order_id for row in recent if row.status == CANCELLED]
+    between = [row.order_id for row in seen.left if _was_cancelled(row.order_id, ended)]
+    found = _ids(report.successes, between, () if report.ids_complete else went)
+    successes = tuple(order_id for order_id in found if order_id not in gone)
     errors = tuple(e for e in report.errors if e.order_id not in successes)
     ids_complete = report.ids_complete or seen.ended is not None
     outcome = Outcome.PARTIAL
@@ -55,6 +58,16 @@ def confirmed(report: CancelReport, wanted: CancelAllTrailing, seen: Seen) -> Ca
             "ended_by": "" if outcome.is_clear else report.ended_by,
         }
     )
+
+
+def _has_ended(order_id: str, ended: Mapping[str, TrailingOrder]) -> bool:
+    row = ended.get(order_id)
+    return row is not None and row.status in (CANCELLED, *TRIGGERED)
+
+
+def _was_cancelled(order_id: str, ended: Mapping[str, TrailingOrder]) -> bool:
+    row = ended.get(order_id)
+    return row is not None and row.status == CANCELLED
 
 
 def _is_recent(row: TrailingOrder, since: float) -> bool:

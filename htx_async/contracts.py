@@ -6,27 +6,32 @@ from htx_async.errors import ReadFailed
 from htx_async.means import Means
 from htx_async.routes import v1
 from htx_async.terms import MarginMode
+from htx_async.timers import TimeLimit
 from htx_async.wire import SendFailed, unsigned
 
 _ROUNDS = 2
 """How often each base URL is asked."""
 
 
-async def listed(means: Means, margin_mode: MarginMode) -> tuple[str, ...]:
-    """Codes of all contracts that can have orders of `margin_mode`, within the public budget.
+async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tuple[str, ...]:
+    """Codes of all contracts that can have orders of `margin_mode`, within the public budget, by
+    loop time `deadline`.
 
     Raises `ReadFailed` when no base URL tells.
     """
-    problem = "no base URL answered"
-    for _ in range(_ROUNDS):
-        for base_url in means.base_urls:
-            await means.public.acquire()
-            try:
-                return await _ask(means, base_url, margin_mode)
-            except SendFailed as failure:
-                problem = f"{base_url}: {failure.reason}"
-            except ValueError:
-                problem = f"{base_url}: the reply is no list of contracts"
+    problem = "no base URL answered in time"
+    try:
+        with TimeLimit(deadline):
+            for base_url in [*means.base_urls] * _ROUNDS:
+                await means.public.acquire()
+                try:
+                    return await _ask(means, base_url, margin_mode)
+                except SendFailed as failure:
+                    problem = f"{base_url}: {failure.reason}"
+                except ValueError:
+                    problem = f"{base_url}: the reply is no list of contracts"
+    except TimeoutError:
+        pass
     raise ReadFailed(
         f"the list of contracts could not be read ({problem}). Nothing was cancelled. Call again, "
         "or name the contracts."

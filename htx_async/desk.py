@@ -88,8 +88,8 @@ class Desk(ABC):
         if is_all:
             # The filters first: what is wrong with them needs no list to be told.
             CancelAllTrailing.checked("BTC-USDT", direction, offset, self._margin_mode)
-            await self.contracts()
-        wanted = intents(self._codes(contract_codes), direction, offset, self._margin_mode)
+            await self._list_contracts(latest)
+        wanted = self._intents(contract_codes, direction, offset)
         return await self._mass_cancel(
             wanted,
             latest,
@@ -115,7 +115,7 @@ class Desk(ABC):
         `ALL_CONTRACTS` before `contracts()` has read which these are.
         """
         is_all = isinstance(contract_codes, AllContracts)
-        wanted = intents(self._codes(contract_codes), None, None, self._margin_mode)
+        wanted = self._intents(contract_codes, None, None)
         means, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
         seconds = self._until(foresee(means.trades.limiter, self._path, calls, urgent=urgent))
         reads = 0 if blind or not is_all else self._reads(len(wanted))
@@ -136,7 +136,11 @@ class Desk(ABC):
 
         Raises `ReadFailed` and `SessionClosed`.
         """
-        self._listed = await listed(self._ready(), self._margin_mode)
+        return await self._list_contracts(None)
+
+    async def _list_contracts(self, latest: float | None) -> tuple[str, ...]:
+        until = self._now() + self._deadline if latest is None else latest
+        self._listed = await listed(self._ready(), self._margin_mode, until)
         return self._listed
 
     def cancel_on_exit(
@@ -182,7 +186,7 @@ class Desk(ABC):
         look_first: bool = False,
         on_report: OnReport | None = None,
     ) -> MassCancel:
-        means = self._ready()
+        means, began = self._ready(), self._now()
         looks: list[Looks] = []
 
         def until() -> float:
@@ -203,9 +207,11 @@ class Desk(ABC):
 
             if not look_first:
                 return cancel()
+            # Half of the time is for the cancels, should the lists not come.
+            half = (began + deadline) / 2
             if not looks:
-                looks.append(self._looks(means, deadline, urgent))
-            return LookFirst(means, intent, looks[0], cancel, deadline=deadline, urgent=urgent)
+                looks.append(self._looks(means, half, urgent))
+            return LookFirst(means, intent, looks[0], cancel, deadline=half, urgent=urgent)
 
         running = MassCancel(
             wanted, begin, until=until, until_clear=until_clear, on_report=on_report
@@ -255,17 +261,23 @@ class Desk(ABC):
         return tuple(row for row in rows if row.matches(wanted))
 
     def _until_when(self, deadline: float | None) -> float:
-        within = self._deadline if deadline is None else as_seconds("deadline", deadline)
-        return self._now() + within
+        if deadline is not None:
+            return self._now() + as_seconds("deadline", deadline)
+        # As for a cancel: from the earliest moment at which its turn could come.
+        turn = self._ready().reads.limiter.earliest(READS)
+        return max(self._now(), turn or 0.0) + self._deadline
 
-    def _codes(self, contract_codes: Iterable[str] | AllContracts) -> Iterable[str]:
+    def _intents(
+        self, contract_codes: Iterable[str] | AllContracts, direction: object, offset: object
+    ) -> tuple[CancelAllTrailing, ...]:
+        filters = (direction, offset, self._margin_mode)
         if not isinstance(contract_codes, AllContracts):
-            return contract_codes
+            return intents(contract_codes, *filters)
         if self._listed is None:
             raise InvalidRequest(
                 "which contracts ALL_CONTRACTS means is not known yet: await contracts() first"
             )
-        return self._listed
+        return intents(self._listed, *filters, CancelAllTrailing.listed)
 
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts

@@ -143,14 +143,14 @@ class Teller:
         """Wait for the records of a call's start, at most until loop time `until`; what failed."""
         if not self._ahead:
             return ()
-        records = [asyncio.ensure_future(listener.written(call)) for listener in self._ahead]
+        records = [asyncio.ensure_future(_kept(listener, call)) for listener in self._ahead]
         left = max(0.0, until - asyncio.get_running_loop().time())
         try:
             safe, late = await asyncio.wait(records, timeout=left)
         finally:
             for record in records:
                 record.cancel()
-        return (*filter(None, map(_problem, safe)), *(_LATE for _ in late))
+        return (*filter(None, (record.result() for record in safe)), *(_LATE for _ in late))
 
     def token_granted(
         self, at: float, call: int, contract_code: str, base_url: str, waited: float
@@ -191,9 +191,16 @@ class Teller:
                 _LOG.warning("on_event raised %s at %s", type(error).__name__, type(event).__name__)
 
 
-def _problem(record: asyncio.Future[str]) -> str:
-    error = record.exception()
-    return record.result() if error is None else f"{_FAILED}: {type(error).__name__}"
+async def _kept(listener: WritesAhead, call: int) -> str:
+    """Why the record of `call` is not kept; "" when it is."""
+    try:
+        told: object = await listener.written(call)
+    except (Exception, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return f"{_FAILED}: {type(error).__name__}"
+    return told if isinstance(told, str) else f"{_FAILED}: it says {type(told).__name__}"
 
 
 _FAILED = "the record of this call could not be kept"

@@ -44,16 +44,17 @@ def intents(
     direction: object,
     offset: object,
     margin_mode: MarginMode = MarginMode.ISOLATED,
+    as_intent: Callable[..., CancelAllTrailing] = CancelAllTrailing.checked,
 ) -> tuple[CancelAllTrailing, ...]:
     """One intent for each contract, duplicates once; `InvalidRequest` for what names none.
 
-    A plain string is refused: its letters would be taken for contracts.
+    A plain string is refused: its letters would be taken for contracts. `as_intent`: makes one.
     """
     if isinstance(contract_codes, str) or not isinstance(contract_codes, Iterable):
         kind = type(contract_codes).__name__
         raise InvalidRequest(f"contract_codes must be a sequence of contract codes, not {kind}")
     filters = (direction, offset, margin_mode)
-    checked = [CancelAllTrailing.checked(code, *filters) for code in contract_codes]
+    checked = [as_intent(code, *filters) for code in contract_codes]
     if not checked:
         raise InvalidRequest("contract_codes is empty; an empty list never means all contracts")
     return tuple({intent.instrument: intent for intent in checked}.values())

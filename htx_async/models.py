@@ -99,6 +99,17 @@ class CancelAllTrailing(BaseModel):
         raise InvalidRequest("; ".join(problems))
 
     @classmethod
+    def listed(
+        cls, contract_code: str, direction: object, offset: object, margin_mode: MarginMode
+    ) -> Self:
+        """The same for a contract that the exchange's own list names, in whatever spelling."""
+        try:
+            return cls.checked(contract_code, direction, offset, margin_mode)
+        except InvalidRequest:
+            blank = cls.checked("X-USDT", direction, offset, margin_mode)
+            return blank.model_copy(update={"contract_code": contract_code})
+
+    @classmethod
     @lru_cache(maxsize=1024)
     def _remembered(cls, *values: object) -> Self:
         # Strategies cancel the same contracts over and over.

@@ -109,8 +109,8 @@ class TrailingOrder(BaseModel):
         """
         code, pair, kind = wanted.contract_code, wanted.pair, wanted.contract_type
         return (
-            (code is None or self.contract_code.upper() == code)
-            and (pair is None or self.pair is None or self.pair.upper() == pair)
+            (code is None or self.contract_code.casefold() == code.casefold())
+            and (pair is None or self.pair is None or self.pair.casefold() == pair.casefold())
             and (kind is None or self.contract_type in (None, kind))
             and (self.margin_mode or wanted.margin_mode) == wanted.margin_mode
             and _may_be(wanted.direction, self.direction, tuple(Direction))

@@ -143,7 +143,7 @@ def _merged_outcome(rounds: Sequence[CancelReport]) -> Outcome:
     last = rounds[-1]
     accepted = any(report.outcome in _ACCEPTED or report.errors for report in rounds)
     took = any(report.successes or report.outcome in _ACCEPTED for report in rounds)
-    if last.outcome in _NOTHING_LEFT and not last.errors:
+    if last.confirmed or (last.outcome in _NOTHING_LEFT and not last.errors):
         return Outcome.CANCELLED if took else last.outcome
     return Outcome.PARTIAL if accepted and last.outcome is not Outcome.UNKNOWN else last.outcome
 

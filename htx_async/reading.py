@@ -1,7 +1,7 @@
 """Whole lists of trailing orders, page by page; nothing is changed by it."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -34,6 +34,14 @@ def moments(record: Record) -> list[Moment]:
     """Those of every reply that tells the time."""
     pairs = zip(record.replies, record.spans, strict=True)
     return [Moment(reply.ts, *span) for reply, span in pairs if reply.ts is not None]
+
+
+def _is_whole(pages: Sequence[Page], rows: Collection[str]) -> bool:
+    """Whether the pages hold as many orders as they say, each once."""
+    total = pages[0].total
+    is_steady = all(page.total == total for page in pages)
+    is_all = total is None or len(rows) >= total
+    return is_steady and is_all and len(rows) == sum(len(page.orders) for page in pages)
 
 
 class Lists(Protocol):
@@ -82,15 +90,17 @@ class Reading:
 
     async def open(self, wanted: CancelAllTrailing) -> tuple[TrailingOrder, ...] | None:
         """The open orders of the contract that `wanted` names, whatever its filters."""
+        before: set[str] | None = None
         for _ in range(_MOST_TRIES):
             pages = await self._pages(partial(self._route.open_orders, wanted))
             if pages is None:
                 return None
             rows = {row.order_id: row for page in pages for row in page.orders}
-            # An order that leaves moves the others up, past the end of a page already read.
-            is_whole = len({page.total for page in pages}) == 1
-            if len(pages) == 1 or (is_whole and len(rows) == sum(len(p.orders) for p in pages)):
+            # An order that leaves moves the others up, past the end of a page already read; so a
+            # list of several pages counts when it reads the same twice.
+            if _is_whole(pages, rows) and (len(pages) == 1 or before == rows.keys()):
                 return tuple(rows.values())
+            before = set(rows)
         self.problem = "the list kept changing while it was read"
         return None
 

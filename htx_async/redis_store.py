@@ -226,7 +226,8 @@ class RedisStore:
             raise Unreachable("Redis answered what no script of ours does") from None
         # By the time of sending: a loop that was blocked reads an answer long after it came.
         self._ahead = server / _MICRO - sent
-        if operation in ("take", "join") and status != TOO_LATE:
+        if operation == "take" and status != TOO_LATE:
+            # What this very call has set as the time of the last take.
             self._seen = server
         return Taken(status, wait / _MICRO)
 

@@ -30,12 +30,18 @@ def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
     """Why a list could not be read, and what to do."""
     last = attempts[-1] if attempts else None
     if last is None:
-        return f"{ended_by or 'nothing was sent'}. Call again, with a longer deadline."
-    if last.verdict is Verdict.REFUSED:
-        advice = _ADVICE.get(last.code_class, _ADVICE_ELSE)
-        return f"{_refusal(last)}.{_sentence(ended_by)} {advice}"
-    told = f"no answer to believe; the last, from {last.base_url}: {_ended(last.message)}"
-    return f"{told}{_sentence(ended_by)} Call again; reading changes nothing."
+        why, advice = f"{ended_by or 'nothing was sent'}.", "Call again, with a longer deadline."
+    elif last.verdict is Verdict.REFUSED:
+        is_passing = last.code_class is CodeClass.RETRYABLE
+        advice = _CALL_LATER if is_passing else _ADVICE.get(last.code_class, _ADVICE_ELSE)
+        why = f"{_refusal(last)}.{_sentence(ended_by)}"
+    else:
+        told = f"no answer to believe; the last, from {last.base_url}: {_ended(last.message)}"
+        why, advice = f"{told}{_sentence(ended_by)}", "Call again."
+    return f"{why} No order was touched: reading changes nothing. {advice}"
+
+
+_CALL_LATER = "The exchange is in settlement, delivery or maintenance: call again later."
 
 
 _ADVICE: dict[CodeClass, str] = {

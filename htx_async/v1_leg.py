@@ -4,13 +4,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 from htx_async.call import Call
-from htx_async.confirmation import Confirmation
+from htx_async.confirmation import NOT_TRIED, Confirmation
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import report_of
 from htx_async.reading import Reading, moments
 from htx_async.report import CancelReport
 from htx_async.routes import v1
+
+_LEFT_OUT = "this is not confirmed by the list of open orders (the call was ended before)"
 
 
 class V1Leg:
@@ -55,7 +57,11 @@ class V1Leg:
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
         if self._confirmation is None:
-            return self.told_alone()
+            report = self.told_alone()
+            is_left_out = self._is_to_confirm and self.is_stopped
+            if not is_left_out or report.outcome in NOT_TRIED:
+                return report
+            return report.model_copy(update={"warnings": (*report.warnings, _LEFT_OUT)})
         elapsed = self._call.record().elapsed
         return self._confirmation.told().model_copy(update={"elapsed": elapsed})
 

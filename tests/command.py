@@ -1,11 +1,12 @@
 """The command as a process: on pipes, and on a pseudo-terminal with somebody who types."""
 
 import asyncio
+import json
 import os
 import re
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +92,48 @@ def checked(result: Ended) -> Ended:
 async def cli(*args: str, **variables: Any) -> Ended:
     """`htx-async` with these arguments."""
     return await ended(await started("-m", "htx_async", *args, **variables))
+
+
+class Run(NamedTuple):
+    """Arguments, and variables beside the usual ones; None takes a variable out."""
+
+    args: tuple[str, ...]
+    variables: Mapping[str, str | None]
+
+
+async def one_by_one(*runs: Run | tuple[str, ...]) -> list[Ended]:
+    """How `htx-async` ends with each of these arguments, one after another in a single process,
+    since to start one costs more than most commands. They share one limit."""
+    told = [run if isinstance(run, Run) else Run(run, {}) for run in runs]
+    whole = await ended(await started("-c", _ONE_BY_ONE, json.dumps(told)))
+    assert (whole.code, whole.err) == (0, "")
+    results = [Ended(*result) for result in json.loads(whole.out)]
+    assert len(results) == len(runs)
+    return [checked(result) for result in results]
+
+
+_ONE_BY_ONE = """
+import io, json, os, sys
+from htx_async.__main__ import main
+usual, own, ended = dict(os.environ), (sys.stdout, sys.stderr), []
+for args, variables in json.loads(sys.argv[1]):
+    known = {**usual, **variables}
+    os.environ.clear()
+    os.environ.update({name: value for name, value in known.items() if value is not None})
+    sys.argv, code = ["htx-async", *args], None
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in own)
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    told = []
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        told.append(stream.buffer.getvalue().decode())
+    sys.stdout, sys.stderr = own
+    ended.append([code, *told])
+print(json.dumps(ended))
+"""
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from htx_async.terms import BY_URGENCY, Outcome
 from tests.command import (
     CODE,
     Ended,
+    Run,
     cancel_all,
     cli,
     ended,
     exchange_of_the_command,
+    one_by_one,
     started,
 )
 
@@ -51,12 +54,18 @@ async def test_clear_exits_0_with_the_account_on_stdout(exchange: SimulatedExcha
     assert {order.order_id for order in exchange.open_orders()} == set(kept)
 
 
-async def test_nothing_to_cancel_is_clear(exchange: SimulatedExchange) -> None:
-    """An empty book exits 0 and says so; with an offset it says what that may have missed."""
-    result = await cancel(exchange, "--offset", "close")
-    assert result.code == 0
-    assert "nothing to cancel" in result.out
-    assert "Leave the offset out" in result.out
+async def test_none_and_many_orders_are_clear(exchange: SimulatedExchange) -> None:
+    """An empty book exits 0 and says so; with an offset it says what that may have missed. 51
+    cancelled orders are not listed: their number, and where the ids are."""
+    exchange.place("ETH-USDT", "sell", "close", 51)
+    nothing, many = await one_by_one(
+        cancel_all(exchange, CODE, "--offset", "close"), cancel_all(exchange, "ETH-USDT")
+    )
+    assert (nothing.code, many.code) == (0, 0)
+    assert "nothing to cancel" in nothing.out
+    assert "Leave the offset out" in nothing.out
+    assert "51 orders were cancelled; --json has their ids." in many.out.splitlines()
+    assert "cancelled ETH-USDT" not in many.out
 
 
 async def test_many_contracts_and_the_worst_wins(exchange: SimulatedExchange) -> None:
@@ -94,41 +103,38 @@ async def test_each_exit_code_over_two_contracts(exchange: SimulatedExchange) ->
     exchange.reject_order(order, 1048)
     exchange.unknown_contract("C-USDT")
     runs = (("C-USDT", "A-USDT"), ("F-USDT", "C-USDT"))
-    results = await asyncio.gather(*(cli(*cancel_all(exchange, *run, "--json")) for run in runs))
+    results = await one_by_one(*(cancel_all(exchange, *run, "--json") for run in runs))
     assert [result.code for result in results] == [4, 3]
 
 
 def test_the_order_of_the_exit_codes() -> None:
-    """5, 4, 3, 6, 0; interrupted, 130 stands for all of them but unknown."""
+    """5, 4, 3, 6, 0; interrupted, 130 stands for all of them but unknown; and what could not be
+    confirmed as asked is as good as unknown."""
     codes = [exit_code(outcome, interrupted=False) for outcome in BY_URGENCY]
     assert codes == [5, 4, 3, 6, 0, 0, 0]
     interrupted = {outcome: exit_code(outcome, interrupted=True) for outcome in Outcome}
     assert interrupted.pop(Outcome.UNKNOWN) == 5
     assert set(interrupted.values()) == {130}
+    for outcome, was in product(Outcome, (True, False)):
+        assert exit_code(outcome, interrupted=was, unconfirmed=True) == 5
 
 
-async def test_a_wrong_secret_exits_3(exchange: SimulatedExchange) -> None:
-    """The exchange's refusal is told, the secret is not."""
-    result = await cancel(exchange, HTX_SECRET_KEY="another-secret")
-    assert result.code == 3
-    assert "code 403" in result.out
-    assert "another-secret" not in result.out + result.err
-
-
-async def test_not_sent_exits_6(refusing_url: str) -> None:
-    """A port where nobody listens ends 6 at the deadline, with a report."""
-    urls = ("--base-url", refusing_url)
-    result = await cli("cancel-all", CODE, "--yes", *urls, "--deadline", "0.2", "--json")
-    assert (result.code, result.err) == (6, "")
-    assert json.loads(result.out)["outcome"] == "not_sent"
-
-
-async def test_the_next_base_url_is_tried(exchange: SimulatedExchange, refusing_url: str) -> None:
-    """--base-url may be repeated: the second takes over from a dead first one."""
-    urls = ("--base-url", refusing_url, "--base-url", exchange.url)
-    result = await cli("cancel-all", CODE, "--yes", *urls, "--json")
-    assert result.code == 0
-    (report,) = json.loads(result.out)["reports"]
+async def test_ways_to_the_exchange(exchange: SimulatedExchange, refusing_url: str) -> None:
+    """A wrong secret exits 3 and is not told; a port where nobody listens exits 6 at the deadline,
+    with a report; --base-url may be repeated, and the second takes over from a dead first one."""
+    dead = ("cancel-all", CODE, "--yes", "--json", "--base-url", refusing_url)
+    wrong, not_sent, second = await one_by_one(
+        Run(cancel_all(exchange, CODE), {"HTX_SECRET_KEY": "another-secret"}),
+        (*dead, "--deadline", "0.2"),
+        (*dead, "--base-url", exchange.url),
+    )
+    assert wrong.code == 3
+    assert "code 403" in wrong.out
+    assert "another-secret" not in wrong.out + wrong.err
+    assert (not_sent.code, not_sent.err) == (6, "")
+    assert json.loads(not_sent.out)["outcome"] == "not_sent"
+    assert second.code == 0
+    (report,) = json.loads(second.out)["reports"]
     assert [one["sent"] for one in report["attempts"]] == [False, True]
 
 
@@ -136,8 +142,9 @@ async def test_json_is_the_report_and_nothing_else(exchange: SimulatedExchange) 
     """stdout is one JSON document for clear and failed cancels alike, and stderr is silent."""
     (order,) = exchange.place(CODE, "sell", "close")
     exchange.reject_order(order, 1048)
-    for code, outcome in ((4, "partial"), (0, "cancelled")):
-        result = await cancel(exchange, "ETH-USDT", "--json")
+    expected = ((4, "partial"), (0, "cancelled"))
+    run = cancel_all(exchange, CODE, "ETH-USDT", "--json")
+    for (code, outcome), result in zip(expected, await one_by_one(run, run), strict=True):
         report = json.loads(result.out)
         assert (result.code, result.err) == (code, "")
         assert (report["outcome"], report["is_clear"]) == (outcome, code == 0)
@@ -157,20 +164,20 @@ async def test_any_script_in_any_encoding(exchange: SimulatedExchange) -> None:
     assert json.loads(as_json.out)["reports"][0]["contract_code"] == contract
 
 
-async def test_ids_beyond_fifty_are_counted(exchange: SimulatedExchange) -> None:
-    """51 cancelled orders are not listed: their number, and where the ids are."""
-    exchange.place(CODE, "sell", "close", 51)
-    result = await cancel(exchange)
-    assert "51 orders were cancelled; --json has their ids." in result.out.splitlines()
-    assert f"cancelled {CODE}" not in result.out
-
-
 async def test_until_clear_takes_two_rounds(exchange: SimulatedExchange) -> None:
-    """The account is of both: what the first took, and that the second found nothing."""
+    """The account is of both: what the first took, and that the second found nothing. It is
+    confirmed by the exchange's lists, unless that is not wanted."""
     exchange.place(CODE, "sell", "close")
-    result = await cancel(exchange, "--until-clear", "--json")
-    (report,) = json.loads(result.out)["reports"]
-    assert (result.code, report["outcome"], len(report["attempts"])) == (0, "cancelled", 2)
+    exchange.place("ETH-USDT", "sell", "close")
+    confirmed, taken = await asyncio.gather(
+        cancel(exchange, "--until-clear", "--json"),
+        cli(*cancel_all(exchange, "ETH-USDT", "--until-clear", "--no-confirm", "--json")),
+    )
+    for result, is_confirmed in ((confirmed, True), (taken, None)):
+        (report,) = json.loads(result.out)["reports"]
+        assert (result.code, report["outcome"], len(report["attempts"])) == (0, "cancelled", 2)
+        assert report["confirmed"] is is_confirmed
+        assert bool(report["reads"]) is bool(is_confirmed)
 
 
 async def test_contracts_from_a_pipe_and_a_file(
@@ -273,6 +280,13 @@ WRONG_USAGE: dict[tuple[str, ...], str] = {
     ("--yes", "--offset", "", CODE): "--offset",
     ("--yes", "BTC USDT"): "contract_code",
     ("--yes",): "an empty list never means all contracts",
+    ("--dry-run",): "or say --all",
+    ("--yes", "--all", CODE): "--all means every contract",
+    ("--yes", "--all", "--contracts-from", "absent"): "--all means every contract",
+    ("--yes", "--blind", CODE): "--blind is for --all",
+    ("--yes", "--margin", "", CODE): "--margin",
+    ("--yes", "--share-of", "0", CODE): "--share-of",
+    ("--all",): "add --yes",
     ("--yes", CODE, "--deadline", "0"): "deadline",
     ("--yes", CODE, "--base-url", "http://example.com"): "https",
     ("--yes", CODE, "--actor", "ops"): "--audit",
@@ -285,8 +299,9 @@ WRONG_USAGE: dict[tuple[str, ...], str] = {
 
 async def test_wrong_usage_exits_2_and_sends_nothing(exchange: SimulatedExchange) -> None:
     """Each names its fault on stderr; above all an empty filter does not widen the cancel."""
-    runs = (cli("cancel-all", "--base-url", exchange.url, *args) for args in WRONG_USAGE)
-    for (args, words), result in zip(WRONG_USAGE.items(), await asyncio.gather(*runs), strict=True):
+    runs = (("cancel-all", "--base-url", exchange.url, *args) for args in WRONG_USAGE)
+    results = await one_by_one(*runs)
+    for (args, words), result in zip(WRONG_USAGE.items(), results, strict=True):
         assert (result.code, result.out) == (2, ""), args
         assert words in result.err, args
     assert exchange.arrivals == ()
@@ -295,8 +310,8 @@ async def test_wrong_usage_exits_2_and_sends_nothing(exchange: SimulatedExchange
 async def test_missing_keys_exit_2(exchange: SimulatedExchange, tmp_path: Path) -> None:
     """No key, an empty one, an unreadable file, a key given twice: each is named, none is sent;
     a dry run needs them too."""
-    absent = tmp_path / "absent"
-    cases: list[dict[str, Any]] = [
+    absent = str(tmp_path / "absent")
+    cases: list[dict[str, str | None]] = [
         {"HTX_ACCESS_KEY": None},
         {"HTX_SECRET_KEY": ""},
         {"HTX_SECRET_KEY": None, "HTX_SECRET_KEY_FILE": absent},
@@ -304,8 +319,8 @@ async def test_missing_keys_exit_2(exchange: SimulatedExchange, tmp_path: Path) 
     ]
     args = ("cancel-all", CODE, "--base-url", exchange.url, "--json")
     modes = ("--dry-run", "--yes", "--yes", "--yes")
-    runs = (cli(*args, mode, **case) for mode, case in zip(modes, cases, strict=True))
-    for case, result in zip(cases, await asyncio.gather(*runs), strict=True):
+    runs = (Run((*args, mode), case) for mode, case in zip(modes, cases, strict=True))
+    for case, result in zip(cases, await one_by_one(*runs), strict=True):
         assert (result.code, result.out) == (2, ""), case
         assert re.search("(?i)(access|secret)_key", result.err), case
     assert exchange.arrivals == ()

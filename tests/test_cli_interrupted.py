@@ -1,6 +1,7 @@
 """cancel-all when the operator, the system or the terminal ends it: SIGINT, SIGTERM, SIGHUP."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from tests.command import (
     CODE,
     PATIENCE,
     SECRET,
+    Ended,
     cancel_all,
     end_all,
     ended,
@@ -141,6 +143,45 @@ async def test_the_record_is_kept_when_interrupted(
     ends = [line["report"] for line in record if line["event"] == "call_ended"]
     assert sorted(end["contract_code"] for end in ends) == [CODE, "ETH-USDT"]
     assert {end["outcome"] for end in ends} == {"unknown"}
+
+
+async def test_nothing_is_cancelled_when_the_list_of_contracts_is_awaited() -> None:
+    """Before the plan, and once more after it, with --all; and open stops reading: exit 130."""
+    everything = ("cancel-all", "--all", "--yes")
+    try:
+        before, after, reading = await asyncio.gather(
+            stopped(signal.SIGTERM, 1, *everything),
+            stopped(signal.SIGTERM, 2, *everything),
+            stopped(signal.SIGINT, 1, "open", CODE),
+        )
+    finally:
+        end_all()
+    assert before == Ended(130, "", "Interrupted; nothing was sent.\n")
+    assert (after.code, after.out) == (130, "")
+    assert after.err.startswith("Interrupted: nothing more is sent. ")
+    assert after.err.endswith("\nNothing was sent.\n")
+    assert reading == Ended(130, "", "Interrupted; no order was touched.\n")
+
+
+async def stopped(number: signal.Signals, request: int, *args: str) -> Ended:
+    """How a command ends that gets a signal when the exchange holds this request's answer back."""
+    async with SimulatedExchange(access_key=ACCESS, secret_key=SECRET) as exchange:
+        exchange.place(CODE, "sell", "close")
+        reached, count = asyncio.Event(), itertools.count(1)
+
+        def latency() -> float:
+            if next(count) < request:
+                return 0.0
+            reached.set()
+            return NEVER
+
+        exchange.latency = latency
+        process = await started("-m", "htx_async", *args, "--base-url", exchange.url)
+        await asyncio.wait_for(reached.wait(), PATIENCE)
+        process.send_signal(number)
+        result = await ended(process)
+        assert len(exchange.open_orders()) == 1
+        return result
 
 
 async def test_what_is_ignored_stays_ignored(exchange: SimulatedExchange) -> None:

@@ -57,7 +57,7 @@ async def test_anything_else_sends_nothing(exchange: SimulatedExchange) -> None:
     answers = ("n\r", "\r", "yess\r", "\x04")
     for result in await asyncio.gather(*(answered(exchange, keys) for keys in answers)):
         assert result.code == 2
-        assert plain(result.out).endswith("\nNot confirmed: nothing was sent.\n")
+        assert plain(result.out).endswith("\nWithout a yes nothing was sent.\n")
     assert exchange.arrivals == ()
 
 

@@ -13,7 +13,8 @@ import typer
 
 from htx_async.cli.cancel_all import cancel_all
 from htx_async.cli.doctor import doctor
-from htx_async.cli.exit_codes import HELP
+from htx_async.cli.exit_codes import HELP, HELP_OPEN
+from htx_async.cli.open_orders import open_orders
 from htx_async.cli.rehearsal import demo, simulate
 
 # Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
@@ -39,11 +40,12 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Pull trailing orders on HTX USDT-M swaps (isolated margin), within the exchange's limit.
+    """Pull trailing orders on HTX USDT-M swaps, within the exchange's limit.
 
     \b
     Examples:
       htx-async doctor                        is everything ready?
+      htx-async open                          the open trailing orders
       htx-async cancel-all BTC-USDT --dry-run what would be sent
       htx-async cancel-all BTC-USDT           asks, cancels, gives an account
       htx-async demo                          the same on a simulated exchange
@@ -55,6 +57,7 @@ def _root(
 
 
 app.command("cancel-all", epilog=HELP)(cancel_all)
+app.command("open", epilog=HELP_OPEN)(open_orders)
 app.command()(doctor)
 app.command()(demo)
 app.command()(simulate)

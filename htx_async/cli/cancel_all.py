@@ -6,10 +6,10 @@ from functools import partial
 
 import typer
 
-from htx_async.base_urls import BASE_URLS
 from htx_async.checks import as_seconds
 from htx_async.cli import options
-from htx_async.cli.contracts import STDIN, contracts
+from htx_async.cli.access import Access, access
+from htx_async.cli.contracts import STDIN, chosen
 from htx_async.cli.intent import Intent
 from htx_async.cli.mass import Choices, Record, cancel
 from htx_async.cli.running import run
@@ -20,9 +20,13 @@ from htx_async.errors import InvalidRequest
 def cancel_all(
     contract: options.ContractArguments = None,
     contracts_from: options.ContractsFromOption = None,
+    every: options.AllOption = False,
+    blind: options.BlindOption = False,
+    margin: options.MarginOption = options.Margin.ISOLATED,
     direction: options.DirectionOption = None,
     offset: options.OffsetOption = None,
     until_clear: options.UntilClearOption = False,
+    confirm: options.ConfirmOption = None,
     deadline: options.DeadlineOption = None,
     dry_run: options.DryRunOption = False,
     yes: options.YesOption = False,
@@ -31,11 +35,16 @@ def cancel_all(
     actor: options.ActorOption = None,
     reason: options.ReasonOption = None,
     base_url: options.BaseUrlOption = None,
+    redis: options.RedisOption = None,
+    share_of: options.ShareOfOption = options.SHARE_OF,
+    account: options.AccountOption = None,
 ) -> None:
-    """Cancel the trailing orders of one contract or many.
+    """Cancel the trailing orders of one contract, of many, or of all.
 
-    Those in isolated margin that match both filters, and no orders of any other kind. Shows the
-    plan and asks first, unless told --yes; gives an account of every contract at the end.
+    Those of one margin mode or both that match both filters, and no orders of any other kind.
+    Shows the plan and asks first, unless told --yes; gives an account of every contract at the
+    end. With --all open orders are read first, and only contracts that have some are cancelled.
+    With --margin both, --json is one document that has each account under its margin mode.
 
     Keys come from HTX_ACCESS_KEY and HTX_SECRET_KEY, or from the files that HTX_ACCESS_KEY_FILE
     and HTX_SECRET_KEY_FILE name; never from arguments, which other users of a machine can see.
@@ -49,27 +58,42 @@ def cancel_all(
         htx-async cancel-all BTC-USDT --direction sell --offset close
       the plan alone, which sends nothing
         htx-async cancel-all BTC-USDT ETH-USDT --dry-run
+      and know that the orders are gone, not only that the exchange took the cancel
+        htx-async cancel-all BTC-USDT --confirm
+      everything, in isolated and in cross margin
+        htx-async cancel-all --all --margin both --confirm
       many from a pipe, the account for a program
         cat contracts.txt | htx-async cancel-all --contracts-from - --yes --json
       trading is halted: again until nothing is left, within a minute
         htx-async cancel-all --contracts-from contracts.txt --until-clear --deadline 60
       on the record
         htx-async cancel-all BTC-USDT --audit cancels.jsonl --reason "venue incident"
+      beside three other processes of the account
+        htx-async cancel-all --all --redis redis://10.0.0.5:6379/0 --share-of 4
     """
     choices = Choices(dry_run=dry_run, yes=yes, as_json=as_json)
 
-    def intent() -> Intent:
+    def asked() -> tuple[Intent, Access]:
         if not (dry_run or yes):
             _check_can_ask(contracts_from)
         if audit is None and not (actor is reason is None):
             raise InvalidRequest("--actor and --reason are for the record: name it by --audit")
-        within = None if deadline is None else as_seconds("deadline", deadline)
-        named = contracts(contract or (), contracts_from)
-        urls = tuple(base_url or BASE_URLS)
-        return Intent(named, direction, offset, until_clear, within, urls)
+        if blind and not every:
+            raise InvalidRequest("--blind is for --all: named contracts are cancelled so anyway")
+        intent = Intent(
+            contracts=chosen(contract or (), contracts_from, every=every),
+            margins=margin.modes,
+            direction=direction,
+            offset=offset,
+            until_clear=until_clear,
+            confirm=until_clear if confirm is None else confirm,
+            blind=blind,
+            deadline=None if deadline is None else as_seconds("deadline", deadline),
+        )
+        return intent, access(base_url, redis, share_of, account)
 
     record = None if audit is None else Record(audit, actor or _user(), reason)
-    raise typer.Exit(run(partial(cancel, intent, choices, record)))
+    raise typer.Exit(run(partial(cancel, asked, choices, record)))
 
 
 def _check_can_ask(contracts_from: str | None) -> None:

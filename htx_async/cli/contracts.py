@@ -5,15 +5,27 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from htx_async.cli.streams import visible
+from htx_async.cli.words import visible
 from htx_async.errors import InvalidRequest
 from htx_async.models import CancelAllTrailing
+from htx_async.terms import ALL_CONTRACTS, AllContracts
 
 STDIN = "-"
 MOST_BYTES = 2**20
 
 _MOST_SHOWN = 5
 _LONGEST_SHOWN = 64
+
+
+def chosen(
+    arguments: Sequence[str], source: str | None, *, every: bool
+) -> tuple[str, ...] | AllContracts:
+    """See `contracts`; with `every` all of them, and then none may be named."""
+    if not every:
+        return contracts(arguments, source)
+    if arguments or source is not None:
+        raise InvalidRequest("--all means every contract: leave it out, or name none")
+    return ALL_CONTRACTS
 
 
 def contracts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
@@ -29,7 +41,7 @@ def contracts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
     if not named:
         raise InvalidRequest(
             "no contract is named; an empty list never means all contracts. Name them as "
-            "arguments, or give --contracts-from a file that holds them"
+            "arguments, give --contracts-from a file that holds them, or say --all"
         )
     wrong = [f"{where}{_problem(code)}" for where, code in named if _problem(code)]
     if wrong:
@@ -46,6 +58,9 @@ def _problem(code: str) -> str:
     try:
         _checked(code)
     except InvalidRequest as error:
+        if "://" in code:
+            # What was meant for another argument may hold a password.
+            return "a URL is no contract"
         shown = visible(code[:_LONGEST_SHOWN])
         return f"'{shown}{'...' if len(code) > _LONGEST_SHOWN else ''}': {error}"
     return ""

@@ -3,45 +3,54 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from htx_async.base_urls import BASE_URLS
+from htx_async.cli import options
+from htx_async.cli.access import ANY, Fleet, fleet_of
 from htx_async.cli.exit_codes import NOT_SENT, USAGE
-from htx_async.cli.options import BaseUrlOption
-from htx_async.cli.running import run
-from htx_async.cli.streams import Aside, printed, visible
+from htx_async.cli.running import run, unless_stopped
+from htx_async.cli.streams import Aside, printed
+from htx_async.cli.words import visible
 
 if TYPE_CHECKING:
     from htx_async.doctor import Finding
 
 
 def doctor(
-    base_url: BaseUrlOption = None,
+    base_url: options.BaseUrlOption = None,
+    redis: options.RedisOption = None,
+    share_of: options.ShareOfOption = options.SHARE_OF,
+    account: options.AccountOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
 ) -> None:
-    """Look at keys, names, TLS and clocks before they are needed.
+    """Look at keys, names, TLS, clocks and the shared limit before they are needed.
 
     Touches no order and signs nothing. Exits 0 when all is well, 2 when the keys cannot be read,
-    and 6 when a cancel might not be sent.
+    and 6 when a cancel might not be sent, or not as fast as it could be.
 
     \b
     Examples:
       htx-async doctor
       htx-async doctor --base-url https://api.hbdm.com --json
+      htx-async doctor --redis redis://10.0.0.5:6379/0
     """
-    raise typer.Exit(run(partial(_examine, tuple(base_url or BASE_URLS), as_json)))
+    fleet = fleet_of(redis, share_of, account)
+    raise typer.Exit(run(partial(_examine, tuple(base_url or BASE_URLS), fleet, as_json)))
 
 
 def _examine(
-    base_urls: tuple[str, ...], as_json: bool, runner: asyncio.Runner, aside: Aside
+    base_urls: tuple[str, ...],
+    fleet: Fleet | None,
+    as_json: bool,
+    runner: asyncio.Runner,
+    aside: Aside,
 ) -> int:
-    # Only who asks for it waits for it to be loaded.
-    from htx_async.doctor import examine  # noqa: PLC0415 - see above
-
-    findings = runner.run(examine(base_urls))
+    findings = unless_stopped(runner, _found(base_urls, fleet, aside))
     problem = printed(partial(_as_json if as_json else _told, findings))
     wrong = [finding.subject for finding in findings if not finding.ok]
     if problem:
@@ -49,6 +58,20 @@ def _examine(
     if "keys" in wrong:
         return USAGE
     return NOT_SENT if wrong else 0
+
+
+async def _found(
+    base_urls: tuple[str, ...], fleet: Fleet | None, aside: Aside
+) -> "Sequence[Finding]":
+    # Only who asks for it waits for it to be loaded.
+    from htx_async.doctor import examine  # noqa: PLC0415 - see above
+
+    async with AsyncExitStack() as stack:
+        limiter = None
+        if fleet is not None:
+            account = fleet.account or ANY
+            limiter = await stack.enter_async_context(fleet.bucket(account, aside.say))
+        return await examine(base_urls, limiter=limiter)
 
 
 def _as_json(findings: "Sequence[Finding]") -> bytes:

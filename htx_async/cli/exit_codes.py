@@ -7,24 +7,38 @@ USAGE = 2
 INTERRUPTED = 130
 
 _NOT_CLEAR = {Outcome.REFUSED: 3, Outcome.PARTIAL: 4, Outcome.UNKNOWN: 5, Outcome.NOT_SENT: 6}
+UNKNOWN = _NOT_CLEAR[Outcome.UNKNOWN]
 NOT_SENT = _NOT_CLEAR[Outcome.NOT_SENT]
 
 
-def exit_code(outcome: Outcome, *, interrupted: bool) -> int:
-    """The code for the outcome that most needs a person; only unknown outweighs an interrupt."""
-    if interrupted and outcome is not Outcome.UNKNOWN:
-        return INTERRUPTED
-    return _NOT_CLEAR.get(outcome, 0)
+def exit_code(outcome: Outcome, *, interrupted: bool, unconfirmed: bool = False) -> int:
+    """The code for the outcome that most needs a person; only unknown outweighs an interrupt.
+
+    `unconfirmed`: some contract is clear by the exchange's word only, where its lists were asked
+    for. A clear exit means clear, so that is as good as unknown.
+    """
+    if outcome is Outcome.UNKNOWN or unconfirmed:
+        return UNKNOWN
+    return INTERRUPTED if interrupted else _NOT_CLEAR.get(outcome, 0)
 
 
 HELP = """\b
 Exit codes; over several contracts the first of 5, 4, 3, 6 wins:
-    0  clear: the exchange took every cancel
+    0  clear: the exchange took every cancel; with --confirm, its lists show none left
     1  internal error: look at the exchange now
-    2  usage, keys missing, or not confirmed; nothing was sent
+    2  usage, keys missing, or the question not answered with yes; nothing was sent
     3  refused; nothing was cancelled
-    4  partial: orders may still be open
-    5  unknown: look at the exchange now
+    4  partial: orders may still be open; with --confirm, some are
+    5  unknown, or --confirm could not confirm it: look at the exchange now
     6  not sent; every order is as it was
   130  interrupted, and nothing is unknown
+"""
+
+HELP_OPEN = """\b
+Exit codes:
+    0  everything could be read, also when there are no orders
+    1  internal error
+    2  usage, keys missing, or a list that could not be printed
+    5  some contract could not be read: stderr says which, and why
+  130  interrupted
 """

@@ -1,72 +1,92 @@
-"""What the operator asks for, and the plan for it."""
+"""What the operator asks for, and what becomes of it in one margin mode or in both."""
 
-import json
-import sys
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, TypeGuard
 
-from htx_async.mass_report import MassCancelPlan
+from htx_async.cli.result import Found, Result
+from htx_async.cross import CrossMargin
+from htx_async.desk import Desk
+from htx_async.errors import HtxError
+from htx_async.mass_report import MassCancelPlan, MassCancelReport
+from htx_async.report import CancelReport
 from htx_async.session import HtxSession
-from htx_async.terms import Direction, Offset
+from htx_async.terms import AllContracts, Direction, MarginMode, Offset
 
-_ALLOWANCE = 10.0
-"""Seconds for attempts and pauses beyond the plan, as for a session's single calls."""
-
-_ROUND_TRIPS = 0.5
-"""Seconds on top of each second of the plan, which reckons with answers that come at once."""
-
-
-class Schedule(NamedTuple):
-    """Contracts, seconds until the last call may leave, and seconds until the deadline."""
-
-    contracts: int
-    seconds: float
-    deadline: float
+_ACCOUNT = "in a mass cancel"
+"""How the note begins that a mass cancel leaves on what ends it."""
 
 
 class Intent(NamedTuple):
     """A mass cancel that is asked for. `deadline`: seconds, None for what the plan needs."""
 
-    contracts: tuple[str, ...]
+    contracts: tuple[str, ...] | AllContracts
+    margins: tuple[MarginMode, ...]
     direction: Direction | None
     offset: Offset | None
     until_clear: bool
+    confirm: bool
+    blind: bool
     deadline: float | None
-    base_urls: tuple[str, ...]
 
-    async def plan(self, htx: HtxSession) -> MassCancelPlan:
-        """What would be sent; nothing is."""
-        return htx.plan(self.contracts, until_clear=self.until_clear)
+    @property
+    def is_all(self) -> bool:
+        """Whether every contract that the exchange lists is meant."""
+        return isinstance(self.contracts, AllContracts)
 
-    def schedule(self, plan: MassCancelPlan) -> Schedule:
-        """How long it may take."""
-        deadline = self.deadline or plan.seconds * (1 + _ROUND_TRIPS) + _ALLOWANCE
-        return Schedule(len(plan.contract_codes), plan.seconds, deadline)
+    def plan(self, htx: HtxSession, *, blind: bool) -> dict[MarginMode, MassCancelPlan]:
+        """What would be sent in each margin mode; of all contracts once their list was read."""
+        settings = {"until_clear": self.until_clear, "blind": blind}
+        return {one: desk_of(htx, one).plan(self.contracts, **settings) for one in self.margins}
 
-    def as_json(self, plan: MassCancelPlan) -> bytes:
-        """The plan with its filters and deadline, as one document."""
-        filters = {"direction": self.direction, "offset": self.offset}
-        times = {"until_clear": self.until_clear, "deadline": self.schedule(plan).deadline}
-        whole = {**plan.model_dump(), **filters, **times, "base_urls": self.base_urls}
-        return json.dumps(whole, ensure_ascii=False).encode()
+    async def carry_out(
+        self, htx: HtxSession, deadline: float, on_report: Callable[[CancelReport], object] | None
+    ) -> Result:
+        """The accounts; margin modes do not wait for each other.
 
-    def told(self, plan: MassCancelPlan, *, aside: bool) -> str:
-        """The plan for a person, drawn for stdout, or for stderr if `aside`."""
-        # Only here: whoever does not look at the plan does not wait for rich.
-        from htx_async.cli.account import columns, drawn  # noqa: PLC0415 - see above
+        Raises what ends one of them in the middle, with notes of what is known.
+        """
+        begun = [self._begin(desk_of(htx, one), deadline, on_report) for one in self.margins]
+        ended = await asyncio.gather(*begun, return_exceptions=True)
+        found: list[Found] = []
+        for one in ended:
+            if isinstance(one, MassCancelReport) or _is_not_begun(one):
+                found.append(one)
+                continue
+            for other in ended:
+                if isinstance(other, MassCancelReport):
+                    one.add_note(f"{_ACCOUNT} in the other margin mode: {other}")
+            raise one
+        return Result(dict(zip(self.margins, found, strict=True)), confirm=self.confirm)
 
-        schedule = self.schedule(plan)
-        filters = [value.value for value in (self.direction, self.offset) if value is not None]
-        rounds = (
-            "until the exchange has nothing left, which also takes trailing orders placed "
-            "meanwhile: for halted trading only"
+    async def _begin(
+        self, desk: Desk, deadline: float, on_report: Callable[[CancelReport], object] | None
+    ) -> MassCancelReport:
+        return await desk.mass_cancel_trailing(
+            self.contracts,
+            self.direction,
+            self.offset,
+            deadline=deadline,
+            until_clear=self.until_clear,
+            confirm=self.confirm,
+            blind=self.blind,
+            on_report=on_report,
         )
-        rows = [
-            ("cancel", f"trailing orders in isolated margin, {' and '.join(filters) or 'all'}"),
-            ("contracts", f"{schedule.contracts}: {' '.join(plan.contract_codes)}"),
-            ("rounds", rounds if self.until_clear else "one for each contract"),
-            ("calls", f"{plan.calls}, more after lost answers; {plan.seconds:.1f} s to the last"),
-            ("deadline", f"{schedule.deadline:.1f} s from the start"),
-            ("sent to", ", then ".join(self.base_urls)),
-            ("untouched", ", ".join(plan.untouched)),
-        ]
-        return drawn([columns(rows)], sys.stderr if aside else sys.stdout)
+
+
+def desk_of(htx: HtxSession, margin: MarginMode) -> HtxSession | CrossMargin:
+    """The calls of a margin mode."""
+    return htx.cross if margin is MarginMode.CROSS else htx
+
+
+def known(error: BaseException) -> list[str]:
+    """What is known of mass cancels that an error ended.
+
+    Nothing else that hangs on it, for a foreign exception may hold a URL.
+    """
+    return [note for note in getattr(error, "__notes__", ()) if note.startswith(_ACCOUNT)]
+
+
+def _is_not_begun(error: BaseException) -> TypeGuard[HtxError]:
+    """Whether it was raised before anything was queued."""
+    return isinstance(error, HtxError) and not known(error)

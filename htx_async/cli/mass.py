@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from htx_async.cli.exit_codes import INTERNAL, USAGE, exit_code
-from htx_async.cli.intent import Intent, Schedule
-from htx_async.cli.running import Stops
+from htx_async.cli.access import Access
+from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, NOT_SENT, USAGE
+from htx_async.cli.intent import Intent, known
+from htx_async.cli.plan import Plan, Schedule, planned
+from htx_async.cli.result import Result
+from htx_async.cli.running import Stops, unless_stopped
 from htx_async.cli.streams import Aside, Display, give_up, internal, is_terminal, printed
 from htx_async.cli.words import summary
-from htx_async.errors import HtxError
-from htx_async.mass_report import MassCancelPlan, MassCancelReport
+from htx_async.errors import ReadFailed
 from htx_async.report import CancelReport
-from htx_async.session import HtxSession
 
 if TYPE_CHECKING:
     from htx_async.audit import AuditLog
@@ -27,9 +28,6 @@ GRACE = 1.0
 """Seconds that calls on the wire have for their answer once the operator has interrupted."""
 
 _TO_WRITE = 1.0
-
-_ACCOUNT = "in a mass cancel"
-"""How the note begins that a mass cancel leaves on what ends it."""
 
 
 class Choices(NamedTuple):
@@ -49,24 +47,34 @@ class Record(NamedTuple):
 
 
 def cancel(
-    intent_of: Callable[[], Intent],
+    asked: Callable[[], tuple[Intent, Access]],
     choices: Choices,
     record: Record | None,
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
     """Plan, ask, cancel and give the account; the exit code."""
-    intent = intent_of()
+    intent, access = asked()
     # A dry run leaves no trace.
     with _recorded(None if choices.dry_run else record, aside) as log:
-        htx = HtxSession.from_env(base_urls=intent.base_urls, on_event=log)
-        plan = runner.run(intent.plan(htx))
+        try:
+            plan = unless_stopped(runner, _planned(intent, access, choices, aside))
+        except ReadFailed as failure:
+            aside.say(str(failure))
+            return NOT_SENT
         if choices.dry_run:
-            return _shown(intent, plan, choices, aside)
-        if not choices.yes and not _confirmed(intent.told(plan, aside=True)):
-            aside.say("Not confirmed: nothing was sent.")
+            return _shown(plan, choices, aside)
+        if not choices.yes and not _agreed(plan.told(aside=True)):
+            aside.say("Without a yes nothing was sent.")
             return USAGE
-        return _carried_out(htx, intent, intent.schedule(plan), choices, runner, aside)
+        return _carried_out(plan, access, log, choices, runner, aside)
+
+
+async def _planned(intent: Intent, access: Access, choices: Choices, aside: Aside) -> Plan:
+    # Closed before the question: connections would not outlive a long wait for its answer.
+    async with access.session(aside.say) as htx:
+        limit = "" if choices.yes and not choices.dry_run else await access.reach(aside.say)
+        return await planned(intent, htx, access.base_urls, limit)
 
 
 @contextmanager
@@ -86,19 +94,21 @@ def _recorded(record: Record | None, aside: Aside) -> Iterator["AuditLog | None"
             aside.say(f"The record of this cancel is not complete: {log.problem}")
 
 
-def _shown(intent: Intent, plan: MassCancelPlan, choices: Choices, aside: Aside) -> int:
+def _shown(plan: Plan, choices: Choices, aside: Aside) -> int:
     def whole() -> str | bytes:
         if choices.as_json:
-            return intent.as_json(plan)
-        return f"{intent.told(plan, aside=False)}\nDry run: nothing was sent.\n"
+            return plan.as_json()
+        return f"{plan.told(aside=False)}\n{done}\n"
 
+    read = ", but to read the public list of contracts" if plan.intent.is_all else ""
+    done = f"Dry run: nothing was sent{read}."
     problem = printed(whole)
     if problem:
-        aside.say(f"Dry run: nothing was sent. The plan could not be printed: {problem}.")
+        aside.say(f"{done} The plan could not be printed: {problem}.")
     return USAGE if problem else 0
 
 
-def _confirmed(plan: str) -> bool:
+def _agreed(plan: str) -> bool:
     answer = ""
     try:
         typer.echo(f"{plan}\nCancel these orders? [y/N] ", err=True, nl=False)
@@ -112,47 +122,48 @@ def _confirmed(plan: str) -> bool:
 
 
 def _carried_out(
-    htx: HtxSession,
-    intent: Intent,
-    schedule: Schedule,
+    plan: Plan,
+    access: Access,
+    log: "AuditLog | None",
     choices: Choices,
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
-    on_report = _watched(schedule, choices, aside)
+    on_report = _watched(plan.schedule, choices, aside)
     stops = Stops(runner.get_loop())
     try:
-        report = runner.run(_cancelled(htx, intent, schedule, stops, aside, on_report))
-        return _accounted(report, choices, stops, aside)
+        result = runner.run(_cancelled(plan, access, log, stops, aside, on_report))
+        was_begun = any(result.accounts.values())
+        if stops.came and not was_begun:
+            aside.say("Nothing was sent.")
+            return INTERRUPTED
+        for problem in dict.fromkeys(map(str, result.not_begun)):
+            aside.say(problem)
+        return _accounted(result, choices, stops, aside) if was_begun else NOT_SENT
     except Exception as error:
-        # Only the account: what else hangs on a foreign exception may hold a URL.
-        notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_ACCOUNT)]
-        if isinstance(error, HtxError) and not notes:
-            # Raised before anything was queued.
-            raise
         aside.settle()
         aside.say(f"{internal(error)}. Look at the exchange now.")
-        for note in notes:
+        for note in known(error):
             aside.say(note)
         return INTERNAL
     finally:
         stops.ignore_from_now_on()
 
 
-def _accounted(report: MassCancelReport, choices: Choices, stops: Stops, aside: Aside) -> int:
+def _accounted(result: Result, choices: Choices, stops: Stops, aside: Aside) -> int:
     """Give the account on stdout; where that fails, one line on stderr. The exit code."""
     interrupted = stops.came
     try:
         stops.raise_from_now_on()
         aside.settle()
-        problem = printed(partial(_account, report, choices, interrupted=interrupted))
+        problem = printed(partial(_account, result, choices, interrupted=interrupted))
     except KeyboardInterrupt:
         give_up(sys.stdout)
         interrupted, problem = True, "interrupted"
     if problem:
         # A full disk or a closed pipe must not stand for what happened to the orders.
-        aside.say(f"{summary(report)} The account could not be printed: {problem}.")
-    return exit_code(report.outcome, interrupted=interrupted)
+        aside.say(f"{summary(result)} The account could not be printed: {problem}.")
+    return result.exit_code(interrupted=interrupted)
 
 
 def _watched(
@@ -175,25 +186,17 @@ def _watched(
 
 
 async def _cancelled(
-    htx: HtxSession,
-    intent: Intent,
-    schedule: Schedule,
+    plan: Plan,
+    access: Access,
+    log: "AuditLog | None",
     stops: Stops,
     aside: Aside,
     on_report: Callable[[CancelReport], object] | None,
-) -> MassCancelReport:
+) -> Result:
     """The account, of what was done until the operator interrupted if he did."""
-    async with htx:
-        cancelling = asyncio.create_task(
-            htx.mass_cancel_trailing(
-                intent.contracts,
-                intent.direction,
-                intent.offset,
-                deadline=schedule.deadline,
-                until_clear=intent.until_clear,
-                on_report=on_report,
-            )
-        )
+    async with access.session(aside.say, log) as htx:
+        work = plan.intent.carry_out(htx, plan.schedule.deadline, on_report)
+        cancelling = asyncio.create_task(work)
         if not await _ends_before(cancelling, stops.first):
             aside.say(_STOPPING)
             closing = asyncio.create_task(htx.aclose(grace=GRACE))
@@ -217,10 +220,10 @@ async def _ends_before(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
     return task.done()
 
 
-def _account(report: MassCancelReport, choices: Choices, *, interrupted: bool) -> str | bytes:
+def _account(result: Result, choices: Choices, *, interrupted: bool) -> str | bytes:
     if choices.as_json:
-        return report.model_dump_json().encode()
+        return result.as_json()
     # Only when there is something to draw.
     from htx_async.cli.account import account  # noqa: PLC0415 - see above
 
-    return account(report, interrupted=interrupted)
+    return account(result, interrupted=interrupted)

@@ -1,11 +1,29 @@
 """The arguments of the commands; keys are not among them, since others can see arguments."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from htx_async.base_urls import BASE_URLS
-from htx_async.terms import Direction, Offset
+from htx_async.terms import Direction, MarginMode, Offset
+
+
+class Margin(StrEnum):
+    """Which of an account's two sets of orders."""
+
+    ISOLATED = "isolated"
+    CROSS = "cross"
+    BOTH = "both"
+
+    @property
+    def modes(self) -> tuple[MarginMode, ...]:
+        """In the order in which they are shown."""
+        return tuple(MarginMode) if self is Margin.BOTH else (MarginMode(self.value),)
+
+
+SHARE_OF = 5
+"""Processes of a fleet where nothing else is said."""
 
 ContractArguments = Annotated[
     list[str] | None, typer.Argument(metavar="CONTRACT", help="Such as BTC-USDT ETH-USDT.")
@@ -16,6 +34,16 @@ ContractsFromOption = Annotated[
         metavar="FILE",
         help="More of them, with white space in between; # begins a comment; - is stdin.",
     ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every contract that the exchange lists.")]
+BlindOption = Annotated[
+    bool,
+    typer.Option(
+        "--blind", help="With --all: cancel on each contract, without a look at its open orders."
+    ),
+]
+MarginOption = Annotated[
+    Margin, typer.Option(help="Which of the account's two sets of orders, or both together.")
 ]
 DirectionOption = Annotated[
     Direction | None, typer.Option(help="Only orders of this side; left out: both.")
@@ -30,13 +58,24 @@ UntilClearOption = Annotated[
         "--until-clear", help="Again and again until nothing is left; for halted trading only."
     ),
 ]
+ConfirmOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--confirm/--no-confirm",
+        show_default=False,
+        help="Look at the exchange's lists until the orders are gone; usual with --until-clear.",
+    ),
+]
 DeadlineOption = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help="For everything; left out: what the plan needs, and 10."),
+    typer.Option(
+        metavar="SECONDS", help="For everything; left out: what so many contracts need, and 10."
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and send nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The account as JSON on stdout.")]
+JsonListOption = Annotated[bool, typer.Option("--json", help="The orders as a JSON array.")]
 AuditOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="Append a record of all that is done.")
 ]
@@ -51,5 +90,31 @@ BaseUrlOption = Annotated[
         "--base-url",
         metavar="URL",
         help=f"May be repeated, tried in order. [default: {', '.join(BASE_URLS)}]",
+    ),
+]
+RedisOption = Annotated[
+    str | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        envvar="HTX_REDIS_URL",
+        show_default=False,
+        help="Share the limit with other processes. Others can see arguments: if it holds a "
+        "password, set the variable instead.",
+    ),
+]
+ShareOfOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=1, envvar="HTX_SHARE_OF", help="With --redis: how many processes share."
+    ),
+]
+AccountOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="HTX_ACCOUNT",
+        show_default=False,
+        help="With --redis: the same for all of them; left out: the access key.",
     ),
 ]

@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.cli.account import console, style
-from htx_async.cli.intent import Schedule
-from htx_async.cli.streams import visible
-from htx_async.cli.words import words
+from htx_async.cli.plan import Schedule
+from htx_async.cli.words import visible, words
 from htx_async.report import CancelReport
 from htx_async.terms import BY_URGENCY, Outcome
 

@@ -5,13 +5,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, USAGE
 from htx_async.cli.streams import Aside, internal
 from htx_async.errors import HtxError
+
+_T = TypeVar("_T")
 
 _TO_END = 0.1
 """Seconds that the threads of name look-ups get; one that hangs cannot be ended."""
@@ -20,11 +23,14 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _STOPS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
-def run(work: Callable[[asyncio.Runner, Aside], int]) -> int:
+def run(
+    work: Callable[[asyncio.Runner, Aside], int], *, untouched: str = "nothing was sent"
+) -> int:
     """The exit code of `work`, told in one line if it did not come to make its request.
 
-    `work` gets a runner, for as many coroutines as it likes, and stderr. A name look-up that
-    hangs keeps the process neither at the loop's end nor at its own: then this does not return.
+    `work` gets a runner, for as many coroutines as it likes, and stderr. `untouched`: what is
+    certain if it does not end by itself. A name look-up that hangs keeps the process neither at
+    the loop's end nor at its own: then this does not return.
     """
     aside, pool = Aside(), ThreadPoolExecutor(thread_name_prefix="htx-async look-up")
     with _handled(signal.default_int_handler):
@@ -35,10 +41,10 @@ def run(work: Callable[[asyncio.Runner, Aside], int]) -> int:
             aside.say(str(error))
             code = USAGE
         except KeyboardInterrupt:
-            aside.say("Interrupted; nothing was sent.")
+            aside.say(f"Interrupted; {untouched}.")
             code = INTERRUPTED
         except Exception as error:
-            aside.say(f"{internal(error)}. Nothing was sent.")
+            aside.say(f"{internal(error)}; {untouched}.")
             code = INTERNAL
     # What follows takes a moment only, and the exit code must get out.
     with _handled(signal.SIG_IGN):
@@ -62,6 +68,21 @@ def signals(react: Callable[[], object]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     with _handled(lambda number, frame: loop.call_soon_threadsafe(react)):
         yield
+
+
+def unless_stopped(runner: asyncio.Runner, work: Coroutine[Any, Any, _T]) -> _T:
+    """What `work` returns; Ctrl-C, SIGTERM and a closed terminal cancel it, let it end, and then
+    raise `KeyboardInterrupt`, which in the middle of a callback would leave things half done."""
+
+    async def stoppable() -> _T:
+        task = asyncio.ensure_future(work)
+        with signals(task.cancel):
+            return await task
+
+    try:
+        return runner.run(stoppable())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 class Stops:

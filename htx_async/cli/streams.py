@@ -14,20 +14,12 @@ from typing import Protocol, TextIO
 
 import typer
 
+from htx_async.cli.words import named, visible, was_only_looked_at, words
 from htx_async.report import CancelReport
 
 _PACKAGE = __name__.partition(".")[0]
 _TICK = 0.1
 _TO_WRITE = 1.0
-
-
-def visible(text: str) -> str:
-    """`text` with everything escaped that a terminal might act upon."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def internal(error: BaseException) -> str:
@@ -104,8 +96,9 @@ class Lines:
         typer.echo(visible(text), err=True)
 
     def ended(self, report: CancelReport) -> None:
-        """Write one line for the contract."""
-        self.say(f"{report.contract_code}: {report.outcome.value.replace('_', ' ')}")
+        """Write one line for the contract, if anything was sent for it."""
+        if not was_only_looked_at(report):
+            self.say(f"{named(report)}: {words(report.outcome)}")
 
     def tick(self) -> None:
         """Nothing changes."""

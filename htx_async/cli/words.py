@@ -2,16 +2,16 @@
 order after it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from htx_async.cli.streams import visible
+from htx_async.cli.result import Result
 from htx_async.codes import SETTLED_ORDER_CODES
-from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
-from htx_async.terms import BY_URGENCY, Outcome
+from htx_async.terms import LimiterMode, MarginMode, Outcome
 
 _MOST_IDS = 50
 
+_UNCONFIRMED = "Not confirmed, look at the exchange now"
 _NEEDS = {
     Outcome.UNKNOWN: "Unknown, look at the exchange now",
     Outcome.PARTIAL: "Partial, orders may still be open",
@@ -25,9 +25,24 @@ _OFFSET = (
 )
 
 
+def visible(text: str) -> str:
+    """`text` with everything escaped that a terminal might act upon."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
 def words(outcome: Outcome) -> str:
     """An outcome as it is spoken."""
     return outcome.value.replace("_", " ")
+
+
+def named(report: CancelReport) -> str:
+    """The contract, with its margin mode unless that is the usual one."""
+    is_usual = report.margin_mode is MarginMode.ISOLATED
+    return report.instrument if is_usual else f"{report.instrument} ({report.margin_mode})"
 
 
 def count(number: int, noun: str) -> str:
@@ -35,31 +50,49 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def summary(report: MassCancelReport) -> str:
+def was_only_looked_at(report: CancelReport) -> bool:
+    """Whether nothing was sent for the contract, since it had no matching order open."""
+    return report.outcome is Outcome.NOTHING_TO_CANCEL and not report.attempts
+
+
+def summary(result: Result) -> str:
     """One line: all is clear, or which contracts need a person."""
+    report, need = result.whole, result.need_a_person
     total = count(len(report.reports), "contract")
-    ids = count(len(report.successes), "order")
-    complete = all(one.ids_complete for one in report.reports)
-    lost = "" if complete else "; answers were lost, and ids with them"
     after = f"after {report.elapsed:.1f} s"
-    if report.is_clear:
-        return f"All clear {after}: the exchange took every cancel for {total} ({ids} by id{lost})."
-    need = "needs" if len(report.not_clear) == 1 else "need"
-    groups = " ".join(_groups(report))
-    return f"NOT CLEAR {after}: {len(report.not_clear)} of {total} {need} a person. {groups}"
+    if result.is_clear:
+        ids = count(len(report.successes), "order")
+        complete = all(one.ids_complete for one in report.reports)
+        lost = "" if complete else "; answers were lost, and ids with them"
+        seen = "Confirmed: its lists show none of them open." if result.confirm else ""
+        told = f"the exchange took every cancel for {total} ({ids} by id{lost}). {seen}"
+        return f"All clear {after}: {told}".rstrip()
+    verb = "needs" if len(need) == 1 else "need"
+    groups = " ".join(_groups(result))
+    return f"NOT CLEAR {after}: {len(need)} of {total} {verb} a person. {groups}".rstrip()
 
 
-def _groups(report: MassCancelReport) -> Iterator[str]:
-    for outcome in BY_URGENCY:
-        codes = [one.contract_code for one in report.reports if one.outcome is outcome]
-        if codes and outcome in _NEEDS:
-            yield f"{_NEEDS[outcome]}: {', '.join(codes)}."
+def _groups(result: Result) -> Iterator[str]:
+    for outcome, what in _NEEDS.items():
+        reports = [one for one in result.whole.reports if one.outcome is outcome]
+        if reports:
+            yield _group(what, reports)
+        if outcome is Outcome.UNKNOWN and result.unconfirmed:
+            yield _group(_UNCONFIRMED, result.unconfirmed)
+    for margin, account in result.accounts.items():
+        if account is None:
+            yield f"Nothing was sent in {margin} margin."
 
 
-def messages(report: MassCancelReport) -> Iterator[str]:
+def _group(what: str, reports: Sequence[CancelReport]) -> str:
+    return f"{what}: {', '.join(map(named, reports))}."
+
+
+def messages(result: Result) -> Iterator[str]:
     """In full what each contract that is not clear has to say, and others that left something
     open; then what went wrong beside the calls."""
-    told = [one for one in report.reports if _has_to_be_told(one)]
+    report = result.whole
+    told = [one for one in report.reports if _has_to_be_told(one) or one in result.unconfirmed]
     yield from (visible(one.message) for one in told)
     if any(one.offset is not None and _found_nothing(one) for one in report.reports):
         yield _OFFSET
@@ -68,6 +101,11 @@ def messages(report: MassCancelReport) -> Iterator[str]:
         yield f"Besides, for {count(number, 'contract')}: {visible(warning)}."
     for error in report.callback_errors:
         yield f"Besides, {visible(error)}."
+    if alone := _went_alone(report.reports):
+        yield (
+            f"Besides, {count(alone, 'request')} went without Redis, on the share of the limit "
+            "that is this process's own."
+        )
 
 
 def _has_to_be_told(report: CancelReport) -> bool:
@@ -75,20 +113,38 @@ def _has_to_be_told(report: CancelReport) -> bool:
 
 
 def _found_nothing(report: CancelReport) -> bool:
-    return report.outcome in (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY)
+    nothing = report.outcome in (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY)
+    return nothing and not was_only_looked_at(report)
 
 
-def orders(report: MassCancelReport) -> Iterator[str]:
-    """Orders that were refused one by one, then the ids of those cancelled unless too many."""
+def _went_alone(reports: Sequence[CancelReport]) -> int:
+    attempts = (attempt for one in reports for attempt in (*one.attempts, *one.reads))
+    return sum(attempt.limiter_mode is LimiterMode.OWN_SHARE for attempt in attempts)
+
+
+def orders(result: Result) -> Iterator[str]:
+    """Orders that are still open or were refused one by one, then the ids of those cancelled
+    unless too many."""
+    report = result.whole
     for one in report.reports:
-        for error in one.errors:
-            word = "settled" if error.err_code in SETTLED_ORDER_CODES else "refused"
-            reason = f"{error.err_code}: {error.err_msg}"
-            yield visible(f"{word} {one.contract_code} {error.order_id} ({reason})")
+        yield from map(visible, _left(one))
     number = len(report.successes)
     if number > _MOST_IDS:
         yield f"{number} orders were cancelled; --json has their ids."
         return
     for one in report.reports:
         if one.successes:
-            yield visible(f"cancelled {one.contract_code} {' '.join(one.successes)}")
+            yield visible(f"cancelled {named(one)} {' '.join(one.successes)}")
+
+
+def _left(report: CancelReport) -> Iterator[str]:
+    refused = {error.order_id: error for error in report.errors}
+    for order_id in dict.fromkeys((*report.still_open, *refused)):
+        error = refused.get(order_id)
+        reason = "" if error is None else f" ({error.err_code}: {error.err_msg})"
+        word = "refused"
+        if order_id in report.still_open:
+            word = "still open"
+        elif error is not None and error.err_code in SETTLED_ORDER_CODES:
+            word = "settled"
+        yield f"{word} {named(report)} {order_id}{reason}"

@@ -1,0 +1,154 @@
+"""`htx-async open`: the open trailing orders, which nothing here changes."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from functools import partial
+from math import ceil
+from typing import NamedTuple
+
+import typer
+
+from htx_async.checks import as_seconds
+from htx_async.cli import options
+from htx_async.cli.access import Access, access
+from htx_async.cli.contracts import chosen
+from htx_async.cli.exit_codes import UNKNOWN, USAGE
+from htx_async.cli.intent import desk_of
+from htx_async.cli.running import run, unless_stopped
+from htx_async.cli.streams import Aside, printed
+from htx_async.errors import ReadFailed
+from htx_async.orders import TrailingOrder
+from htx_async.session import HtxSession
+from htx_async.terms import AllContracts, Direction, MarginMode, Offset
+
+_ALLOWANCE = 10.0
+_EACH = 1.5 * 3.0 / 72
+"""Seconds for one of many lists: an account's reads are 72 in 3 s, and round trips add to that."""
+
+_MOST_SHOWN = 5
+
+
+class Query(NamedTuple):
+    """Which orders are asked for. `deadline`: seconds, None for what so many lists need."""
+
+    contracts: tuple[str, ...] | AllContracts
+    margins: tuple[MarginMode, ...]
+    direction: Direction | None
+    offset: Offset | None
+    deadline: float | None
+
+
+class Listed(NamedTuple):
+    """Orders with their margin mode, how many contracts were read, and those that were not."""
+
+    orders: tuple[tuple[MarginMode, TrailingOrder], ...]
+    read: int
+    failures: tuple[ReadFailed, ...]
+
+
+def open_orders(
+    contract: options.ContractArguments = None,
+    every: options.AllOption = False,
+    margin: options.MarginOption = options.Margin.ISOLATED,
+    direction: options.DirectionOption = None,
+    offset: options.OffsetOption = None,
+    deadline: options.DeadlineOption = None,
+    as_json: options.JsonListOption = False,
+    base_url: options.BaseUrlOption = None,
+    redis: options.RedisOption = None,
+    share_of: options.ShareOfOption = options.SHARE_OF,
+    account: options.AccountOption = None,
+) -> None:
+    """List the open trailing orders of one contract, of many, or of all.
+
+    Without any contract all that the exchange lists: reading changes nothing. Orders of one-way
+    accounts have the offset both, and are shown whatever --offset says. Keys as for cancel-all.
+
+    \b
+    Examples:
+      htx-async open
+      htx-async open BTC-USDT ETH-USDT --direction sell
+      htx-async open --all --margin both --json
+    """
+
+    def asked() -> tuple[Query, Access]:
+        named = chosen(contract or (), None, every=every or not contract)
+        within = None if deadline is None else as_seconds("deadline", deadline)
+        query = Query(named, margin.modes, direction, offset, within)
+        return query, access(base_url, redis, share_of, account)
+
+    def work(runner: asyncio.Runner, aside: Aside) -> int:
+        query, reached = asked()
+        listed = unless_stopped(runner, _listed(query, reached, aside))
+        return _shown(listed, as_json, aside)
+
+    raise typer.Exit(run(work, untouched="no order was touched"))
+
+
+def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:
+    for failure in listed.failures[:_MOST_SHOWN]:
+        aside.say(str(failure))
+    if len(listed.failures) > _MOST_SHOWN:
+        aside.say(f"{len(listed.failures) - _MOST_SHOWN} more contracts could not be read either.")
+    aside.settle()
+    problem = printed(partial(_as_json if as_json else _drawn, listed))
+    if problem:
+        aside.say(f"The list could not be printed: {problem}.")
+    if listed.failures:
+        return UNKNOWN
+    return USAGE if problem else 0
+
+
+def _as_json(listed: Listed) -> bytes:
+    # What the exchange left out of a row is known from the list that it stands in.
+    rows = [{**row.model_dump(mode="json"), "margin_mode": mode} for mode, row in listed.orders]
+    return json.dumps(rows, ensure_ascii=False).encode()
+
+
+def _drawn(listed: Listed) -> str:
+    # Only when there is something to draw.
+    from htx_async.cli.listing import listing  # noqa: PLC0415 - see above
+
+    return listing(listed.orders, listed.read, is_whole=not listed.failures)
+
+
+async def _listed(query: Query, reached: Access, aside: Aside) -> Listed:
+    async with reached.session(aside.say) as htx:
+        found, failures = await _contracts(query, htx)
+        share_of = 1 if reached.fleet is None else reached.fleet.share_of
+        within = query.deadline or _ALLOWANCE + ceil(len(found) * _EACH * share_of)
+        reads = [
+            desk_of(htx, margin).open_trailing(code, query.direction, query.offset, deadline=within)
+            for margin, code in found
+        ]
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+    orders: list[tuple[MarginMode, TrailingOrder]] = []
+    for (margin, _), answer in zip(found, answers, strict=True):
+        if isinstance(answer, ReadFailed):
+            failures.append(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            orders += ((margin, order) for order in answer)
+    read = len(found) - sum(isinstance(answer, ReadFailed) for answer in answers)
+    return Listed(tuple(orders), read, tuple(failures))
+
+
+async def _contracts(
+    query: Query, htx: HtxSession
+) -> tuple[list[tuple[MarginMode, str]], list[ReadFailed]]:
+    """What is to be read, and why the rest is not known."""
+    found: list[tuple[MarginMode, str]] = []
+    failures: list[ReadFailed] = []
+    for margin in query.margins:
+        codes: Sequence[str] = ()
+        if not isinstance(query.contracts, AllContracts):
+            codes = query.contracts
+        else:
+            try:
+                codes = await desk_of(htx, margin).contracts()
+            except ReadFailed as failure:
+                failures.append(failure)
+        found += ((margin, code) for code in codes)
+    return found, failures

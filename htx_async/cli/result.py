@@ -1,0 +1,78 @@
+"""What came of a mass cancel, in one margin mode or in both."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from htx_async.cli.exit_codes import NOT_SENT, exit_code
+from htx_async.errors import HtxError
+from htx_async.mass_report import MassCancelReport
+from htx_async.report import CancelReport
+from htx_async.terms import MarginMode
+
+Found = MassCancelReport | HtxError
+"""An account, or why nothing was sent."""
+
+
+class Result:
+    """The accounts by margin mode. `confirm`: whether the exchange's lists were asked for."""
+
+    def __init__(self, found: Mapping[MarginMode, Found], *, confirm: bool) -> None:
+        self._found = found
+        self.confirm = confirm
+
+    @cached_property
+    def accounts(self) -> dict[MarginMode, MassCancelReport | None]:
+        """None where nothing was sent."""
+        return {
+            margin: one if isinstance(one, MassCancelReport) else None
+            for margin, one in self._found.items()
+        }
+
+    @cached_property
+    def not_begun(self) -> tuple[HtxError, ...]:
+        """Why nothing was sent in a margin mode."""
+        return tuple(one for one in self._found.values() if isinstance(one, HtxError))
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing is left for a person to do."""
+        return not self.need_a_person and not self.not_begun
+
+    @cached_property
+    def whole(self) -> MassCancelReport:
+        """All accounts as one; there has to be one."""
+        accounts = [one for one in self.accounts.values() if one is not None]
+        return MassCancelReport(
+            reports=tuple(report for one in accounts for report in one.reports),
+            elapsed=max(one.elapsed for one in accounts),
+            callback_errors=tuple(error for one in accounts for error in one.callback_errors),
+        )
+
+    @cached_property
+    def unconfirmed(self) -> tuple[CancelReport, ...]:
+        """Clear by the exchange's word only, where more was asked for."""
+        if not self.confirm:
+            return ()
+        return tuple(r for r in self.whole.reports if r.is_clear and r.confirmed is None)
+
+    @cached_property
+    def need_a_person(self) -> tuple[CancelReport, ...]:
+        """Contracts whose orders may be open."""
+        not_clear = (report for report in self.whole.reports if not report.is_clear)
+        return (*self.unconfirmed, *not_clear)
+
+    def as_json(self) -> bytes:
+        """The account as one document; of both margin modes, one by the name of each in it."""
+        documents = {
+            margin.value: "null" if one is None else one.model_dump_json()
+            for margin, one in self.accounts.items()
+        }
+        (first, *others) = documents.values()
+        whole = ",".join(f'"{margin}":{text}' for margin, text in documents.items())
+        return (f"{{{whole}}}" if others else first).encode()
+
+    def exit_code(self, *, interrupted: bool) -> int:
+        """See `exit_codes`; a margin mode for which nothing was sent counts as such."""
+        unconfirmed = bool(self.unconfirmed)
+        code = exit_code(self.whole.outcome, interrupted=interrupted, unconfirmed=unconfirmed)
+        return code or (NOT_SENT if self.not_begun else 0)
