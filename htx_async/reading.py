@@ -16,7 +16,7 @@ from htx_async.routes import v1
 from htx_async.telling import unread
 from htx_async.terms import Verdict
 
-_MOST_TRIES = 5
+_MOST_TRIES = 8
 """Readings of a list that changes between its pages, before it is given up."""
 
 _MOST_PAGES = 200

@@ -87,7 +87,7 @@ class HtxSession(Desk):
         http: ClientSession | None = None,
         ssl: tls.SSLContext | None = None,
         keep_warm: bool = False,
-        generation: str = "v1",
+        generation: str = "auto",
         on_event: OnEvent = None,
         now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     ) -> None:

@@ -41,7 +41,7 @@ def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
     return f"{why} No order was touched: reading changes nothing. {advice}"
 
 
-_CALL_LATER = "The exchange is in settlement, delivery or maintenance: call again later."
+_CALL_LATER = "It is settlement, delivery or maintenance: call again with a longer deadline."
 
 
 _ADVICE: dict[CodeClass, str] = {

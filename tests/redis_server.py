@@ -159,14 +159,19 @@ class Stored:
             return dict(found)
 
     def age(self, seconds: float) -> None:
-        """Let time pass: everything stored becomes that much older."""
+        """Let time pass: everything stored becomes that much older.
+
+        But for `last`, or the store would look older than what its clients have seen of it; less
+        than nothing is a clock that went back, and `last` is ahead of it then.
+        """
         past = round(seconds * 1e6)
+        aged = {"fence", "pause", "slowed"} | ({"last"} if seconds < 0 else set())
         with self.client() as client:
             for key in self._sets:
                 members: Any = client.zrange(key, 0, -1)
                 for member in members:
                     client.zincrby(key, -past, member)
-            for name in {"last", "fence", "pause"} & set(self.fields()):
+            for name in aged & set(self.fields()):
                 client.hincrby(self.endpoint, name, -past)
 
     def calls(self) -> int:

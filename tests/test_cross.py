@@ -1,0 +1,206 @@
+"""Cross margin: twins of every call, dated futures, and no order of the other mode touched."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from htx_async import CancelError, CancelReport, HtxSession, InvalidRequest, Outcome
+from htx_async.cross import CrossMargin
+from htx_async.terms import ContractType, MarginMode
+from tests.test_reading import BTC, in_step, v1_session
+from tests.virtual import run
+
+DATED = "BTC-USDT-261225"
+START_OF_PATH = "/linear-swap-api/v1/swap_"
+
+
+def test_both_desks_have_the_same_calls() -> None:
+    """Whatever a session can do in isolated margin it can do in cross margin."""
+    own = {name for name in vars(CrossMargin) if not name.startswith("_")}
+    for name in own:
+        ours = inspect.signature(getattr(HtxSession, name)).parameters
+        twin = inspect.signature(getattr(CrossMargin, name)).parameters
+        assert set(twin) - set(ours) == {"pair", "contract_type"}
+        assert set(ours) <= set(twin)
+    assert {"cancel_all_trailing", "open_trailing", "trailing_history", "cancel_trailing"} <= own
+
+
+def test_each_call_goes_to_its_twin() -> None:
+    """All four private paths, and nothing to the isolated ones."""
+
+    async def main() -> None:
+        exchange = in_step()
+        (order_id,) = exchange.place(BTC, "buy", "open", margin_mode="cross")
+        async with v1_session(exchange) as htx:
+            assert [one.order_id for one in await htx.cross.open_trailing(BTC)] == [order_id]
+            report = await htx.cross.cancel_all_trailing(BTC, confirm=True)
+            assert (report.confirmed, report.successes) == (True, (order_id,))
+            assert [one.order_id for one in await htx.cross.trailing_history(BTC)] == [order_id]
+            await htx.cross.cancel_trailing(BTC, [order_id])
+        calls = ("cancelall", "cancel", "openorders", "hisorders")
+        expected = {f"{START_OF_PATH}cross_track_{call}" for call in calls}
+        assert {one.path for one in exchange.arrivals} == expected
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", list(MarginMode))
+def test_the_other_mode_s_orders_are_untouched(mode: MarginMode) -> None:
+    """Cancels, confirmations and lists of one mode know nothing of the other."""
+
+    async def main() -> None:
+        exchange = in_step(cancel_delay=0.3)
+        placed = {
+            one.value: exchange.place(BTC, "buy", "open", 2, margin_mode=one.value)
+            for one in MarginMode
+        }
+        other = next(one for one in MarginMode if one is not mode)
+        async with v1_session(exchange) as htx:
+            desk = htx.cross if mode is MarginMode.CROSS else htx
+            report = await desk.cancel_all_trailing(BTC, confirm=True)
+            mass = await desk.mass_cancel_trailing([BTC], confirm=True)
+            assert set(report.successes) == set(placed[mode])
+            assert (report.margin_mode, report.confirmed) == (mode, True)
+            assert mass.reports[0].outcome is Outcome.NOTHING_TO_CANCEL
+            assert mass.reports[0].margin_mode is mode
+            guard = desk.cancel_on_exit([BTC], confirm=True)
+            async with guard:
+                pass
+            assert guard.report is not None
+            assert guard.report.reports[0].margin_mode is mode
+            assert desk.plan([BTC]).margin_mode is mode
+            assert desk.plan([BTC]).untouched[0] == f"trailing orders in {other} margin"
+        assert {one.order_id for one in exchange.open_orders()} == set(placed[other])
+
+    run(main())
+
+
+def test_a_pair_with_its_type_names_a_contract() -> None:
+    """Reads sort out what the list of the pair has of other types; a cancel takes its own."""
+
+    async def main() -> None:
+        exchange = in_step(cancel_delay=0.2)
+        kinds = ("quarter", "next_quarter")
+        codes = (DATED, "BTC-USDT-270326")
+        (swap,) = exchange.place(BTC, "buy", "open", margin_mode="cross")
+        (near, far) = (
+            exchange.place(code, "buy", "open", margin_mode="cross", contract_type=kind)[0]
+            for code, kind in zip(codes, kinds, strict=True)
+        )
+        named: dict[str, Any] = {"pair": "btc-usdt", "contract_type": "quarter"}
+        async with v1_session(exchange) as htx:
+            found = await htx.cross.open_trailing(**named)
+            assert [one.order_id for one in found] == [near]
+            assert found[0].contract_type == "quarter"
+            report = await htx.cross.cancel_all_trailing(**named, confirm=True)
+            assert (report.successes, report.confirmed) == ((near,), True)
+            assert (report.contract_code, report.pair) == ("", BTC)
+            assert report.contract_type is ContractType.QUARTER
+            assert report.message.startswith("BTC-USDT quarter in cross margin: ")
+            assert [one.order_id for one in await htx.cross.trailing_history(**named)] == [near]
+            by_code = await htx.cross.cancel_all_trailing("btc-usdt-270326", confirm=True)
+            assert (by_code.successes, by_code.confirmed) == ((far,), True)
+        assert [one.order_id for one in exchange.open_orders()] == [swap]
+
+    run(main())
+
+
+def test_a_failure_says_which_mode() -> None:
+    """The message of a report and of an exception names cross margin; isolated is the usual."""
+
+    async def main() -> None:
+        exchange = in_step()
+        exchange.refuse(1014, times=2)
+        async with v1_session(exchange) as htx:
+            for desk, said in ((htx.cross, "BTC-USDT in cross margin: "), (htx, "BTC-USDT: ")):
+                with pytest.raises(CancelError) as caught:
+                    await desk.cancel_all_trailing(BTC)
+                assert str(caught.value).startswith(said)
+                report: CancelReport = caught.value.report
+                assert ("cross" in report.model_dump_json()) == (desk is htx.cross)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {},
+        {"pair": BTC},
+        {"contract_type": "swap"},
+        {"contract_code": BTC, "pair": BTC},
+        {"contract_code": BTC, "contract_type": "swap"},
+        {"contract_code": BTC, "pair": BTC, "contract_type": "swap"},
+        {"pair": BTC, "contract_type": "month"},
+        {"pair": BTC, "contract_type": ""},
+        {"pair": "", "contract_type": "swap"},
+        {"pair": "BTC USDT", "contract_type": "swap"},
+        {"contract_code": ""},
+        {"contract_code": 5},
+        {"pair": 5, "contract_type": "swap"},
+        {"contract_code": BTC, "direction": ""},
+        {"contract_code": BTC, "offset": "both"},
+    ],
+)
+def test_names_that_do_not_name_one_contract_are_refused(names: dict[str, Any]) -> None:
+    """By every call, before anything is sent."""
+
+    async def main() -> None:
+        exchange = in_step()
+        async with v1_session(exchange) as htx:
+            cross = htx.cross
+            for call in (cross.cancel_all_trailing, cross.open_trailing, cross.trailing_history):
+                with pytest.raises(InvalidRequest):
+                    await call(**names)
+            if not {"direction", "offset"} & set(names):
+                with pytest.raises(InvalidRequest):
+                    await cross.cancel_trailing(order_ids=["1"], **names)
+        assert not exchange.arrivals
+
+    run(main())
+
+
+def test_a_call_without_ids_is_refused() -> None:
+    """An order list left out never means all."""
+
+    async def main() -> None:
+        exchange = in_step()
+        async with v1_session(exchange) as htx:
+            with pytest.raises(InvalidRequest, match="never means all"):
+                await htx.cross.cancel_trailing(BTC)
+        assert not exchange.arrivals
+
+    run(main())
+
+
+def test_dated_futures_are_no_contracts_of_isolated_margin() -> None:
+    """The exchange says so, and nothing in cross margin is touched by the mistake."""
+
+    async def main() -> None:
+        exchange = in_step()
+        exchange.place(DATED, "buy", "open", margin_mode="cross")
+        async with v1_session(exchange) as htx:
+            with pytest.raises(CancelError, match="1014"):
+                await htx.cancel_all_trailing(DATED)
+        assert len(exchange.open_orders()) == 1
+
+    run(main())
+
+
+def test_each_mode_has_five_a_second_and_both_have_the_reads() -> None:
+    """The twins' paths have limits of their own; lists of both count together."""
+
+    async def main() -> None:
+        exchange = in_step()
+        codes = [f"C{number}-USDT" for number in range(10)]
+        async with v1_session(exchange) as htx:
+            for desk in (htx, htx.cross):
+                await desk.mass_cancel_trailing(codes, confirm=True)
+        for twin in ("", "cross_"):
+            assert exchange.busiest(1.0, f"{START_OF_PATH}{twin}track_cancelall") == 5
+        reads = [one.at for one in exchange.arrivals if one.path.endswith("orders")]
+        assert max(sum(at <= one < at + 3.0 for one in reads) for at in reads) <= 72
+        assert {one.err_code for one in exchange.arrivals} <= {None, 1051}
+
+    run(main())
