@@ -149,7 +149,8 @@ async def work(name: str, url: str) -> list[tuple[float, float]]:
             caller.result()
         for caller in callers:
             caller.cancel()
-        await asyncio.gather(*callers, return_exceptions=True)
+        # Some limiters lose a cancellation.
+        await asyncio.wait(callers, timeout=_LATENCY * 2)
     return made
 
 
@@ -217,7 +218,10 @@ def _run(processes: list[subprocess.Popen[str]], client: Any) -> Figures | str:
         process.stdin.flush()
     made = []
     for process in processes:
-        out, problem = process.communicate(timeout=_SECONDS + _TO_END)
+        try:
+            out, problem = process.communicate(timeout=_SECONDS + _TO_END)
+        except subprocess.TimeoutExpired:
+            return "not measured: a process did not come to its end"
         if process.returncode:
             return f"not measured: {problem.strip().splitlines()[-1]}"
         made.append(json.loads(out))

@@ -1,6 +1,6 @@
 """What stands between this machine and the exchange, step by step, before it is needed.
 
-Asks public things only: no order is touched and no request is signed.
+Asks public things, and at most one list of open orders: no order is touched.
 """
 
 import asyncio
@@ -11,18 +11,20 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from htx_async.base_urls import BaseUrls
 from htx_async.checks import as_seconds
-from htx_async.errors import HtxError
 from htx_async.exchange_time import ExchangeTime
+from htx_async.finding import Finding, in_words, of_generation, of_keys
 from htx_async.limits import public_budget
 from htx_async.signing import Credentials
 from htx_async.timers import TimeLimit
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
+
+__all__ = ["MOST_SKEW", "Finding", "Reachable", "examine"]
 
 MOST_SKEW = 5.0
 """Seconds by which a clock may be off. The exchange takes a Timestamp for five minutes (HTX API
@@ -30,20 +32,6 @@ docs, "Authentication"); a clock that NTP sets stays far below this, so more say
 
 _Address: TypeAlias = tuple[Any, ...]
 _Found: TypeAlias = Sequence[tuple[int, int, int, str, _Address]]
-
-
-class Finding(NamedTuple):
-    """What one step found.
-
-    `subject`: "keys", "limiter", or a base URL with the step, such as
-    "https://api.hbdm.com: TLS". `told`: one sentence without its full stop. `advice`: what to do;
-    empty exactly when `ok`. Nothing secret is in any of them.
-    """
-
-    subject: str
-    ok: bool
-    told: str
-    advice: str = ""
 
 
 class Reachable(Protocol):
@@ -61,6 +49,7 @@ async def examine(
     *,
     read_credentials: Callable[[], Credentials] = Credentials.from_env,
     limiter: Reachable | None = None,
+    generation: str | None = None,
     ssl: tls.SSLContext | None = None,
     now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     timeout: float = 5.0,  # noqa: ASYNC109 - for each step; one around all would end the others
@@ -68,9 +57,10 @@ async def examine(
     """Look at keys, base URLs and limiter; all at once, and no longer than `timeout` a step.
 
     The findings come in this order: the keys; for each base URL its name, TLS and time, as far as
-    each step let the next one begin; the limiter. `ssl` and `now` as for `HtxSession`. Keys are
-    read and not used. A name look-up that hangs is left behind in a thread of its own, which
-    keeps no process from ending.
+    each step let the next one begin; the limiter; with a `generation` as for `HtxSession`, the one
+    that the account is on, for which a list of open orders is read with the keys. `ssl` and `now`
+    as for `HtxSession`. Keys are read and not used otherwise. A name look-up that hangs is left
+    behind in a thread of its own, which keeps no process from ending.
 
     Raises `InvalidRequest` for settings that cannot work; what is merely out of order is a
     finding.
@@ -81,29 +71,20 @@ async def examine(
     clock = WallClock(now)
     context = ssl or tls.create_default_context()
     routes = [_Route(url, transport, clock, context, timeout) for url in urls]
-    keys = _keys(read_credentials)
+    keys = of_keys(read_credentials)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(route.examine()) for route in routes]
             limit = group.create_task(_limiter(limiter, timeout))
     finally:
         await transport.aclose()
-    found = (finding for task in tasks for finding in task.result())
-    return (keys, *found, limit.result())
-
-
-def _keys(read_credentials: Callable[[], Credentials]) -> Finding:
-    try:
-        method = read_credentials().signature_method
-    except Exception as error:
-        return Finding("keys", False, _in_words(error), _SET_KEYS)
-    return Finding("keys", True, f"both can be read, for {method}; the exchange was not asked")
-
-
-_SET_KEYS = (
-    "set HTX_ACCESS_KEY and HTX_SECRET_KEY, or HTX_ACCESS_KEY_FILE and HTX_SECRET_KEY_FILE to "
-    "files that hold them"
-)
+    found = [finding for task in tasks for finding in task.result()]
+    is_reached = any(finding.ok and finding.subject.endswith(": time") for finding in found)
+    told: list[Finding] = []
+    if generation is not None and keys.ok and is_reached:
+        settings = {"base_urls": tuple(urls), "generation": generation, "ssl": ssl, "now": now}
+        told = [await of_generation(read_credentials(), settings, timeout)]
+    return (keys, *found, limit.result(), *told)
 
 
 async def _limiter(limiter: Reachable | None, seconds: float) -> Finding:
@@ -115,13 +96,8 @@ async def _limiter(limiter: Reachable | None, seconds: float) -> Finding:
     except TimeoutError:
         told = f"no answer within {seconds:g} s"
     except Exception as error:
-        told = _in_words(error)
+        told = in_words(error)
     return Finding("limiter", False, told, _NO_LIMITER)
-
-
-def _in_words(error: Exception) -> str:
-    # Foreign words may hold a key, or an address with its password.
-    return str(error) if isinstance(error, HtxError) else f"{type(error).__name__} was raised"
 
 
 _IN_MEMORY = (

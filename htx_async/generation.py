@@ -30,6 +30,11 @@ class Generation:
         self.how = "assumed, until a reply says otherwise" if self.is_auto else "given"
         """How it was found out."""
 
+    def note(self, how: str) -> None:
+        """What was found out about an account that stays where it is."""
+        if self.is_auto and self.current is ApiGeneration.V1:
+            self.how = how
+
     def switch(self, why: str, tell: Teller | None) -> None:
         """The account is on V5, as `why` shows."""
         if self.current is ApiGeneration.V5:

@@ -141,7 +141,8 @@ local function take()
   else
     ready = places(urgent)
   end
-  redis.call('HSET', endpoint, 'last', now)
+  -- Never back: a clock may go back by less than shows, and others have seen the later time.
+  redis.call('HSET', endpoint, 'last', math.max(now, told('last')))
   if not ready then
     -- A request answered this very moment gives its token back one period from now.
     local first = redis.call('ZRANGE', rules[1].waiting, 0, 0, 'WITHSCORES')

@@ -5,6 +5,7 @@ import math
 from typing import NamedTuple
 
 from htx_async.codes import NOT_ON_V5
+from htx_async.generation import Generation
 from htx_async.models import CancelAllTrailing
 from htx_async.reading import Reading
 from htx_async.terms import Verdict
@@ -29,7 +30,8 @@ class SecondOpinion:
     share the next, which was asked for after theirs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
         self._lock = asyncio.Lock()
         self._absent_at = -math.inf
         self._has_lists = False
@@ -57,9 +59,13 @@ class SecondOpinion:
         if rows is not None:
             named = (row for row in rows if _may_be(wanted, row.contract_code))
             is_there = any(row.matches(wanted) for row in named)
-            return Opinion(shows="V5 lists orders that v1 does not know") if is_there else _AGREES
+            if is_there:
+                return Opinion(shows="V5 lists orders that v1 does not know")
+            self._generation.note("both list no such order, so either may be the account's own")
+            return _AGREES
         if last is not None and last.verdict is Verdict.REFUSED and last.code in NOT_ON_V5:
             self._absent_at = began
+            self._generation.note(f"V5 answered {last.code}, so the account is not on it")
             return _AGREES
         return Opinion(doubt=f"V5's list could not be read: {reading.problem}".rstrip("."))
 

@@ -290,7 +290,7 @@ class HtxSession(Desk):
                 time=time,
                 live=self._live,
                 generation=self._generation,
-                second_opinion=SecondOpinion(),
+                second_opinion=SecondOpinion(self._generation),
                 tell=tell,
                 stop_hearing=hear_modes(limiter, tell),
             )

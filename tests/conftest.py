@@ -1,13 +1,25 @@
 """Fixtures that several modules share."""
 
+import gc
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
 
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, object, object]:
+    """Show a failure without collecting garbage: a destructor that formats a traceback would parse
+    source in the middle of pytest's parsing, which ends the process in Python 3.11."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import pytest
 
 from htx_async.simulator import SimulatedExchange
 from tests.command import (
+    ACCESS,
     PATIENCE,
+    SECRET,
     Run,
     cli,
     ended,
@@ -90,15 +92,28 @@ def installed_script(home: Path) -> str:
 
 async def test_doctor_tells_what_it_found(exchange: SimulatedExchange) -> None:
     """Against a host that answers every finding is ok and none has advice; nothing but the host's
-    clock was asked."""
+    clock and one list of open orders was asked."""
     result = await cli("doctor", "--base-url", exchange.url)
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert all(line.startswith("ok   ") for line in lines), lines
     assert any(line.startswith("ok   keys: ") for line in lines)
     assert any(line.startswith(f"ok   {exchange.url}: ") for line in lines)
-    assert exchange.arrivals
-    assert {arrival.method for arrival in exchange.arrivals} == {"GET"}
+    assert any(line.startswith("ok   generation: v1 (given)") for line in lines)
+    lists = [one.path for one in exchange.arrivals if one.method != "GET"]
+    assert lists == ["/linear-swap-api/v1/swap_track_openorders"]
+
+
+async def test_doctor_tells_which_generation_an_account_is_on() -> None:
+    """And how that was found out; an account that has moved is looked for on V5."""
+    settings: dict[str, Any] = {"access_key": ACCESS, "secret_key": SECRET, "v1_variant": "6002"}
+    told_of = {"v1": "v1 (V5 answered 6001", "v5": "v5 (v1 answered 6002"}
+    for account, told in told_of.items():
+        settings["account"] = account
+        async with SimulatedExchange(**settings) as exchange:
+            result = await cli("doctor", "--base-url", exchange.url, "--generation", "auto")
+        assert result.code == 0
+        assert f"ok   generation: {told}" in result.out
 
 
 async def test_doctor_exits_6_when_a_cancel_might_not_be_sent(

@@ -292,7 +292,7 @@ def test_a_list_that_never_holds_still_is_given_up() -> None:
             with pytest.raises(ReadFailed, match="kept changing") as caught:
                 await htx.open_trailing(BTC)
         assert len(caught.value.attempts) == len(exchange.arrivals) == 16
-        assert [one.number for one in caught.value.attempts] == list(range(1, 11))
+        assert [one.number for one in caught.value.attempts] == list(range(1, 17))
 
     run(main())
 

@@ -39,6 +39,9 @@ PER = 0.25
 SLACK = 1.0
 """Seconds that a busy machine may add to what is promised."""
 
+ON_V1 = {"generation": "v1"}
+"""What is counted is that call alone."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
@@ -764,7 +767,7 @@ async def test_attempts_and_listeners_tell_whose_tokens_were_used(server: RedisS
     ):
         one.stored.admit("guest", "a-password")
         bucket = await one.bucket(proxy.url.replace("//", "//guest:a-password@"))
-        settings: dict[str, Any] = {"base_urls": exchange.url, "limiter": bucket}
+        settings: dict[str, Any] = {"base_urls": exchange.url, "limiter": bucket, **ON_V1}
         async with HtxSession(exchange.credentials, on_event=events.append, **settings) as htx:
             reports = [await htx.cancel_all_trailing("BTC-USDT")]
             proxy.refuse()
@@ -806,7 +809,7 @@ async def test_a_brief_cut_ends_no_call(server: RedisServer) -> None:
         fleet(server) as one,
     ):
         bucket = await one.bucket(proxy.url, size=10, share_of=4)
-        settings: dict[str, Any] = {"base_urls": exchange.url, "limiter": bucket}
+        settings: dict[str, Any] = {"base_urls": exchange.url, "limiter": bucket, **ON_V1}
         async with HtxSession(exchange.credentials, **settings) as htx:
             modes = Modes(bucket)
             calls = [
@@ -850,7 +853,7 @@ async def test_a_call_whose_turn_cannot_come_in_time_fails_at_once(server: Redis
     async with SimulatedExchange() as exchange, Proxy(server) as proxy, fleet(server) as one:
         bucket = await one.bucket(proxy.url)
         modes = Modes(bucket)
-        settings: dict[str, Any] = {"base_urls": exchange.url, "limiter": bucket}
+        settings: dict[str, Any] = {"base_urls": exchange.url, "limiter": bucket, **ON_V1}
         async with HtxSession(exchange.credentials, **settings) as htx:
             await use(bucket)
             proxy.refuse()
@@ -968,7 +971,6 @@ async def test_own_tokens_that_redis_never_heard_of_are_not_owed(server: RedisSe
         bucket = await one.bucket(proxy.url, size=8, share_of=1, per=0.05)
         await use(bucket)
         await bucket.drain()
-        modes = Modes(bucket)
         proxy.refuse()
         crowd = Crowd(bucket, each=8)
         await crowd.get(48, OWN_SHARE)
@@ -976,8 +978,9 @@ async def test_own_tokens_that_redis_never_heard_of_are_not_owed(server: RedisSe
         await bucket.drain()
         calls = one.stored.calls()
         proxy.open()
-        await use(bucket)
-        await modes.come_to(SHARED)
+        # The look that failed last may have been the first one's.
+        while bucket.mode(PATH) is not SHARED:
+            await use(bucket)
         await bucket.drain()
         # A join, a take or two for the fence, a settlement, and what a slow look may add.
         assert one.stored.calls() - calls <= 12

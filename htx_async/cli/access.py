@@ -64,11 +64,13 @@ def _listener(share_of: int, say: Say) -> Callable[[str, LimiterMode, str], None
 
 
 class Access(NamedTuple):
-    """Who asks, the exchange's base URLs, and the fleet that this process belongs to, if any."""
+    """Who asks, the exchange's base URLs, the fleet that this process belongs to, if any, and the
+    generation of the API."""
 
     credentials: Credentials
     base_urls: tuple[str, ...]
     fleet: Fleet | None
+    generation: str
 
     @asynccontextmanager
     async def session(
@@ -85,16 +87,13 @@ class Access(NamedTuple):
     def _session(
         self, limiter: "RedisTokenBucket | None", on_event: "AuditLog | None"
     ) -> HtxSession:
-        # Loaded only for those who ask the environment.
-        from htx_async.environment import read_generation  # noqa: PLC0415 - see above
-
         # Not `HtxSession.from_env`: a file of keys may be a pipe, which can be read once.
         return HtxSession(
             self.credentials,
             base_urls=self.base_urls,
             limiter=limiter,
             on_event=on_event,
-            **read_generation(),
+            generation=self.generation,
         )
 
     async def reach(self, say: Say) -> str:
@@ -114,11 +113,15 @@ ANY = "any"
 
 
 def access(
-    base_urls: Sequence[str] | None, redis: str | None, share_of: int, account: str | None
+    base_urls: Sequence[str] | None,
+    redis: str | None,
+    share_of: int,
+    account: str | None,
+    generation: str,
 ) -> Access:
     """What a command's options say, with keys from the environment; raises `InvalidRequest`."""
     fleet = fleet_of(redis, share_of, account)
-    return Access(Credentials.from_env(), tuple(base_urls or BASE_URLS), fleet)
+    return Access(Credentials.from_env(), tuple(base_urls or BASE_URLS), fleet, generation)
 
 
 def fleet_of(redis: str | None, share_of: int, account: str | None) -> Fleet | None:

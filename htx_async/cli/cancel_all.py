@@ -38,6 +38,7 @@ def cancel_all(
     redis: options.RedisOption = None,
     share_of: options.ShareOfOption = options.SHARE_OF,
     account: options.AccountOption = None,
+    generation: options.GenerationOption = "auto",
 ) -> None:
     """Cancel the trailing orders of one contract, of many, or of all.
 
@@ -90,7 +91,7 @@ def cancel_all(
             blind=blind,
             deadline=None if deadline is None else as_seconds("deadline", deadline),
         )
-        return intent, access(base_url, redis, share_of, account)
+        return intent, access(base_url, redis, share_of, account, generation)
 
     record = None if audit is None else Record(audit, actor or _user(), reason)
     raise typer.Exit(run(partial(cancel, asked, choices, record)))

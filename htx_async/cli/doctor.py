@@ -26,11 +26,13 @@ def doctor(
     redis: options.RedisOption = None,
     share_of: options.ShareOfOption = options.SHARE_OF,
     account: options.AccountOption = None,
+    generation: options.GenerationOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
 ) -> None:
     """Look at keys, names, TLS, clocks and the shared limit before they are needed.
 
-    Touches no order and signs nothing. Exits 0 when all is well, 2 when the keys cannot be read,
+    Touches no order; one list of open orders tells which generation of the API the account is on.
+    Exits 0 when all is well, 2 when the keys cannot be read,
     and 6 when a cancel might not be sent, or not as fast as it could be.
 
     \b
@@ -40,17 +42,19 @@ def doctor(
       htx-async doctor --redis redis://10.0.0.5:6379/0
     """
     fleet = fleet_of(redis, share_of, account)
-    raise typer.Exit(run(partial(_examine, tuple(base_url or BASE_URLS), fleet, as_json)))
+    urls = tuple(base_url or BASE_URLS)
+    raise typer.Exit(run(partial(_examine, urls, fleet, generation, as_json)))
 
 
 def _examine(
     base_urls: tuple[str, ...],
     fleet: Fleet | None,
+    generation: str,
     as_json: bool,
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
-    findings = unless_stopped(runner, _found(base_urls, fleet, aside))
+    findings = unless_stopped(runner, _found(base_urls, fleet, generation, aside))
     problem = printed(partial(_as_json if as_json else _told, findings))
     wrong = [finding.subject for finding in findings if not finding.ok]
     if problem:
@@ -61,7 +65,7 @@ def _examine(
 
 
 async def _found(
-    base_urls: tuple[str, ...], fleet: Fleet | None, aside: Aside
+    base_urls: tuple[str, ...], fleet: Fleet | None, generation: str, aside: Aside
 ) -> "Sequence[Finding]":
     # Only who asks for it waits for it to be loaded.
     from htx_async.doctor import examine  # noqa: PLC0415 - see above
@@ -71,7 +75,7 @@ async def _found(
         if fleet is not None:
             account = fleet.account or ANY
             limiter = await stack.enter_async_context(fleet.bucket(account, aside.say))
-        return await examine(base_urls, limiter=limiter)
+        return await examine(base_urls, limiter=limiter, generation=generation)
 
 
 def _as_json(findings: "Sequence[Finding]") -> bytes:

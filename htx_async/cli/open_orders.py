@@ -59,6 +59,7 @@ def open_orders(
     redis: options.RedisOption = None,
     share_of: options.ShareOfOption = options.SHARE_OF,
     account: options.AccountOption = None,
+    generation: options.GenerationOption = "auto",
 ) -> None:
     """List the open trailing orders of one contract, of many, or of all.
 
@@ -76,7 +77,7 @@ def open_orders(
         named = chosen(contract or (), None, every=every or not contract)
         within = None if deadline is None else as_seconds("deadline", deadline)
         query = Query(named, margin.modes, direction, offset, within)
-        return query, access(base_url, redis, share_of, account)
+        return query, access(base_url, redis, share_of, account, generation)
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         query, reached = asked()

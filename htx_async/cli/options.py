@@ -109,6 +109,14 @@ ShareOfOption = Annotated[
         metavar="N", min=1, envvar="HTX_SHARE_OF", help="With --redis: how many processes share."
     ),
 ]
+GenerationOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|v1|v5",
+        envvar="HTX_GENERATION",
+        help="Of the exchange's API; auto finds out whether the account has moved to V5.",
+    ),
+]
 AccountOption = Annotated[
     str | None,
     typer.Option(

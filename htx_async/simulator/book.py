@@ -1,6 +1,6 @@
 """The orders, open and ended, and what happens to them when, without I/O."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from heapq import heappop, heappush
@@ -50,6 +50,7 @@ class Book:
 
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
+        self._by_code: defaultdict[str, dict[str, Order]] = defaultdict(dict)
         self._ended: dict[str, Order] = {}
         self._ahead: list[_Effect] = []
         self._going: set[str] = set()
@@ -67,10 +68,15 @@ class Book:
         if order.client_order_id is not None and (n > 1 or self.named(order.client_order_id)):
             raise ValueError("a client_order_id names one order")
         ids = tuple(next(self._ids) for _ in range(n))
-        self._orders |= {
-            one: replace(order, order_id=one, query_id=next(self._rows)) for one in ids
-        }
+        placed = {one: replace(order, order_id=one, query_id=next(self._rows)) for one in ids}
+        self._orders |= placed
+        self._by_code[order.contract_code.upper()] |= placed
         return ids
+
+    def of(self, contract_code: str | None) -> tuple[Order, ...]:
+        """The open orders of one contract, named in capitals; None: all of them."""
+        found = self._orders if contract_code is None else self._by_code.get(contract_code, {})
+        return tuple(found.values())
 
     def open(
         self, contract_code: str | None = None, margin_mode: MarginMode | None = None
@@ -129,7 +135,7 @@ class Book:
             status = TRIGGERED if refusal.code == EXECUTED.code else CANCELLED
             self._arrange(order_id, status, when, 0.0)
         elif refusal.code in (1017, NOT_FOUND.code):
-            del self._orders[order_id]
+            self._forget(order_id)
         return refusal
 
     def settle(self, at: float) -> None:
@@ -148,7 +154,7 @@ class Book:
             self._end(effect)
 
     def _end(self, effect: _Effect) -> None:
-        order = self._orders.pop(effect.order_id, None)
+        order = self._forget(effect.order_id)
         if order is None:
             return
         self._going.discard(effect.order_id)
@@ -160,6 +166,12 @@ class Book:
             relation_order_id=relation,
             fail_code=effect.fail_code,
         )
+
+    def _forget(self, order_id: str) -> Order | None:
+        order = self._orders.pop(order_id, None)
+        if order is not None:
+            del self._by_code[order.contract_code.upper()][order_id]
+        return order
 
     def _check_open(self, order_id: str) -> None:
         if order_id not in self._orders:

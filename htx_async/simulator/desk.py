@@ -40,7 +40,7 @@ class Desk:
         """Assumed: an order that is being cancelled is not hit again."""
         hit = [
             order.order_id
-            for order in self._book.open()
+            for order in self._book.of(form.scope.contract_code)
             if form.scope.covers(order)
             and not self._book.is_going(order.order_id)
             and all(getattr(order, name) == value for name, value in form.filters.items())
