@@ -184,9 +184,11 @@ class _Queue:
 
     def pause(self, length: float) -> None:
         until = self._loop.time() + as_seconds("pause", length, least=0)
+        is_felt = until > max(self._paused_until, min(self._first_turns()))
         self._paused_until = max(self._paused_until, until)
         self._grant()
-        self._announce()
+        if is_felt:
+            self._announce()
 
     def earliest(self, urgent: bool, behind: int = 0, round_trip: float = 0.0) -> float:
         return self._turn(behind + self._line.ahead(urgent), self._first_turns(), round_trip)

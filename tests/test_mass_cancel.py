@@ -699,7 +699,7 @@ def test_an_order_refused_in_the_first_round_and_gone_by_1051_is_clear() -> None
         ids = exchange.place(BTC, "buy", "close", 2)
         exchange.reject_order(ids[0], 1088)
         async with virtual_session(exchange) as htx:
-            asyncio.get_running_loop().call_at(0.5, exchange._book._orders.pop, ids[0])
+            asyncio.get_running_loop().call_at(0.5, exchange._book._forget, ids[0])
             report = await htx.mass_cancel_trailing([BTC], until_clear=True)
         (one,) = report.reports
         assert one.outcome is Outcome.CANCELLED

@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import NamedTuple
@@ -68,7 +68,10 @@ class Book:
         if order.client_order_id is not None and (n > 1 or self.named(order.client_order_id)):
             raise ValueError("a client_order_id names one order")
         ids = tuple(next(self._ids) for _ in range(n))
-        placed = {one: replace(order, order_id=one, query_id=next(self._rows)) for one in ids}
+        alike = {each.name: getattr(order, each.name) for each in fields(order)}
+        placed = {
+            one: Order(**{**alike, "order_id": one, "query_id": next(self._rows)}) for one in ids
+        }
         self._orders |= placed
         self._by_code[order.contract_code.upper()] |= placed
         return ids
