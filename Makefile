@@ -12,7 +12,7 @@ demo: $(READY)
 	@$(BIN)/htx-async demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -76,9 +76,11 @@ class Confirmation:
             return self._report.model_copy(update={**reads, **warnings})
         seen = Seen(self._left, self._ended, self._earliest())
         report = confirmed(self._report, self._wanted, seen).model_copy(update=reads)
-        if self._ended is not None or not (report.successes or not report.ids_complete):
+        shown = self._ended or {}
+        unseen = sum(order_id not in shown for order_id in report.successes)
+        if not unseen and (self._ended is not None or report.ids_complete):
             return report
-        reason = self._reading.problem or "it was not read yet"
+        reason = self._reading.problem or f"{unseen} of them are not in it yet"
         warning = f"the history does not tell which of the orders had triggered ({reason})"
         return report.model_copy(update={"warnings": (*report.warnings, warning)})
 

@@ -40,7 +40,8 @@ def confirmed(report: CancelReport, wanted: CancelAllTrailing, seen: Seen) -> Ca
     found = _ids(report.successes, between, () if report.ids_complete else went)
     successes = tuple(order_id for order_id in found if order_id not in gone)
     errors = tuple(e for e in report.errors if e.order_id not in successes)
-    ids_complete = report.ids_complete or seen.ended is not None
+    # A history that holds nothing of this call may only be late, or reach back 90 days.
+    ids_complete = report.ids_complete or bool(went)
     outcome = Outcome.PARTIAL
     if not open_ids:
         under_way = any(error.err_code == CANCELLING for error in errors)

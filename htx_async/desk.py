@@ -186,7 +186,7 @@ class Desk(ABC):
         look_first: bool = False,
         on_report: OnReport | None = None,
     ) -> MassCancel:
-        means, began = self._ready(), self._now()
+        means = self._ready()
         looks: list[Looks] = []
 
         def until() -> float:
@@ -208,7 +208,7 @@ class Desk(ABC):
             if not look_first:
                 return cancel()
             # Half of the time is for the cancels, should the lists not come.
-            half = (began + deadline) / 2
+            half = (self._now() + deadline) / 2
             if not looks:
                 looks.append(self._looks(means, half, urgent))
             return LookFirst(means, intent, looks[0], cancel, deadline=half, urgent=urgent)

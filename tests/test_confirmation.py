@@ -153,7 +153,8 @@ def test_a_confirmed_report_equals_the_book(chunk: int) -> None:
     reports = [run(story(seed)) for seed in range(chunk * 20, chunk * 20 + 20)]
     assert {Outcome.CANCELLED, Outcome.PARTIAL} <= {report.outcome for report in reports}
     assert any(report.triggered for report in reports)
-    assert all(report.ids_complete for report in reports)
+    # Where nothing was found, a lost answer stays a lost answer.
+    assert all(report.ids_complete or not report.successes for report in reports)
 
 
 async def cut_short(seed: int) -> None:
@@ -241,7 +242,7 @@ def test_a_lost_answer_is_made_up_for(lose: str, repeat: bool) -> None:
         lambda exchange: getattr(exchange, lose)(),
         retry=RetryPolicy(repeat_unknown=repeat),
     )
-    assert report.ids_complete
+    assert report.ids_complete == bool(report.successes)
     if lose == "lose_before_work" and not repeat:
         assert (report.outcome, set(report.still_open)) == (Outcome.PARTIAL, set(ids))
     else:
