@@ -63,7 +63,7 @@ class CancelAll:
             else:
                 await self._first.run()
                 self._told = self._first.report()
-                if self._means.generation.is_auto:
+                if self._is_to_doubt(self._told):
                     await self._go_on(self._told)
         finally:
             self._means.live.discard(self)
@@ -85,7 +85,8 @@ class CancelAll:
             looked = checks if first is None else (*first.reads, *checks)
             return joined(alone, self._second.report(), looked, elapsed)
         assert first is not None  # noqa: S101 - there is a first leg, or a second
-        if first.outcome.is_clear and not self._has_agreed and self._is_to_check(first):
+        is_open_question = self._is_to_doubt(first) and not self._has_agreed
+        if is_open_question and first.is_clear and proves_nothing(first):
             first = doubted(first, self._doubt)
         if checks:
             first = first.model_copy(update={"reads": numbered([*first.reads, *checks])})
@@ -107,15 +108,17 @@ class CancelAll:
         parts = (self._first, self._check, self._second)
         return [part for part in parts if part is not None]
 
-    def _is_to_check(self, report: CancelReport) -> bool:
-        return self._means.generation.is_auto and proves_nothing(report)
+    def _is_to_doubt(self, report: CancelReport) -> bool:
+        """Whether v1's word needs a second look at all: ids alone are the word of an exchange that
+        still carries out what v1 is told."""
+        return self._means.generation.is_auto and bool(report.reads or not report.successes)
 
     async def _go_on(self, report: CancelReport) -> None:
         """On V5, if v1's answer shows that the account is there, or V5's own list does."""
         if self._is_stopped:
             return
         why = shows_a_moved_account(report)
-        if not why and self._is_to_check(report):
+        if not why and proves_nothing(report):
             urgent, number = self._urgent, self._number
             self._check = Reading(
                 self._means, self._deadline, urgent=urgent, number=number, route=v5
