@@ -54,7 +54,9 @@ async def _pass(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: Callable[[], float]
 ) -> None:
     """In order, each piece on its own delay; a request or reply of ours is one piece."""
-    while piece := await reader.read(_PIECE):
-        await asyncio.sleep(delay())
-        writer.write(piece)
+    # A connection may be reset at the end of a run.
+    with suppress(ConnectionError):
+        while piece := await reader.read(_PIECE):
+            await asyncio.sleep(delay())
+            writer.write(piece)
     writer.close()
