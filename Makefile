@@ -6,13 +6,18 @@ READY := $(VENV)/.ready
 OTHERS := .venv-bench
 OTHERS_READY := $(OTHERS)/.ready
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test soak lint types bench clean
 
 demo: $(READY)
 	@$(BIN)/htx-async demo
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
+
+# The long runs: the same tests with far more histories, seeds and calls.
+soak: $(READY)
+	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/test_histories.py tests/test_soak.py \
+		tests/test_fuzz.py tests/test_mass_cancel.py
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """An event loop in virtual time, and a transport that talks to the simulated exchange in it."""
 
 import asyncio
+import os
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -11,6 +12,9 @@ from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
 T = TypeVar("T")
+
+SOAK = os.environ.get("HTX_SOAK") == "1"
+"""Whether the long runs were asked for, as `make soak` does."""
 
 _TICK = 1e-6
 _STUCK = 5.0
