@@ -217,7 +217,8 @@ class Call:
         changes = self._heeded(answer, reply)
         if changes:
             attempt = self._attempts[-1] = attempt.model_copy(update=changes)
-        self._tell_attempt(attempt)
+        if self._means.tell:
+            self._tell_attempt(attempt)
         if reply.verdict is Verdict.REFUSED:
             signed_at = trial.started.timestamp() + attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
