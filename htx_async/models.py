@@ -63,9 +63,8 @@ class CancelAllTrailing(BaseModel):
     `contract_type` may name it instead. A filter of None takes all.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
-    )
+    # Built at once: with its first model pydantic reads what plugins are installed, from the disk.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     contract_code: Annotated[
         str | None, BeforeValidator(_text_only), AfterValidator(_contract_code)

@@ -161,7 +161,7 @@ class HtxSession(Desk):
             await self._live.stop(_CLOSED, grace)
         finally:
             if self._means is not None:
-                await self._means.let_go()
+                await self._means.let_go(self)
             await self._transport.aclose()
 
     async def cancel_all_trailing(
@@ -267,7 +267,7 @@ class HtxSession(Desk):
             raise SessionClosed("this session is closed, so nothing was sent; open a new one")
         loop = asyncio.get_running_loop()
         if self._means is None:
-            limiter = self._limiter or shared_limiter(self._account)
+            limiter = self._limiter or shared_limiter(self._account, self)
             tell = teller(self._listeners)
             reads = limiter.reads if isinstance(limiter, HasReads) else reads_limiter()
             public = public_budget()

@@ -253,7 +253,9 @@ class _Queue:
             if self._line.call_next():
                 self._in_use += 1
         wanted = self._line and (self._returning or self._paused_until > now)
-        next_token = self._returning[0] if self._returning else now
+        # During a pause tokens may lie idle: then its end is all that the next caller waits for.
+        is_idle = self._in_use + len(self._returning) < self._size
+        next_token = self._returning[0] if self._returning and not is_idle else now
         self._set_timer(max(next_token, self._paused_until) if wanted else None)
 
     def _set_timer(self, at: float | None) -> None:

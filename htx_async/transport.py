@@ -90,6 +90,8 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
+            # What hooks every session of a process, as Sentry does, would pass on the signed URL.
+            self._http.trace_configs.clear()
         return self._http
 
 
