@@ -76,9 +76,18 @@ class Transport:
             await self._http.close()
 
     def check_open(self) -> None:
-        """`SessionClosed` when a caller's session was closed."""
-        if self._http is not None and self._http.closed and not self._is_own:
+        """`SessionClosed` when a caller's session was closed, `InvalidRequest` when it cannot work
+        here."""
+        if self._http is None or self._is_own:
+            return
+        if self._http.closed:
             raise SessionClosed("the aiohttp session given as http= is closed; nothing was sent")
+        # aiohttp tells nobody about a session's loop, and fails in another with any kind of error.
+        if getattr(self._http, "_loop", None) not in (None, asyncio.get_running_loop()):
+            raise InvalidRequest(
+                "the aiohttp session given as http= belongs to another event loop, so nothing was "
+                "sent; make it in the loop that calls"
+            )
 
     def _session(self) -> ClientSession | None:
         if self._is_closed or (self._http is not None and self._http.closed):

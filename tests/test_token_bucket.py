@@ -246,6 +246,21 @@ def test_earliest_is_when_the_turn_comes_if_every_answer_comes_at_once(
     assert granted == pytest.approx(promised, abs=2e-3)
 
 
+def test_a_pause_that_ends_before_a_used_token_is_back_keeps_no_idle_token_back() -> None:
+    """Four tokens are idle when a pause of a quarter of a second ends: the next caller goes then,
+    as `earliest` had promised."""
+
+    async def main() -> tuple[float, float]:
+        bucket = TokenBucket()
+        await use(bucket)
+        bucket.pause(PATH, 0.25)
+        return bucket.earliest(PATH), await use(bucket)
+
+    promised, granted = run(main())
+    assert promised == pytest.approx(0.25, abs=1e-3)
+    assert granted == pytest.approx(promised, abs=1e-3)
+
+
 def test_earliest_counts_a_pause_and_tokens_in_use() -> None:
     """A paused or busy endpoint is not promised sooner than it can be free."""
 
