@@ -71,6 +71,7 @@ class Call:
         self.began = self._loop.time()
         turn = self._earliest() if within is None else None
         start = self.began if turn is None else max(self.began, turn)
+        self._may_be_late = within is not None
         self._patience = allowance if within is None else within
         first = self.began + means.attempt_timeout
         self._limit = TimeLimit(start + self._patience, first=first)
@@ -96,10 +97,12 @@ class Call:
                         await asyncio.sleep(wait)
                     if self._is_check_due and not await self._check_clock():
                         break
-                    turn = self._earliest()
+                    turn = self._earliest() if self._may_be_late else None
                     if turn is not None and turn > self.deadline:
                         self._ended_by = self._too_late(turn)
                         break
+                    # An allowance counts from the first turn, so that one is never too late.
+                    self._may_be_late = True
                     wait = await self._attempt()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"

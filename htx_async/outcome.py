@@ -91,7 +91,7 @@ def report_of(
     if intent.margin_mode is not MarginMode.ISOLATED:
         known["margin_mode"] = intent.margin_mode
         known |= {"pair": intent.pair, "contract_type": intent.contract_type}
-    return CancelReport(
+    return CancelReport.trusted(
         contract_code=intent.contract_code or "",
         direction=intent.direction,
         offset=intent.offset,

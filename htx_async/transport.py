@@ -13,7 +13,7 @@ import types
 import zlib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import aiohttp
@@ -188,7 +188,7 @@ class Sending:
         self._response = await _watched(
             http.request(
                 self._request.method,
-                URL(self._request.url(), encoded=True),
+                self._request.prepared(_parsed),
                 # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
                 # connection has died, which would take no token and use a signature twice.
                 data=self._body,
@@ -264,6 +264,9 @@ def _watched(
                 waiting = steps.send(result)
     except StopIteration as end:
         return cast("aiohttp.ClientResponse", end.value)
+
+
+_parsed = partial(URL, encoded=True)
 
 
 @lru_cache(maxsize=8)
