@@ -5,9 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench .venv-bench-ccxt
 PEERS_READY := $(PEERS:=/.ready)
-# Those that measure the processor run one after the other, those that mostly wait together.
-BENCH_IN_TURN := import_cost per_call scale fleet
-BENCH_TOGETHER := exchange_view limit mass
+BENCH := import_cost per_call scale exchange_view fleet
 
 .PHONY: demo test soak lint types wheel audit bench figures clean
 
@@ -48,8 +46,7 @@ audit: .venv-audit/.ready
 # All of them run, whatever becomes of one; then the README and its pictures get what was measured.
 bench: $(READY) $(PEERS_READY)
 	@missed=0; \
-	$(MAKE) -k --no-print-directory $(BENCH_IN_TURN:%=bench-%) || missed=1; \
-	$(MAKE) -k -j --no-print-directory --output-sync=target $(BENCH_TOGETHER:%=bench-%) || missed=1; \
+	$(MAKE) -k --no-print-directory $(BENCH:%=bench-%) || missed=1; \
 	$(MAKE) -k --no-print-directory figures || missed=1; \
 	exit $$missed
 

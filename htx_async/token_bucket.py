@@ -194,7 +194,9 @@ class _Queue:
         return len(self._line)
 
     def pause(self, length: float) -> None:
-        until = self._loop.time() + as_seconds("pause", length, least=0)
+        # Told in a reply: it took its part of the floor, and the next request takes the other.
+        length = max(0.0, as_seconds("pause", length, least=0) - self._floor)
+        until = self._loop.time() + length
         is_felt = until > max(self._paused_until, min(self._first_turns()))
         self._paused_until = max(self._paused_until, until)
         self._grant()

@@ -3,6 +3,7 @@
 import json
 import pickle
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -198,7 +199,15 @@ def test_what_is_trusted_is_in_no_way_different() -> None:
     assert pickle.loads(pickle.dumps(trusted)) == validated  # noqa: S301 - our own bytes
     assert trusted.model_copy(update={"elapsed": 1.0}) == CancelReport(**{**given, "elapsed": 1.0})
     with pytest.raises(ValidationError):
-        trusted.elapsed = 1.0  # type: ignore[misc]  # that it is frozen
+        trusted.elapsed = 1.0
+
+
+FAULTS: list[Callable[[SimulatedExchange], object]] = [
+    SimulatedExchange.lose_after_work,
+    SimulatedExchange.lose_before_work,
+    lambda exchange: exchange.refuse(1077),
+    lambda exchange: exchange.refuse(1061),
+]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -211,15 +220,7 @@ def test_the_account_of_a_call_would_pass_the_strictest_validation(seed: int) ->
         exchange = SimulatedExchange()
         exchange.place("BTC-USDT", "buy", "close", 3)
         for _ in range(chance.randrange(3)):
-            misbehave = chance.choice(
-                [
-                    exchange.lose_after_work,
-                    exchange.lose_before_work,
-                    lambda: exchange.refuse(1077),
-                    lambda: exchange.refuse(1061),
-                ]
-            )
-            misbehave()
+            chance.choice(FAULTS)(exchange)
         async with virtual_session(exchange, account=f"strict {seed}") as htx:
             try:
                 return await htx.cancel_all_trailing("BTC-USDT", "buy")
