@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import htx_async
+from benchmarks.figures import filled, saved
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
@@ -67,12 +68,31 @@ def test_the_tree_of_errors_is_the_real_one() -> None:
     assert real <= drawn
 
 
-def test_every_test_that_backs_a_promise_exists() -> None:
-    """The table names files that are there."""
-    named = re.findall(r"`(tests/\w+\.py)`", README)
-    assert named
-    missing = [name for name in named if not (Path(__file__).parent.parent / name).exists()]
-    assert not missing
+def test_every_promise_names_what_attacks_it() -> None:
+    """Each row of the table names a test, a benchmark or a target of make that is there."""
+    table = README.partition("| promise | the attack |\n")[2].partition("\n\n")[0]
+    rows = table.splitlines()[1:]
+    assert len(rows) > 20
+    for row in rows:
+        tests = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", row)
+        benchmarks = re.findall(r"`python -m benchmarks\.(\w+)`", row)
+        targets = re.findall(r"`make (\w+)`", row)
+        assert tests or benchmarks or targets, row
+        for path, test in tests:
+            assert re.search(rf"^(async )?def {test}" if test else "", source(path), re.MULTILINE)
+        for name in benchmarks:
+            assert source(f"benchmarks/{name}.py")
+        for target in targets:
+            assert re.search(rf"^{target}:", source("Makefile"), re.MULTILINE)
+
+
+def source(path: str) -> str:
+    return (Path(__file__).parent.parent / path).read_text(encoding="utf-8")
+
+
+def test_figures_are_those_that_were_measured() -> None:
+    """What the README says between the marks is what the benchmarks saved, to the letter."""
+    assert filled(README, saved()) == README
 
 
 def test_examples_need_nothing_but_the_package() -> None:
