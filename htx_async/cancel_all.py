@@ -6,13 +6,14 @@ from htx_async.call import NUMBERS
 from htx_async.generation import proves_nothing, shows_a_moved_account
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
+from htx_async.outcome import numbered
 from htx_async.reading import Reading
 from htx_async.report import CancelReport
 from htx_async.routes import v5
 from htx_async.terms import ApiGeneration
 from htx_async.v1_leg import V1Leg
 from htx_async.v5_leg import V5Leg
-from htx_async.v5_report import doubted, joined, numbered
+from htx_async.v5_report import doubted, joined
 
 
 class CancelAll:
@@ -87,9 +88,12 @@ class CancelAll:
         assert first is not None  # noqa: S101 - there is a first leg, or a second
         is_open_question = self._is_to_doubt(first) and not self._has_agreed
         if is_open_question and first.is_clear and proves_nothing(first):
-            first = doubted(first, self._doubt)
-        if checks:
-            first = first.model_copy(update={"reads": numbered([*first.reads, *checks])})
+            alone = first if self._first is None else self._first.told_alone()
+            first = doubted(first, alone, self._doubt)
+        if self._check is not None:
+            elapsed = self._loop.time() - self._began
+            reads = numbered([*first.reads, *checks])
+            first = first.model_copy(update={"reads": reads, "elapsed": elapsed})
         return first
 
     def hold_back(self, reason: str) -> None:

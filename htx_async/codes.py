@@ -41,6 +41,9 @@ ANY_KEY_FAULT = 403
 CLOCK_CODES = frozenset({12001, 12006, 12007, 12008})
 """Refusals that a clock which is off may cause; so may a 403."""
 
+NOT_FOUND = frozenset({1017, 1061})
+"""Per-order codes of orders that the exchange does not know."""
+
 SETTLED_ORDER_CODES = frozenset({1017, 1061, CANCELLING, EXECUTED, 1071})
 """Per-order codes after which the order is no longer a trailing order waiting in the book."""
 

@@ -59,8 +59,11 @@ def proves_nothing(report: CancelReport) -> bool:
     last = _last(report)
     if last is None:
         return False
-    if last.verdict is Verdict.REFUSED:
-        return last.code == FIELD_MISSING or (last.code == NO_ORDERS and not report.successes)
+    refused = last.verdict is Verdict.REFUSED
+    if refused and last.code == FIELD_MISSING:
+        return True
+    if refused and last.code == NO_ORDERS and not report.successes:
+        return True
     if report.confirmed:
         return True
     empty = (Outcome.NOTHING_TO_CANCEL, Outcome.CLEAR_AFTER_RETRY)

@@ -113,6 +113,11 @@ def _taken(accepted: Reply) -> dict[str, Any]:
     return known
 
 
+def numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts as one row."""
+    return tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1))
+
+
 def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = "") -> CancelReport:
     """One report for a contract that was cancelled again and again until nothing was left.
 
@@ -123,8 +128,14 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
     attempts = [attempt for report in rounds for attempt in report.attempts]
     successes = dict.fromkeys(i for report in rounds for i in report.successes)
     errors = {error.order_id: error for report in rounds for error in report.errors}
+    triggered = dict.fromkeys(i for report in rounds for i in report.triggered)
+    # Listed after one round and no longer after the last: gone, but nobody said how.
+    listed = {i for report in rounds for i in report.still_open}
+    is_accounted = listed <= {*successes, *triggered, *last.still_open}
     outcome = _merged_outcome(rounds)
-    kept = [e for e in errors.values() if e.order_id not in successes]
+    # What the last round lists, and was not refused for, it has taken.
+    overtaken = {*last.still_open} - {error.order_id for error in last.errors}
+    kept = [e for e in errors.values() if e.order_id not in {*successes, *overtaken}]
     if outcome.is_clear:
         # Refused once, and gone by the exchange's own word since.
         kept = [error for error in kept if error.err_code in SETTLED_ORDER_CODES]
@@ -133,13 +144,10 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
             "outcome": outcome,
             "successes": tuple(successes),
             "errors": tuple(kept),
-            "triggered": tuple(dict.fromkeys(i for report in rounds for i in report.triggered)),
-            "ids_complete": all(report.ids_complete for report in rounds),
-            "attempts": tuple(
-                attempt.model_copy(update={"number": number})
-                for number, attempt in enumerate(attempts, 1)
-            ),
-            "reads": tuple(attempt for report in rounds for attempt in report.reads),
+            "triggered": tuple(triggered),
+            "ids_complete": is_accounted and all(report.ids_complete for report in rounds),
+            "attempts": numbered(attempts),
+            "reads": numbered([read for report in rounds for read in report.reads]),
             "ts": next((r.ts for r in reversed(rounds) if r.ts is not None), None),
             "elapsed": elapsed,
             "ended_by": "" if outcome.is_clear else last.ended_by or ended_by,
@@ -151,7 +159,7 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
 def _merged_outcome(rounds: Sequence[CancelReport]) -> Outcome:
     last = rounds[-1]
     accepted = any(report.outcome in _ACCEPTED or report.errors for report in rounds)
-    took = any(report.successes or report.outcome in _ACCEPTED for report in rounds)
+    took = any(r.successes or r.still_open or r.outcome is Outcome.CANCELLED for r in rounds)
     if last.confirmed or (last.outcome in _NOTHING_LEFT and not last.errors):
         return Outcome.CANCELLED if took else last.outcome
     return Outcome.PARTIAL if accepted and last.outcome is not Outcome.UNKNOWN else last.outcome

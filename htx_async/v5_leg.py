@@ -48,6 +48,7 @@ class V5Leg:
         self._settled_at = self.began
         self._taken: dict[str, float] = {}
         self._refused: dict[str, OrderError] = {}
+        self._settled: dict[str, OrderError] = {}
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._ended_by = ""
 
@@ -81,6 +82,7 @@ class V5Leg:
             is_current=self._is_current,
             taken=tuple(self._taken),
             refused=self._refused,
+            settled=self._settled,
             batches=batches,
             reads=self._reading.attempts,
             problem=self._reading.problem,
@@ -161,6 +163,7 @@ class V5Leg:
                 continue
             if error.err_code in SETTLED_ORDER_CODES:
                 self._taken.setdefault(error.order_id, now)
+                self._settled[error.order_id] = error
             elif error.err_code is not None:
                 self._refused[error.order_id] = error
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from htx_async.batches import Batch
+from htx_async.codes import CANCELLING, EXECUTED
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import CANCELLED, TRIGGERED, TrailingOrder
-from htx_async.outcome import report_of
+from htx_async.outcome import numbered, report_of
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.terms import Outcome, Verdict
 
@@ -22,6 +23,7 @@ class Carried(NamedTuple):
     is_current: bool
     taken: Sequence[str]
     refused: Mapping[str, OrderError]
+    settled: Mapping[str, OrderError]
     batches: Sequence[Batch]
     reads: tuple[Attempt, ...]
     problem: str
@@ -42,8 +44,8 @@ def report_of_v5(wanted: CancelAllTrailing, carried: Carried) -> CancelReport:
         return _unlisted(blank, carried)
     ended = carried.ended or {}
     gone = [i for i in carried.found if i not in carried.left] if carried.is_current else []
-    triggered = tuple(i for i in gone if i in ended and ended[i].status in TRIGGERED)
     taken = gone if carried.is_current else carried.taken
+    triggered = tuple(i for i in taken if _has_triggered(i, carried, ended))
     successes = tuple(i for i in taken if i not in triggered and _is_ours(i, carried, ended))
     still_open = tuple(carried.left) if carried.is_current else ()
     outcome = _outcome(carried, successes, still_open)
@@ -52,7 +54,10 @@ def report_of_v5(wanted: CancelAllTrailing, carried: Carried) -> CancelReport:
             "outcome": outcome,
             "successes": successes,
             "triggered": triggered,
-            "errors": tuple(e for i, e in carried.refused.items() if i not in gone),
+            "errors": (
+                *(e for i, e in carried.refused.items() if i not in gone),
+                *(e for i, e in carried.settled.items() if i not in successes),
+            ),
             "still_open": still_open,
             "confirmed": not still_open if carried.is_current else None,
             "ids_complete": outcome is not Outcome.UNKNOWN,
@@ -75,7 +80,17 @@ def _unlisted(blank: CancelReport, carried: Carried) -> CancelReport:
 def _is_ours(order_id: str, carried: Carried, ended: Mapping[str, TrailingOrder]) -> bool:
     """Whether it was cancelled, by the history or else by the answer to its cancel."""
     row = ended.get(order_id)
-    return order_id in carried.taken if row is None else row.status == CANCELLED
+    if row is not None:
+        return row.status == CANCELLED
+    error = carried.settled.get(order_id)
+    return order_id in carried.taken and (error is None or error.err_code == CANCELLING)
+
+
+def _has_triggered(order_id: str, carried: Carried, ended: Mapping[str, TrailingOrder]) -> bool:
+    row, error = ended.get(order_id), carried.settled.get(order_id)
+    if row is not None:
+        return row.status in TRIGGERED
+    return error is not None and error.err_code == EXECUTED
 
 
 def _outcome(carried: Carried, successes: Sequence[str], still_open: Sequence[str]) -> Outcome:
@@ -113,34 +128,50 @@ def joined(
     if first is not None:
         open_or_not_ours = {*second.still_open, *second.triggered}
         taken = [i for i in first.successes if i not in open_or_not_ours]
-        nothing_else = second.outcome is Outcome.NOTHING_TO_CANCEL
         update |= {
             "successes": tuple(dict.fromkeys([*taken, *second.successes])),
             "triggered": tuple(dict.fromkeys([*first.triggered, *second.triggered])),
             "ids_complete": first.ids_complete and second.ids_complete,
             "warnings": tuple(dict.fromkeys([*first.warnings, *second.warnings])),
-            "outcome": Outcome.CANCELLED if taken and nothing_else else second.outcome,
+            "outcome": _joined_outcome(first, second.outcome, any_taken=bool(taken)),
             "ts": second.ts or first.ts,
         }
     return second.model_copy(update=update)
 
 
-def doubted(report: CancelReport, doubt: str) -> CancelReport:
-    """v1's word that nothing is left, which V5 has not borne out."""
-    if report.successes:
+def _joined_outcome(first: CancelReport, second: Outcome, *, any_taken: bool) -> Outcome:
+    """V5's outcome, as far as nothing that v1 was sent speaks against it."""
+    is_lost = any(attempt.verdict is Verdict.UNKNOWN for attempt in first.attempts)
+    if second is Outcome.NOTHING_TO_CANCEL:
+        if any_taken:
+            return Outcome.CANCELLED
+        return Outcome.CLEAR_AFTER_RETRY if is_lost else second
+    if second in (Outcome.NOT_SENT, Outcome.REFUSED) and (is_lost or any_taken):
+        return Outcome.UNKNOWN
+    if second is Outcome.NOT_SENT:
+        return Outcome.UNKNOWN if first.is_clear else first.outcome
+    return second
+
+
+def doubted(report: CancelReport, alone: CancelReport, doubt: str) -> CancelReport:
+    """v1's word that nothing is left, which V5 has not borne out; `alone`: the account without the
+    lists that said so."""
+    if alone.successes:
         warning = f"{_PROVES_NOTHING}, so this is not confirmed; {doubt}"
         warnings = (*report.warnings, warning)
-        return report.model_copy(update={"confirmed": None, "warnings": warnings})
+        kept = {"reads": report.reads, "elapsed": report.elapsed, "warnings": warnings}
+        return alone.model_copy(update=kept)
     told = f"{_PROVES_NOTHING}; {doubt}"
-    update = {"outcome": Outcome.UNKNOWN, "confirmed": None, "ended_by": told}
+    update = {
+        "outcome": Outcome.UNKNOWN,
+        "confirmed": None,
+        "ended_by": told,
+        "successes": (),
+        "ids_complete": alone.ids_complete,
+    }
     return report.model_copy(update=update)
 
 
 _PROVES_NOTHING = (
     "v1 says that nothing is left, which it also says to accounts that have moved to V5"
 )
-
-
-def numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """The attempts as one row."""
-    return tuple(a.model_copy(update={"number": n}) for n, a in enumerate(attempts, 1))

@@ -217,6 +217,11 @@ SOON = HELD + AT_ONCE
 WORKS = {
     "v1": Work(cancel_all()),
     "v5": Work(cancel_all(), account={"account": "v5"}, settings={"generation": "v5"}, many=True),
+    "moved account": Work(
+        cancel_all(),
+        account={"account": "v5", "v1_variant": "empty"},
+        settings={"generation": "auto"},
+    ),
     "confirm": Work(cancel_all(confirm=True)),
     "mass": Work(mass(), trouble, codes=CODES, wait=2 * SOON),
     "until clear": Work(mass(until_clear=True), codes=CODES[:2], wait=SOON),

@@ -15,7 +15,7 @@ import pytest
 from htx_async import errors
 from htx_async.codes import Code
 from htx_async.models import CancelAllTrailing
-from htx_async.outcome import Reply, failure_of, report_of
+from htx_async.outcome import Reply, failure_of, merged, report_of
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.terms import Outcome, Verdict
 
@@ -371,3 +371,42 @@ def test_a_clear_message_promises_no_more_than_the_exchange_did() -> None:
     """No clear message claims that orders are gone: the exchange only took the cancel."""
     for made in ([ok(ids=2)], [no(1051)], [LOST, no(1051)], [LOST, ok(ids=2)]):
         assert not re.search(r"\b(gone|were cancelled|are cancelled)\b", report(*made).message)
+
+
+def rounds(*changes: dict[str, object]) -> list[CancelReport]:
+    return [report(ok()).model_copy(update=change) for change in changes]
+
+
+def test_what_the_last_round_lists_and_took_is_no_error_any_more() -> None:
+    """Refused in the first round, taken in the second and still listed: open, but not refused."""
+    refused = OrderError(order_id="7", err_code=1004, err_msg="")
+    told = merged(
+        rounds(
+            {"outcome": Outcome.PARTIAL, "errors": (refused,), "still_open": ("7",)},
+            {"outcome": Outcome.PARTIAL, "still_open": ("7",)},
+        ),
+        elapsed=1.0,
+    )
+    assert (told.outcome, told.errors, told.still_open) == (Outcome.PARTIAL, (), ("7",))
+    assert told.ids_complete
+
+
+def test_an_order_that_a_round_listed_and_nobody_accounted_for_leaves_the_ids_incomplete() -> None:
+    """Listed after the first round and gone after the second, cancelled or triggered: nobody
+    knows, so its id is missing, and the report says so. Its reads are one row."""
+    one_read = report(ok()).attempts
+    told = merged(
+        rounds(
+            {"outcome": Outcome.PARTIAL, "still_open": ("7", "8"), "reads": one_read},
+            {
+                "outcome": Outcome.CANCELLED,
+                "successes": ("8",),
+                "confirmed": True,
+                "reads": one_read,
+            },
+        ),
+        elapsed=1.0,
+    )
+    assert (told.outcome, told.successes) == (Outcome.CANCELLED, ("8",))
+    assert not told.ids_complete
+    assert [read.number for read in told.reads] == [1, 2]

@@ -105,3 +105,15 @@ def test_examples_need_nothing_but_the_package() -> None:
     }
     about = {"opentelemetry", "sentry_sdk"}
     assert imported == {"aiohttp", "asyncio", "htx_async", "os", "re", "signal"} | about
+
+
+PICTURES = re.findall(r"!\[([^]]*)\]\((\S+)\)", README)
+
+
+@pytest.mark.parametrize(("words", "path"), PICTURES, ids=[path for _, path in PICTURES])
+def test_pictures_are_there_are_told_in_words_and_load_nothing(words: str, path: str) -> None:
+    """Each is in the repository, says in words what it shows, and links to nothing outside."""
+    picture = source(path)
+    assert len(words) > 40
+    assert picture.rstrip().endswith("</svg>")
+    assert not re.search(r"(?:href|src)=\"(?!#)|@import|@font-face|url\((?!#|&#)", picture)

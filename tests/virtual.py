@@ -4,7 +4,8 @@ import asyncio
 import os
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from htx_async.session import HtxSession
 from htx_async.simulator import Request, SimulatedExchange
@@ -12,11 +13,13 @@ from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 SOAK = os.environ.get("HTX_SOAK") == "1"
 """Whether the long runs were asked for, as `make soak` does."""
 
 _TICK = 1e-6
+_NEXT = 1e-12
 _STUCK = 5.0
 
 
@@ -43,10 +46,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._instant = _InstantSelector()
+        self._count = 0
         super().__init__(self._instant)
 
     def time(self) -> float:
         return self._instant.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        # Timers of one moment fire in the order in which they were set, which asyncio does not
+        # promise: what is sent together arrives in the order in which it was sent.
+        self._count += 1
+        return super().call_at(when + self._count * _NEXT, callback, *args, context=context)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
