@@ -670,6 +670,52 @@ def test_an_echoed_credential_is_scrubbed(cut: int) -> None:
         assert not [piece for piece in pieces if piece in text]
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, no(ACCESS)),
+        (400, {"status": "error", "err-code": ACCESS}),
+        (200, {"code": ACCESS, "message": "x"}),
+        (200, rows({"order_id": "7", "err_code": ACCESS})),
+    ],
+)
+def test_an_echo_is_no_code(status: int, body: Any) -> None:
+    """A code would be passed on as it is: one that repeats the request makes the reply unknown."""
+
+    def scrub(text: str) -> str:
+        return text.replace(ACCESS, "***")
+
+    assert ACCESS in repr(read(status, body))
+    reply = read(status, body, scrub)
+    assert reply.verdict is UNKNOWN
+    assert ACCESS not in repr(reply)
+
+
+def test_digits_are_no_echo() -> None:
+    """Ids and codes of digits stay as they are, even where a key happens to hold the same."""
+
+    def scrub(text: str) -> str:
+        return text.replace("7", "***")
+
+    reply = read(200, rows({"order_id": "1777", "err_code": 1071}), scrub)
+    assert [(error.order_id, error.err_code) for error in reply.errors] == [("1777", 1071)]
+    assert read(200, no(1017), scrub).code == 1017
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"status": "maintain", "ts": 5}),
+        (429, NO),
+        (429, no(1032)),
+        (429, {"code": 1032, "message": "x", "ts": 5}),
+    ],
+)
+def test_a_refusal_tells_the_exchange_s_time(status: int, body: Any) -> None:
+    """The pause that a rate limit asks for is reckoned from it."""
+    assert (read(status, body).verdict, read(status, body).ts) == (REFUSED, 5)
+
+
 def test_nothing_is_decided_from_words() -> None:
     """The same code with any words is the same verdict."""
     for words in ("ok", "No orders to cancel.", "success", "maintain", "System busy", "1051"):
