@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import random
 import tracemalloc
 from collections.abc import Callable, Iterable
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from htx_async import InvalidRequest, TokenBucket
+from htx_async.headers import LONGEST_PAUSE
+from tests.test_timers import stall
 from tests.virtual import VirtualLoop, run
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
@@ -133,6 +136,33 @@ def test_urgent_waiters_go_before_all_others() -> None:
     assert order == ["o0", "u0", "u1", "o1", "o2"]
 
 
+def test_a_caller_is_ordinary_unless_it_says_otherwise() -> None:
+    """Whoever does not say `urgent` stands behind those who do, and is told so."""
+    order: list[str] = []
+
+    async def plain(bucket: TokenBucket) -> None:
+        async with bucket.take(PATH):
+            order.append("plain")
+
+    async def urgent(bucket: TokenBucket) -> None:
+        async with bucket.take(PATH, urgent=True):
+            order.append("urgent")
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        async with bucket.take(PATH):
+            tasks = [asyncio.ensure_future(one(bucket)) for one in (plain, plain, urgent)]
+            await queue_up(3)
+            assert bucket.earliest(PATH) == bucket.earliest(PATH, urgent=False)
+            assert bucket.foresee(PATH, 2) == bucket.foresee(PATH, 2, urgent=False)
+            turns = [bucket.earliest(PATH, urgent=flag) - now() for flag in (True, False)]
+            assert turns == pytest.approx([2 * HOLD, 4 * HOLD], abs=1e-3)
+        await asyncio.gather(*tasks)
+
+    run(main())
+    assert order == ["urgent", "plain", "plain"]
+
+
 def test_endpoints_do_not_share_tokens() -> None:
     """Each endpoint has a bucket of its own."""
 
@@ -212,6 +242,61 @@ def test_a_round_trip_floor_shortens_the_hold_after_an_answer_only(
     assert run(main()) == pytest.approx(hold, abs=1e-3)
 
 
+def test_an_answer_may_bring_a_token_sooner_than_an_earlier_failure() -> None:
+    """With a floor the next turn moves forward: the timer that was set for the failure is not
+    waited for."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket(2, round_trip_floor=0.6)
+        with pytest.raises(ConnectionError):
+            async with bucket.take(PATH):
+                raise ConnectionError
+        async with bucket.take(PATH):
+            waiting = [asyncio.ensure_future(use(bucket)) for _ in range(2)]
+            await queue_up(2)
+        return list(await asyncio.gather(*waiting))
+
+    assert run(main()) == pytest.approx([0.402, 0.804], abs=1e-3)
+
+
+def test_a_token_due_within_a_microsecond_is_due() -> None:
+    """A clock that stops just short of the moment would otherwise spin there for ever."""
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        await use(bucket)
+        stall(bucket.earliest(PATH) - 5e-7 - now())
+        short_of_it = now()
+        assert await use(bucket) == short_of_it
+        bucket.pause(PATH, 3.0)
+        stall(3.0 - 5e-7)
+        short_of_it = now()
+        assert await use(bucket) == short_of_it
+
+    run(main())
+
+
+def test_a_newcomer_does_not_overtake_after_the_loop_was_blocked() -> None:
+    """Tokens that came back while the loop stood still belong to those who wait."""
+    order: list[str] = []
+
+    async def one(bucket: TokenBucket, name: str) -> None:
+        async with bucket.take(PATH):
+            order.append(name)
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        await use(bucket)
+        waiting = asyncio.ensure_future(one(bucket, "waiting"))
+        await queue_up(1)
+        stall(5.0)
+        await one(bucket, "newcomer")
+        await waiting
+
+    run(main())
+    assert order == ["waiting", "newcomer"]
+
+
 def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it() -> None:
     """Nothing passes while an endpoint is paused, though tokens are free."""
 
@@ -258,6 +343,73 @@ def test_earliest_counts_a_pause_and_tokens_in_use() -> None:
             assert bucket.earliest(PATH) == pytest.approx(now() + 5.0, abs=1e-3)
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("count", "round_trip", "expected"),
+    [(1, 0.0, 0.0), (2, 0.0, 0.0), (3, 0.0, HOLD), (3, 0.5, HOLD + 0.5), (6, 0.25, 2 * HOLD + 0.5)],
+)
+def test_what_is_foreseen_for_many_counts_their_round_trips(
+    count: int, round_trip: float, expected: float
+) -> None:
+    """The last of `count` callers goes when those before it were sent, answered and held."""
+
+    async def main() -> None:
+        bucket = TokenBucket(2)
+        foreseen = bucket.foresee(PATH, count, round_trip=round_trip)
+        assert foreseen - now() == pytest.approx(expected, abs=1e-3)
+        if not round_trip:
+            assert bucket.foresee(PATH, count) == foreseen
+        granted = await asyncio.gather(*(use(bucket, round_trip) for _ in range(count)))
+        assert granted[-1] == pytest.approx(foreseen, abs=1e-3)
+
+    run(main())
+
+
+def test_what_is_foreseen_is_of_ones_own_endpoint_and_urgency() -> None:
+    """A pause elsewhere is not counted, nor are ordinary callers before an urgent one."""
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        bucket.pause("/other", 9.0)
+        async with bucket.take(PATH):
+            waiting = [asyncio.ensure_future(use(bucket)) for _ in range(3)]
+            await queue_up(3)
+            turns = [bucket.foresee(PATH, 2, urgent=flag) - now() for flag in (True, False)]
+            assert turns == pytest.approx([2 * HOLD, 5 * HOLD], abs=1e-3)
+        await asyncio.gather(*waiting)
+
+    run(main())
+
+
+def test_those_who_wait_hear_when_their_turn_has_moved() -> None:
+    """Each by its own place in the line, at a pause that is felt and at a slower limit; those who
+    did not ask hear nothing, and nobody hears of a pause that changes nothing."""
+    told: dict[int, list[float]] = {place: [] for place in range(4)}
+
+    async def one(bucket: TokenBucket, place: int) -> None:
+        hears = None if place == 1 else told[place].append
+        async with bucket.take(PATH, on_turn=hears):
+            pass
+
+    async def main() -> None:
+        bucket = TokenBucket(2)
+        await asyncio.gather(use(bucket), use(bucket))
+        waiting = [asyncio.ensure_future(one(bucket, place)) for place in range(4)]
+        await queue_up(4)
+        bucket.pause(PATH, 1.0)
+        assert not any(told.values())
+        bucket.pause(PATH, 4.0)
+        bucket.pause(PATH, 4.0)
+        bucket.pause(PATH, 3.0)
+        bucket.tighten(PATH, 2, 2.0)
+        await asyncio.gather(*waiting)
+
+    run(main())
+    assert told[0] == pytest.approx([4.0, 4.0], abs=1e-3)
+    assert told[1] == []
+    for place in (2, 3):
+        assert told[place] == pytest.approx([4.0 + HOLD, 4.0 + HOLD + 1.0], abs=1e-3)
 
 
 def test_ten_thousand_waiters_are_served_in_order_and_cost_nothing_afterwards() -> None:
@@ -336,6 +488,48 @@ def test_a_token_in_use_when_its_loop_closed_counts_as_used_just_now() -> None:
 
     asyncio.run(abandon())
     assert run(second()) == pytest.approx(HOLD, abs=1e-3)
+
+
+class LaterLoop(VirtualLoop):
+    """One whose clock shows a hundred seconds more."""
+
+    def time(self) -> float:
+        return super().time() + 100
+
+
+def test_a_loop_with_another_clock_inherits_what_is_left_of_each_wait() -> None:
+    """Tokens on their way back, and a pause, end as many seconds after the new loop's start as
+    they would have on the old one."""
+    bucket = TokenBucket(1)
+
+    async def first() -> None:
+        await use(bucket)
+        bucket.pause("/paused", 4.0)
+
+    async def second() -> list[float]:
+        start = now()
+        granted = await use(bucket) - start
+        async with bucket.take("/paused"):
+            return [granted, now() - start]
+
+    run(first())
+    with asyncio.Runner(loop_factory=LaterLoop) as runner:
+        assert runner.run(second()) == pytest.approx([HOLD, 4.0], abs=0.5)
+
+
+def test_a_pause_that_comes_along_is_believed_for_its_longest_only() -> None:
+    """Clocks of two loops may lie apart by more than they seem to: no pause lasts for hours."""
+    bucket = TokenBucket(1)
+
+    async def first() -> None:
+        bucket.pause(PATH, 3600.0)
+
+    async def second() -> float:
+        start = now()
+        return await use(bucket) - start
+
+    run(first())
+    assert run(second()) == pytest.approx(LONGEST_PAUSE, abs=1e-3)
 
 
 def test_a_second_live_loop_is_refused() -> None:
@@ -420,12 +614,61 @@ def test_tightening_slows_what_is_under_way() -> None:
     assert busiest(run(main())) == 3
 
 
+def test_tightening_holds_tokens_on_their_way_back_for_the_longer_period() -> None:
+    """Five used just now are five of the slower limit: nobody goes before its period is over."""
+
+    async def main() -> float:
+        bucket = TokenBucket()
+        await asyncio.gather(*(use(bucket) for _ in range(5)))
+        assert bucket.tighten(PATH, 5, 3.0) == (5, 3.0)
+        return await use(bucket)
+
+    assert run(main()) == pytest.approx(3.002, abs=1e-3)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_tightened_limit_holds_after_a_failure_as_well(fails: bool) -> None:
+    """The longer hold is that of every token, whatever became of its request."""
+
+    async def main() -> float:
+        bucket = TokenBucket(1)
+        assert bucket.tighten(PATH, 1, 2.0) == (1, 2.0)
+        try:
+            async with bucket.take(PATH):
+                if fails:
+                    raise ConnectionError
+        except ConnectionError:
+            pass
+        return await use(bucket)
+
+    assert run(main()) == pytest.approx(2.002, abs=1e-3)
+
+
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_a_pause_without_an_end_is_refused(seconds: float) -> None:
-    """A pause is a finite time from now."""
+    """A pause is a finite time from now; none at all is one, too."""
 
     async def main() -> None:
-        with pytest.raises(InvalidRequest):
-            TokenBucket().pause(PATH, seconds)
+        bucket = TokenBucket()
+        with pytest.raises(InvalidRequest, match=r"^pause must be a finite number from 0 up"):
+            bucket.pause(PATH, seconds)
+        bucket.pause(PATH, 0)
+        assert await use(bucket) == pytest.approx(0, abs=1e-3)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("requests", "seconds", "name"),
+    [(0, 1.0, "requests"), (-1, 1.0, "requests"), (1, 0.0, "seconds"), (1, math.nan, "seconds")],
+)
+def test_a_rate_that_is_none_is_refused(requests: float, seconds: float, name: str) -> None:
+    """The figures are the exchange's: a strange one is named, and changes nothing."""
+
+    async def main() -> None:
+        bucket = TokenBucket()
+        with pytest.raises(InvalidRequest, match=rf"^{name} must be a positive"):
+            bucket.tighten(PATH, requests, seconds)
+        assert bucket.tighten(PATH, 5, 1.0) is None
 
     run(main())
