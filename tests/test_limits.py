@@ -74,9 +74,13 @@ def test_the_account_s_budget_is_refilled_evenly(
     """A burst, then a steady rate; ordinary callers, who are all that do not say `urgent`, leave
     a sixth of both."""
 
+    async def one(limiter: AccountLimiter, endpoint: str) -> float:
+        async with limiter.take(endpoint, **who):
+            return now()
+
     async def main() -> list[float]:
         limiter = AccountLimiter()
-        calls = [use(limiter, f"/endpoint/{number}", **who) for number in range(60)]
+        calls = [one(limiter, f"/endpoint/{number}") for number in range(60)]
         return sorted(await asyncio.gather(*calls))
 
     granted = run(main())
