@@ -4,6 +4,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiolimiter import AsyncLimiter
@@ -69,7 +70,7 @@ def test_an_account_keeps_72_trade_calls_in_any_three_seconds() -> None:
     [({"urgent": True}, 36, 12), ({"urgent": False}, 30, 10), ({}, 30, 10)],
 )
 def test_the_account_s_budget_is_refilled_evenly(
-    who: dict[str, bool], at_once: int, a_second: int
+    who: dict[str, Any], at_once: int, a_second: int
 ) -> None:
     """A burst, then a steady rate; ordinary callers, who are all that do not say `urgent`, leave
     a sixth of both."""
