@@ -41,6 +41,7 @@ def test_a_policy_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         policy.attempts = 9  # type: ignore[misc]
     assert policy == RetryPolicy(random=half)
+    assert "random" not in repr(policy)
     assert policy != RetryPolicy(attempts=5)
 
 

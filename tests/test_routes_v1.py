@@ -631,8 +631,16 @@ def test_foreign_words_are_capped(words: str) -> None:
 
 
 def test_words_of_three_hundred_signs_are_whole() -> None:
-    """The cap does not cut what the exchange really says."""
+    """The cap does not cut what the exchange really says; one sign more is cut, and marked."""
     assert replies_with("x" * 300) == ["x" * 300] * 8
+    assert replies_with("x" * 301) == ["x" * 300 + "..."] * 8
+
+
+def test_what_cannot_be_read_is_told_in_words_of_our_own() -> None:
+    """With the status, and nothing of the reply itself."""
+    words = "HTTP 200, and the reply is not complete JSON of a known shape"
+    assert [read(200, body).message for body in (b"<html>", OK | {"data": 1}, b"")] == [words] * 3
+    assert read(503, NO).message == "HTTP 503"
 
 
 @pytest.mark.parametrize("status", [200, 429])
