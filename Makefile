@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-OTHERS := .venv-bench
-OTHERS_READY := $(OTHERS)/.ready
+PEERS := .venv-bench .venv-bench-ccxt
+PEERS_READY := $(PEERS:=/.ready)
+BENCH := import_cost per_call scale exchange_view fleet
 
-.PHONY: demo test soak mutants lint types bench clean
+.PHONY: demo test soak mutants lint types wheel audit bench figures clean
 
 demo: $(READY)
 	@$(BIN)/htx-async demo
@@ -36,15 +37,39 @@ lint: $(READY)
 types: $(READY)
 	@$(BIN)/mypy
 
-bench: $(READY) $(OTHERS_READY)
-	@$(BIN)/python -m benchmarks.import_cost
-	@$(BIN)/python -m benchmarks.per_call
-	@$(BIN)/python -m benchmarks.limit
-	@$(BIN)/python -m benchmarks.mass
-	@$(BIN)/python -m benchmarks.fleet
+# The sdist and the wheel, in dist/, once the wheel was seen to work where nothing else is.
+wheel: $(READY)
+	@$(BIN)/python .ci/check_wheel.py
+
+# Known flaws in the versions of constraints.txt. It needs a database on the network, and fails
+# when none can be asked or believed; for that reason no part of .ci/run.
+audit: .venv-audit/.ready
+	@.venv-audit/bin/python .ci/audit.py
+
+.venv-audit/.ready: .ci/audit.txt | $(READY)
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@PIP="$(BIN)/python -m pip"; $$PIP --version >/dev/null 2>&1 || PIP=pip; \
+	$$PIP --python $(@D)/bin/python install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# All of them run, whatever becomes of one; then the README and its pictures get what was measured.
+bench: $(READY) $(PEERS_READY)
+	@missed=0; \
+	$(MAKE) -k --no-print-directory $(BENCH:%=bench-%) || missed=1; \
+	$(MAKE) -k --no-print-directory figures || missed=1; \
+	exit $$missed
+
+bench-%: $(READY)
+	@echo "== benchmarks.$*"
+	@$(BIN)/python -m benchmarks.$*
+
+figures: $(READY)
+	@$(BIN)/python -m benchmarks.figures
+	@if [ -e .venv-bench/.ready ]; then .venv-bench/bin/python -m benchmarks.pictures; fi
 
 clean:
-	rm -rf $(VENV) $(OTHERS)
+	rm -rf $(VENV) $(PEERS) .venv-audit dist
 
 # Where `venv` cannot bring pip along, as on some Debian machines, the outer pip fills it.
 $(READY): pyproject.toml constraints.txt
@@ -63,19 +88,21 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@touch $(READY)
 
-# Limiters of others, for comparison only: they stay out of the environment that the tests run in,
-# and where one cannot be had the benchmark says so.
-$(OTHERS_READY): benchmarks/constraints.txt | $(READY)
-	@rm -rf $(OTHERS)
-	@echo "Setting up $(OTHERS) ..."
-	@if $(PYTHON) -m venv $(OTHERS) >/dev/null 2>&1; then \
-		PIP="$(OTHERS)/bin/python -m pip"; \
+# What others made, for comparison only: it stays out of the environment that the tests run in, and
+# where it cannot be had the benchmarks say so. Two versions of ccxt need two environments.
+.venv-bench/.ready: benchmarks/constraints.txt
+.venv-bench-ccxt/.ready: benchmarks/constraints-ccxt.txt
+$(PEERS_READY): | $(READY)
+	@rm -rf $(@D)
+	@echo "Setting up $(@D) ..."
+	@if $(PYTHON) -m venv $(@D) >/dev/null 2>&1; then \
+		PIP="$(@D)/bin/python -m pip"; \
 	else \
-		rm -rf $(OTHERS) && $(PYTHON) -m venv --without-pip $(OTHERS) && \
-		PIP="pip --python $(OTHERS)/bin/python"; \
+		rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) && \
+		PIP="pip --python $(@D)/bin/python"; \
 	fi; \
-	if $$PIP install --quiet --disable-pip-version-check -r benchmarks/constraints.txt; then \
-		touch $(OTHERS_READY); \
+	if $$PIP install --quiet --disable-pip-version-check -r $<; then \
+		touch $@; \
 	else \
-		rm -rf $(OTHERS); \
+		rm -rf $(@D); \
 	fi

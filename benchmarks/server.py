@@ -1,6 +1,6 @@
 """A loopback server in a process of its own: as little work as HTTP allows, so that the client's
-cost shows. Prints its port, then answers every request with the documented cancel-all reply until
-its input closes."""
+cost shows. Prints its port, then answers every request on v1 with the documented cancel-all reply,
+and on V5 with that of a cancel by id, until its input closes."""
 
 import asyncio
 import os
@@ -13,11 +13,17 @@ _BODY = (
     b'{"status":"ok","data":{"errors":[],"successes":"826054603831312384,826054608491184128,'
     b'826054686706565120"},"ts":1616988392280}'
 )
-_REPLY = (
+_V5_BODY = (
+    b'{"code":200,"data":[{"algo_client_order_id":null,"code":200,"message":"Success",'
+    b'"algo_id":"1512889773167009792"}],"message":"Success","ts":1737103890390}'
+)
+_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain;charset=UTF-8\r\nratelimit-limit: 5\r\n"
     b"ratelimit-interval: 1000\r\nratelimit-remaining: 4\r\nratelimit-reset: 1616988393280\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+    b"Content-Length: %d\r\n\r\n%s"
 )
+_REPLY = _HEAD % (len(_BODY), _BODY)
+_V5_REPLY = _HEAD % (len(_V5_BODY), _V5_BODY)
 
 
 class _Answering(asyncio.Protocol):
@@ -36,7 +42,7 @@ class _Answering(asyncio.Protocol):
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
         if len(body) >= int(length or 0):
             self._buffer = b""
-            self._transport.write(_REPLY)
+            self._transport.write(_V5_REPLY if head.startswith(b"POST /v5/") else _REPLY)
 
 
 async def _serve() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from htx_async.base_urls import Itinerary
 from htx_async.clock_check import ClockCheck
@@ -19,6 +19,9 @@ from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
 from htx_async.trial import Trial
 from htx_async.wire import Answer, SendFailed
+
+if TYPE_CHECKING:
+    from htx_async.events import Teller
 
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""
@@ -66,9 +69,12 @@ class Call:
         self._budget = READS if job.is_read else job.request.path
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
-        start = self.began if within is not None else max(self.began, self._earliest())
+        turn = self._earliest() if within is None else None
+        start = self.began if turn is None else max(self.began, turn)
+        self._may_be_late = within is not None
         self._patience = allowance if within is None else within
-        self._limit = TimeLimit(start + self._patience)
+        first = self.began + means.attempt_timeout
+        self._limit = TimeLimit(start + self._patience, first=first)
         self.deadline = self._limit.when
         self._itinerary: Itinerary | None = None
         self._attempts: list[Attempt] = []
@@ -91,10 +97,12 @@ class Call:
                         await asyncio.sleep(wait)
                     if self._is_check_due and not await self._check_clock():
                         break
-                    turn = self._earliest()
-                    if turn > self.deadline:
+                    turn = self._earliest() if self._may_be_late else None
+                    if turn is not None and turn > self.deadline:
                         self._ended_by = self._too_late(turn)
                         break
+                    # An allowance counts from the first turn, so that one is never too late.
+                    self._may_be_late = True
                     wait = await self._attempt()
         except TimeoutError:
             self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
@@ -140,15 +148,16 @@ class Call:
         queued = self._loop.time()
         try:
             async with self._take() as lease:
-                await self._written(lease)
+                if self._means.tell is not None and not self._attempts:
+                    await self._written(lease, self._means.tell)
                 # A token may come in the very turn in which the call is stopped.
-                if self._is_stopped or self._would_be_cut_short():
+                if self._is_stopped or (self._attempts and self._would_be_cut_short()):
                     lease.not_sent()
                     return None
                 trial = self._trial = self._begin(queued, lease)
                 try:
                     answer = await trial.sending.answer(
-                        self._means.attempt_timeout, self._time_to_connect()
+                        self._means.attempt_timeout, self._time_to_connect(), self._limit
                     )
                 finally:
                     if not trial.sending.sent:
@@ -162,11 +171,8 @@ class Call:
             raise
         return self._answered(trial, answer)
 
-    async def _written(self, lease: Lease) -> None:
+    async def _written(self, lease: Lease, tell: "Teller") -> None:
         """Wait, for a short while from the call's start, until listeners have its record safe."""
-        tell = self._means.tell
-        if tell is None or self._attempts:
-            return
         try:
             self._warnings = await tell.written(self.number, self.began + _TO_WRITE)
         except BaseException:
@@ -175,8 +181,8 @@ class Call:
 
     def _would_be_cut_short(self) -> bool:
         """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
-        last = self._attempts[-1] if self._attempts else None
-        if last is None or last.verdict is not Verdict.REFUSED:
+        last = self._attempts[-1]
+        if last.verdict is not Verdict.REFUSED:
             return False
         short = self.deadline - self._loop.time() < last.wire
         if short:
@@ -214,7 +220,8 @@ class Call:
         changes = self._heeded(answer, reply)
         if changes:
             attempt = self._attempts[-1] = attempt.model_copy(update=changes)
-        self._tell_attempt(attempt)
+        if self._means.tell:
+            self._tell_attempt(attempt)
         if reply.verdict is Verdict.REFUSED:
             signed_at = trial.started.timestamp() + attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
@@ -309,9 +316,8 @@ class Call:
             path, urgent=self._urgent, on_turn=self._turn_moved
         )
 
-    def _earliest(self) -> float:
-        turn = self._lane.limiter.earliest(self._budget, urgent=self._urgent)
-        return self._loop.time() if turn is None else turn
+    def _earliest(self) -> float | None:
+        return self._lane.limiter.earliest(self._budget, urgent=self._urgent)
 
     def _too_late(self, turn: float) -> str:
         limiter, now = self._lane.limiter, self._loop.time()

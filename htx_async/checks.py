@@ -1,5 +1,6 @@
-"""Checks of plain numbers that users hand in."""
+"""Checks of what users hand in, and of where they call from."""
 
+import asyncio
 import math
 from typing import Any
 
@@ -31,6 +32,19 @@ def as_instance(name: str, value: object, kind: type) -> None:
     """`InvalidRequest` unless `value` is a `kind`."""
     if not isinstance(value, kind):
         raise InvalidRequest(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs here; `InvalidRequest` where there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    # Raised out here: asyncio's own words do not help. A forked child has no running loop either.
+    raise InvalidRequest(
+        "no event loop of this process runs here, so nothing was sent; call from a coroutine under "
+        "asyncio.run(...), and after a fork open a session of the child's own there"
+    )
 
 
 def _is_number(value: object, kind: Any) -> bool:

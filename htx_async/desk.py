@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import weakref
 from abc import ABC, abstractmethod
@@ -12,7 +11,7 @@ from typing import ClassVar
 
 from htx_async.cancel_all import CancelAll
 from htx_async.cancel_by_ids import CancelByIds, checked_ids
-from htx_async.checks import as_seconds
+from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
 from htx_async.errors import InvalidRequest
 from htx_async.guard import CancelGuard
@@ -292,7 +291,7 @@ class Desk(ABC):
         return v1.CANCEL_ALL.path(self._margin_mode)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return running_loop().time()
 
     def _until(self, turn: float) -> float:
         return max(0.0, turn - self._now())

@@ -55,9 +55,9 @@ def _limit(requests: str | None, milliseconds: str | None) -> tuple[float, float
     count, interval = _number(requests), _number(milliseconds)
     if count is None or interval is None:
         return None
-    if count <= 0 or not 0 < interval <= _LONGEST_INTERVAL * 1000:
-        return None
     seconds = interval / 1000
+    if count <= 0 or not 0 < seconds <= _LONGEST_INTERVAL:
+        return None
     return (count, seconds) if seconds / count <= _LONGEST_INTERVAL else None
 
 

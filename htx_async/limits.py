@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import math
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -21,6 +22,9 @@ from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TakeToken, TokenBucket
 
 _DOCUMENTED_RATE = 5.0
+
+_REST = 75.0
+"""Seconds after which nothing of a use is left: the longest hold, the longest pause, and a bit."""
 
 READS = "reads"
 """The name under which all reads of an account wait: they share one budget."""
@@ -126,7 +130,20 @@ class AccountLimiter:
         self._endpoints = TokenBucket()
         self.reads = reads_limiter()
         """For the account's reads."""
+        self.holders: weakref.WeakSet[object] = weakref.WeakSet()
+        """The sessions that are open."""
+        self._left: tuple[weakref.ref[asyncio.AbstractEventLoop], float] | None = None
         self._renew_budgets()
+
+    def is_gone(self) -> bool:
+        """Whether nobody has held it for so long that a new one would do as well; counts from the
+        first time that it is asked."""
+        loop = asyncio.get_running_loop()
+        if self.holders:
+            self._left = None
+        elif self._left is None or self._left[0]() is not loop:
+            self._left = (weakref.ref(loop), loop.time())
+        return self._left is not None and loop.time() - self._left[1] > _REST
 
     def bind(self) -> None:
         """Belong to the running loop; the endpoints' tokens come along, the budget starts anew."""
@@ -297,13 +314,18 @@ def account_key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def shared_limiter(account: str) -> AccountLimiter:
+def shared_limiter(account: str, holder: object = None) -> AccountLimiter:
     """The one limiter of this process for `account` (an `account_key`), bound to the running loop.
 
-    It outlives sessions and loops, because the exchange's count does. Raises `InvalidRequest`
-    when another loop that is still open uses it.
+    It outlives sessions and loops, because the exchange's count does, but not for ever: the one
+    of an account that has had no `holder` for a while is forgotten. Raises `InvalidRequest` when
+    another loop that is still open uses it.
     """
     with _shared_lock:
         limiter = _shared.setdefault(account, AccountLimiter())
+        if holder is not None:
+            limiter.holders.add(holder)
+        for name in [name for name, one in _shared.items() if name != account and one.is_gone()]:
+            del _shared[name]
     limiter.bind()
     return limiter

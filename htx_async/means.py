@@ -13,7 +13,13 @@ from htx_async.base_urls import BaseUrls
 from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
 from htx_async.generation import Generation
-from htx_async.limits import RateLimiter, SharesTokens, TellsTurns, Tightens
+from htx_async.limits import (
+    AccountLimiter,
+    RateLimiter,
+    SharesTokens,
+    TellsTurns,
+    Tightens,
+)
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Signer
 from htx_async.transport import Transport
@@ -58,9 +64,11 @@ class Means(NamedTuple):
     tell: Teller | None
     stop_hearing: Callable[[], object]
 
-    async def let_go(self) -> None:
+    async def let_go(self, session: object) -> None:
         """Leave nothing behind with the limiter, which outlives the session."""
         self.stop_hearing()
+        if isinstance(self.trades.limiter, AccountLimiter):
+            self.trades.limiter.holders.discard(session)
         for lane in (self.trades, self.reads):
             if isinstance(lane.limiter, SharesTokens):
                 await lane.limiter.drain()

@@ -7,7 +7,7 @@ when first used, so importing them costs little.
 import re
 import unicodedata
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Self, TypeGuard
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -63,9 +63,8 @@ class CancelAllTrailing(BaseModel):
     `contract_type` may name it instead. A filter of None takes all.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
-    )
+    # Built at once: with its first model pydantic reads what plugins are installed, from the disk.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     contract_code: Annotated[
         str | None, BeforeValidator(_text_only), AfterValidator(_contract_code)
@@ -178,19 +177,9 @@ def _order_id(value: Any) -> str:
     raise ValueError("not an order id")
 
 
-def is_plain(value: Any) -> TypeGuard[str]:
-    """Whether it is the documented form of ids, at least one: digits, joined by commas."""
-    if not (isinstance(value, str) and value.isascii()):
-        return False
-    ids = value.split(",")
-    return all(map(str.isdecimal, ids)) and max(map(len, ids)) <= _LONGEST_ID
-
-
 def _order_ids(value: Any) -> tuple[str, ...]:
     """The documented form is one comma-joined string; "" holds no id. Lists and null were not
     seen, but say clearly what they mean."""
-    if is_plain(value):
-        return tuple(value.split(","))
     if isinstance(value, str):
         value = [item for item in map(str.strip, value.split(",")) if item]
     if not isinstance(value, list | None):

@@ -45,16 +45,14 @@ class Reply(NamedTuple):
 
 def outcome_of(attempts: Sequence[Attempt], accepted: Reply | None) -> Outcome:
     """The outcome over all attempts; `accepted` is the reply of the accepted one, if any."""
-    verdicts = [attempt.verdict for attempt in attempts]
-    empty = bool(attempts) and _is_empty(attempts[-1])
     if accepted is not None:
         codes = {error.err_code for error in accepted.errors}
         if codes - SETTLED_ORDER_CODES:
             return Outcome.PARTIAL
         if accepted.successes or CANCELLING in codes:
             return Outcome.CANCELLED
-        empty = True
-    if empty:
+    verdicts = [attempt.verdict for attempt in attempts]
+    if accepted is not None or (attempts and _is_empty(attempts[-1])):
         lost = Verdict.UNKNOWN in verdicts
         return Outcome.CLEAR_AFTER_RETRY if lost else Outcome.NOTHING_TO_CANCEL
     if Verdict.UNKNOWN in verdicts:
@@ -80,28 +78,39 @@ def report_of(
     """The report of a call; `ended_by` says what ended it when the exchange did not."""
     # An accepted attempt ends a call, so it is the last.
     accepted = replies[-1] if replies and replies[-1].verdict is Verdict.ACCEPTED else None
-    errors = () if accepted is None else accepted.errors
-    times = [reply.ts for reply in replies if reply.ts is not None]
     outcome = outcome_of(attempts, accepted)
-    report = CancelReport(
+    times = [reply.ts for reply in replies if reply.ts is not None]
+    # What is left at its default is not given: each value more is one more to validate.
+    known: dict[str, Any] = {} if accepted is None else _taken(accepted)
+    if Verdict.UNKNOWN in [attempt.verdict for attempt in attempts]:
+        known["ids_complete"] = False
+    if ended_by and not outcome.is_clear:
+        known["ended_by"] = ended_by
+    if warnings:
+        known["warnings"] = warnings
+    if intent.margin_mode is not MarginMode.ISOLATED:
+        known["margin_mode"] = intent.margin_mode
+        known |= {"pair": intent.pair, "contract_type": intent.contract_type}
+    return CancelReport.trusted(
         contract_code=intent.contract_code or "",
         direction=intent.direction,
         offset=intent.offset,
         outcome=outcome,
-        successes=() if accepted is None else accepted.successes,
-        errors=errors,
-        triggered=tuple([error.order_id for error in errors if error.err_code == EXECUTED]),
-        ids_complete=Verdict.UNKNOWN not in [attempt.verdict for attempt in attempts],
         attempts=tuple(attempts),
         ts=times[-1] if times else None,
         elapsed=elapsed,
-        ended_by="" if outcome.is_clear else ended_by,
-        warnings=warnings,
+        **known,
     )
-    if intent.margin_mode is MarginMode.ISOLATED:
-        return report
-    named = {"pair": intent.pair, "contract_type": intent.contract_type}
-    return report.model_copy(update={**named, "margin_mode": intent.margin_mode})
+
+
+def _taken(accepted: Reply) -> dict[str, Any]:
+    """What an accepted reply says of single orders."""
+    known: dict[str, Any] = {"successes": accepted.successes}
+    if accepted.errors:
+        known["errors"] = accepted.errors
+        triggered = [e.order_id for e in accepted.errors if e.err_code == EXECUTED]
+        known["triggered"] = tuple(triggered)
+    return known
 
 
 def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = "") -> CancelReport:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -132,7 +133,12 @@ class RedisTokenBucket:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Settle what is out, which takes 0.25 s at most, and close a client of its own."""
+        """Settle what is out, which takes 0.25 s at most, and close a client of its own.
+
+        Raises `InvalidRequest` where another event loop, or the process that forked this one, uses
+        it.
+        """
+        is_late = self._bind()
         self._is_closed = True
         await self.drain()
         for queue in self._queues.values():
@@ -143,7 +149,9 @@ class RedisTokenBucket:
         if self._reads is not None:
             await self._reads.aclose()
         if self._is_own:
-            await self._redis.aclose()
+            # Connections of a closed loop ended with it, and cannot be told so.
+            with suppress(*[RuntimeError] if is_late else ()):
+                await self._redis.aclose()
 
     async def drain(self) -> None:
         """Wait until Redis knows of every token that is back, or 0.25 s have passed."""
@@ -215,12 +223,15 @@ class RedisTokenBucket:
             return f"Redis answers in {seconds * 1000:.1f} ms"
         raise HtxError(reason)
 
-    def _bind(self) -> None:
-        if self._binding.enter() is not None:
-            # What a closed loop left behind: its tokens come back at the end of their lease.
-            self._queues.clear()
-            self._errands.clear()
-            self._link = None
+    def _bind(self) -> bool:
+        """Belong to the running loop; whether another one was left behind."""
+        if self._binding.enter() is None:
+            return False
+        # What a closed loop left behind: its tokens come back at the end of their lease.
+        self._queues.clear()
+        self._errands.clear()
+        self._link = None
+        return True
 
     def _queue(self, endpoint: str) -> RedisQueue:
         if self._is_closed:

@@ -22,6 +22,15 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
+try:
+    from redis.driver_info import DriverInfo
+
+    # Else each connection would look on the disk for what it says of itself, on the event loop.
+    _INTRODUCTION: dict[str, Any] = {"driver_info": DriverInfo()}
+except ModuleNotFoundError:
+    # redis-py before 7 has looked when it was imported.
+    _INTRODUCTION = {}
+
 WITHIN = 0.25
 """Seconds that a caller waits for Redis; redis-py's own defaults are 5 to 60."""
 
@@ -97,6 +106,7 @@ def connect(url: str) -> "Redis":
             socket_timeout=_TO_CONNECT,
             socket_connect_timeout=_TO_CONNECT,
             retry=Retry(NoBackoff(), 0),
+            **_INTRODUCTION,
         )
         # Options of the URL are looked at only when a connection is built; nothing is sent here.
         redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
@@ -222,14 +232,15 @@ class RedisStore:
         reply = await self._link.run(self._keys, (*head, *arguments))
         try:
             status, wait, server = map(int, reply)
-        except (TypeError, ValueError):
+            taken = Taken(status, wait / _MICRO)
+            # By the time of sending: a loop that was blocked reads an answer long after it came.
+            self._ahead = server / _MICRO - sent
+        except (TypeError, ValueError, OverflowError):
             raise Unreachable("Redis answered what no script of ours does") from None
-        # By the time of sending: a loop that was blocked reads an answer long after it came.
-        self._ahead = server / _MICRO - sent
         if operation == "take" and status != TOO_LATE:
             # What this very call has set as the time of the last take.
             self._seen = server
-        return Taken(status, wait / _MICRO)
+        return taken
 
     async def _say(self, operation: str, token: str, *arguments: object) -> None:
         """What has to be done, once more if it was thought to come too late."""

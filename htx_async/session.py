@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as tls
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
 from htx_async.base_urls import BASE_URLS, BaseUrls
-from htx_async.checks import as_instance, as_seconds
+from htx_async.checks import as_instance, as_seconds, running_loop
 from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
 from htx_async.errors import InvalidRequest, SessionClosed
@@ -110,6 +111,7 @@ class HtxSession(Desk):
         self._generation = Generation(generation)
         self._keep_warm = keep_warm
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
         self._means: Means | None = None
         self._live = LiveCalls()
         self.cross = CrossMargin(self._deadline, self._ready)
@@ -149,9 +151,13 @@ class HtxSession(Desk):
         Nothing is sent from now on. Calls that wait for a token raise `NotSent`; calls on the wire
         have `grace` seconds for their answer and then raise `OutcomeUnknown`; later ones
         `SessionClosed`. A mass cancel ends with an account of the same. A session given as `http`
-        stays open.
+        stays open. Belongs in the session's own event loop, else `InvalidRequest`, unless that
+        one is closed. In a forked child it leaves the parent's connections alone.
         """
         as_seconds("grace", grace, least=0)
+        if self._means is not None and not self._is_at_home():
+            await self._forget(self._means)
+            return
         self._closed = True
         if self._means is not None:
             await self._means.time.aclose()
@@ -161,7 +167,7 @@ class HtxSession(Desk):
             await self._live.stop(_CLOSED, grace)
         finally:
             if self._means is not None:
-                await self._means.let_go()
+                await self._means.let_go(self)
             await self._transport.aclose()
 
     async def cancel_all_trailing(
@@ -265,9 +271,9 @@ class HtxSession(Desk):
         """What calls work with; made on first use, when there is a running loop."""
         if self._closed:
             raise SessionClosed("this session is closed, so nothing was sent; open a new one")
-        loop = asyncio.get_running_loop()
         if self._means is None:
-            limiter = self._limiter or shared_limiter(self._account)
+            loop = running_loop()
+            limiter = self._limiter or shared_limiter(self._account, self)
             tell = teller(self._listeners)
             reads = limiter.reads if isinstance(limiter, HasReads) else reads_limiter()
             public = public_budget()
@@ -275,7 +281,7 @@ class HtxSession(Desk):
             time = ExchangeTime(self._transport, self._base_urls, *settings)
             if self._keep_warm:
                 time.keep_warm(_WARM_EVERY)
-            self._loop = loop
+            self._loop, self._process = loop, os.getpid()
             self._means = Means(
                 signer=Signer(self._credentials),
                 trades=Lane.of(limiter),
@@ -294,8 +300,29 @@ class HtxSession(Desk):
                 tell=tell,
                 stop_hearing=hear_modes(limiter, tell),
             )
-        elif self._loop is not loop:
-            raise InvalidRequest(
-                "this session belongs to another event loop; open one session in each loop"
-            )
+        elif not self._is_at_home():
+            raise InvalidRequest(self._elsewhere())
         return self._means
+
+    def _is_at_home(self) -> bool:
+        """Whether the process and the event loop are those of the first use."""
+        return self._process == os.getpid() and self._loop is running_loop()
+
+    def _elsewhere(self) -> str:
+        if self._process != os.getpid():
+            where = "the process that forked this one; open one session in each process"
+        else:
+            where = "another event loop; open one session in each loop"
+        return f"nothing was sent: this session belongs to {where}, and close each where it is used"
+
+    async def _forget(self, means: Means) -> None:
+        """Close in the wrong place: what belongs to a living loop or process is not touched."""
+        assert self._loop is not None  # noqa: S101 - there are means, so there was a loop
+        if self._process != os.getpid():
+            self._closed = True
+            return
+        if not self._loop.is_closed():
+            raise InvalidRequest(self._elsewhere())
+        self._closed = True
+        means.stop_hearing()
+        await self._transport.aclose()

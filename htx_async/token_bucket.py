@@ -10,13 +10,14 @@ promise that: latency may push the sends of two windows into one.
 import asyncio
 import heapq
 import math
+import os
 import threading
 import time
 import weakref
 from types import TracebackType
 from typing import Literal, Self
 
-from htx_async.checks import as_count, as_seconds
+from htx_async.checks import as_count, as_seconds, running_loop
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
 from htx_async.line import Line, OnTurn
@@ -109,30 +110,40 @@ class LoopBinding:
 
     def __init__(self) -> None:
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._process = 0
         self._offset = 0.0
         self._lock = threading.Lock()
 
     def enter(self) -> float | None:
         """Bind to the running loop; the seconds its clock is ahead of a closed predecessor's.
 
-        None when nothing changed. Raises `InvalidRequest` when the predecessor is still alive.
+        None when nothing changed. Raises `InvalidRequest` when the predecessor is still alive, in
+        this process or in the one that forked it.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop() is loop:
+        loop, process = running_loop(), os.getpid()
+        if self._loop is not None and self._loop() is loop and self._process == process:
             return None
         with self._lock:
             before = None if self._loop is None else self._loop()
             if before is not None and not before.is_closed():
-                raise InvalidRequest(
-                    "another event loop that is still open uses this account's limiter; two loops "
-                    "cannot share its tokens. Run both on one loop, close the other, or give each "
-                    "a fixed part of the account's limit with limiter=, such as TokenBucket(2)"
-                )
+                raise InvalidRequest(_OTHER_LOOP if self._process == process else _OTHER_PROCESS)
             first = self._loop is None
             offset = loop.time() - time.monotonic()
             shift = offset - self._offset
-            self._loop, self._offset = weakref.ref(loop), offset
+            self._loop, self._process, self._offset = weakref.ref(loop), process, offset
             return None if first else shift
+
+
+_OTHER_LOOP = (
+    "another event loop that is still open uses this account's limiter; two loops cannot share its "
+    "tokens. Run both on one loop, close the other, or give each a fixed part of the account's "
+    "limit with limiter=, such as TokenBucket(2)"
+)
+_OTHER_PROCESS = (
+    "the process that forked this one uses this account's limiter; two processes cannot share its "
+    "tokens. Give each one made after the fork: limiter=RedisTokenBucket(...), which shares them, "
+    "or a fixed part of the account's limit, such as limiter=TokenBucket(2)"
+)
 
 
 class _Queue:
@@ -183,7 +194,9 @@ class _Queue:
         return len(self._line)
 
     def pause(self, length: float) -> None:
-        until = self._loop.time() + as_seconds("pause", length, least=0)
+        # Told in a reply: it took its part of the floor, and the next request takes the other.
+        length = max(0.0, as_seconds("pause", length, least=0) - self._floor)
+        until = self._loop.time() + length
         is_felt = until > max(self._paused_until, min(self._first_turns()))
         self._paused_until = max(self._paused_until, until)
         self._grant()
@@ -253,7 +266,9 @@ class _Queue:
             if self._line.call_next():
                 self._in_use += 1
         wanted = self._line and (self._returning or self._paused_until > now)
-        next_token = self._returning[0] if self._returning else now
+        # During a pause tokens may lie idle: then its end is all that the next caller waits for.
+        is_idle = self._in_use + len(self._returning) < self._size
+        next_token = self._returning[0] if self._returning and not is_idle else now
         self._set_timer(max(next_token, self._paused_until) if wanted else None)
 
     def _set_timer(self, at: float | None) -> None:

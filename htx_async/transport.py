@@ -13,7 +13,7 @@ import types
 import zlib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import aiohttp
@@ -76,9 +76,18 @@ class Transport:
             await self._http.close()
 
     def check_open(self) -> None:
-        """`SessionClosed` when a caller's session was closed."""
-        if self._http is not None and self._http.closed and not self._is_own:
+        """`SessionClosed` when a caller's session was closed, `InvalidRequest` when it cannot work
+        here."""
+        if self._http is None or self._is_own:
+            return
+        if self._http.closed:
             raise SessionClosed("the aiohttp session given as http= is closed; nothing was sent")
+        # aiohttp tells nobody about a session's loop, and fails in another with any kind of error.
+        if getattr(self._http, "_loop", None) not in (None, asyncio.get_running_loop()):
+            raise InvalidRequest(
+                "the aiohttp session given as http= belongs to another event loop, so nothing was "
+                "sent; make it in the loop that calls"
+            )
 
     def _session(self) -> ClientSession | None:
         if self._is_closed or (self._http is not None and self._http.closed):
@@ -90,6 +99,8 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
+            # What hooks every session of a process, as Sentry does, would pass on the signed URL.
+            self._http.trace_configs.clear()
         return self._http
 
 
@@ -146,18 +157,19 @@ class Sending:
         """False only when it is certain that no byte of the request left."""
         return self._body.asked_for or self._response is not None
 
-    async def answer(self, within: float, connect: float) -> Answer:
+    async def answer(self, within: float, connect: float, limit: TimeLimit | None = None) -> Answer:
         """Send, and read the whole reply within `within` seconds, `connect` of them to connect.
 
-        Raises `SendFailed`. However it ends without a reply, cancellation included, the connection
-        that the request was written to is reset, so that the kernel does not go on delivering it.
+        `limit`: one that the caller is in. Raises `SendFailed`. However it ends without a reply,
+        cancellation included, the connection that the request was written to is reset, so that the
+        kernel does not go on delivering it.
         """
         if self._http is None:
             raise SendFailed("the HTTP session was closed", sent=False)
-        limit = TimeLimit(asyncio.get_running_loop().time() + within, self._body.reset)
+        until = asyncio.get_running_loop().time() + within
         failure = None
         try:
-            with limit:
+            with TimeLimit(until, self._body.reset, outer=limit):
                 await self._exchange(self._http, connect)
                 return await self._read()
         except Exception as error:
@@ -176,7 +188,7 @@ class Sending:
         self._response = await _watched(
             http.request(
                 self._request.method,
-                URL(self._request.url(), encoded=True),
+                self._request.prepared(_parsed),
                 # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
                 # connection has died, which would take no token and use a signature twice.
                 data=self._body,
@@ -252,6 +264,9 @@ def _watched(
                 waiting = steps.send(result)
     except StopIteration as end:
         return cast("aiohttp.ClientResponse", end.value)
+
+
+_parsed = partial(URL, encoded=True)
 
 
 @lru_cache(maxsize=8)

@@ -29,7 +29,7 @@ class Trial(NamedTuple):
 
     def attempt(self, number: int, now: float, reply: Reply, status: int | None) -> Attempt:
         """The record of it as attempt `number`, ended at loop time `now` by `reply`."""
-        return Attempt(
+        return Attempt.trusted(
             number=number,
             base_url=self.base_url,
             started=self.started,

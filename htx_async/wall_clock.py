@@ -25,7 +25,7 @@ class WallClock:
 
     def now(self) -> datetime:
         """UTC, corrected."""
-        return self._read() + self._skew
+        return self._read() + self._skew if self._skew else self._read()
 
     def ahead(self, ts: int, age: float) -> float | None:
         """Seconds by which the exchange is ahead of this machine, uncorrected.

@@ -447,3 +447,32 @@ def drips(data: bytes, pace: float) -> Script:
             await asyncio.sleep(pace)
 
     return script
+
+
+def sends_and_resets(data: bytes) -> Script:
+    """Answer one request with `data` and reset at once."""
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(data)
+        connection.reset()
+
+    return script
+
+
+def sends_and_waits(data: bytes) -> Script:
+    """Answer one request with `data` and keep the connection open."""
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(data)
+
+    return script
+
+
+async def goes_on_and_on(connection: Connection) -> None:
+    """An interim reply every second, and never another."""
+    await connection.request()
+    for _ in range(1_000):
+        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await asyncio.sleep(1.0)

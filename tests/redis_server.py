@@ -1,6 +1,5 @@
-"""A real Redis server on loopback, and a network before it that delays, swallows and cuts."""
+"""A real Redis server on loopback, and what it holds."""
 
-import asyncio
 import shutil
 import signal
 import socket
@@ -10,19 +9,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import redis
 
 from htx_async.limits import account_key
+from tests.proxy import Proxy
+
+__all__ = ["PATH", "Proxy", "RedisServer", "Stored", "executable", "running"]
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 
 _TO_START = 20.0
 _TRIES = 5
-_PIECE = 65536
 
 
 def executable() -> str:
@@ -182,104 +182,3 @@ class Stored:
 
 
 _SCRIPTS = ("evalsha", "eval")
-
-
-class Proxy:
-    """A TCP relay before a server. `up`, `down`: seconds that each piece takes; `is_silent`:
-    connections are accepted, and nothing comes through."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self._server = server
-        self._listener: socket.socket | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self.port = 0
-        self.up = 0.0
-        self.down = 0.0
-        self.is_silent = False
-        self.delivered = 0
-        """Pieces that have reached the server."""
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"redis://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.refuse()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def open(self) -> None:
-        """Take connections, at the port that it had before."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
-        self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
-        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
-
-    def refuse(self) -> None:
-        """Take no connection any more, and cut those that there are."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-        self.cut()
-
-    def cut(self) -> None:
-        """End every connection."""
-        for task in self._tasks:
-            task.cancel()
-
-    async def delivers(self, count: int) -> None:
-        """Wait until the server has got `count` pieces in all."""
-        while self.delivered < count:
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _accept(self, listener: socket.socket) -> None:
-        near, far = listener.accept()[0], socket.socket()
-        for sock in (near, far):
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        def end(task: asyncio.Task[None]) -> None:
-            # A task that is cancelled before it has begun closes nothing by itself.
-            self._tasks.discard(task)
-            near.close()
-            far.close()
-
-        task = asyncio.create_task(self._relay(near, far))
-        self._tasks.add(task)
-        task.add_done_callback(end)
-
-    async def _relay(self, near: socket.socket, far: socket.socket) -> None:
-        with suppress(OSError):
-            await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", self._server.port))
-            ways = [
-                asyncio.create_task(self._pass(near, far, is_up=True)),
-                asyncio.create_task(self._pass(far, near, is_up=False)),
-            ]
-            try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-
-    async def _pass(self, source: socket.socket, sink: socket.socket, *, is_up: bool) -> None:
-        loop = asyncio.get_running_loop()
-        while piece := await loop.sock_recv(source, _PIECE):
-            if delay := self.up if is_up else self.down:
-                await asyncio.sleep(delay)
-            if not self.is_silent:
-                await loop.sock_sendall(sink, piece)
-                self.delivered += is_up
-                self._changed.set()

@@ -2,14 +2,19 @@
 
 import json
 import pickle
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from htx_async import CancelError
 from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.simulator import SimulatedExchange
 from htx_async.terms import Direction, Offset, Outcome, Verdict
+from tests.virtual import run, virtual_session
 
 
 def attempt(number: int = 1, verdict: Verdict = Verdict.ACCEPTED, **changed: Any) -> Attempt:
@@ -179,3 +184,49 @@ def test_the_docstring_says_what_clear_is_not() -> None:
     assert "not that the orders are gone" in text
     assert "1.1 s" in text
     assert "one-way account" in text
+
+
+def test_what_is_trusted_is_in_no_way_different() -> None:
+    """An instance that was not validated equals, dumps, prints, copies and pickles as one that
+    was."""
+    fields = {name: getattr(report(), name) for name in report().model_fields_set}
+    given = {**fields, "attempts": (attempt(),), "successes": ("1", "2"), "elapsed": 0.5}
+    trusted, validated = CancelReport.trusted(**given), CancelReport(**given)
+    assert trusted == validated
+    assert trusted.model_dump_json() == validated.model_dump_json()
+    assert repr(trusted) == repr(validated)
+    assert trusted.model_fields_set == validated.model_fields_set
+    assert pickle.loads(pickle.dumps(trusted)) == validated  # noqa: S301 - our own bytes
+    assert trusted.model_copy(update={"elapsed": 1.0}) == CancelReport(**{**given, "elapsed": 1.0})
+    with pytest.raises(ValidationError):
+        trusted.elapsed = 1.0
+
+
+FAULTS: list[Callable[[SimulatedExchange], object]] = [
+    SimulatedExchange.lose_after_work,
+    SimulatedExchange.lose_before_work,
+    lambda exchange: exchange.refuse(1077),
+    lambda exchange: exchange.refuse(1061),
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_account_of_a_call_would_pass_the_strictest_validation(seed: int) -> None:
+    """Whatever happened to the requests, every field of the report and of each attempt has the
+    type that the model names."""
+    chance = random.Random(seed)
+
+    async def main() -> CancelReport:
+        exchange = SimulatedExchange()
+        exchange.place("BTC-USDT", "buy", "close", 3)
+        for _ in range(chance.randrange(3)):
+            chance.choice(FAULTS)(exchange)
+        async with virtual_session(exchange, account=f"strict {seed}") as htx:
+            try:
+                return await htx.cancel_all_trailing("BTC-USDT", "buy")
+            except CancelError as error:
+                return error.report
+
+    account = run(main())
+    for part in (account, *account.attempts):
+        assert type(part).model_validate(dict(part), strict=True) == part

@@ -13,8 +13,9 @@ import pytest
 
 from htx_async import InvalidRequest, TokenBucket
 from htx_async.headers import LONGEST_PAUSE
+from htx_async.simulator import SimulatedExchange
 from tests.test_timers import stall
-from tests.virtual import VirtualLoop, run
+from tests.virtual import VirtualLoop, run, virtual_session
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 HOLD = 1.002
@@ -348,6 +349,21 @@ def test_earliest_is_when_the_turn_comes_if_every_answer_comes_at_once(
 
     promised, granted = run(main())
     assert granted == pytest.approx(promised, abs=2e-3)
+
+
+def test_a_pause_that_ends_before_a_used_token_is_back_keeps_no_idle_token_back() -> None:
+    """Four tokens are idle when a pause of a quarter of a second ends: the next caller goes then,
+    as `earliest` had promised."""
+
+    async def main() -> tuple[float, float]:
+        bucket = TokenBucket()
+        await use(bucket)
+        bucket.pause(PATH, 0.25)
+        return bucket.earliest(PATH), await use(bucket)
+
+    promised, granted = run(main())
+    assert promised == pytest.approx(0.25, abs=1e-3)
+    assert granted == pytest.approx(promised, abs=1e-3)
 
 
 def test_earliest_counts_a_pause_and_tokens_in_use() -> None:
@@ -710,3 +726,20 @@ def test_a_rate_that_is_none_is_refused(requests: float, seconds: float, name: s
         assert bucket.tighten(PATH, 5, 1.0) is None
 
     run(main())
+
+
+def test_a_spent_window_does_not_take_the_floor_back() -> None:
+    """With a floor of 70 ms at a round trip of 80, `ratelimit-remaining: 0` costs none of it: 100
+    calls take at most 1.05 times the optimum, five a second, none refused."""
+
+    async def main() -> tuple[float, int, int]:
+        exchange = SimulatedExchange()
+        async with virtual_session(exchange, limiter=TokenBucket(round_trip_floor=0.07)) as htx:
+            calls = (htx.cancel_all_trailing(f"C{n}-USDT", deadline=60.0) for n in range(100))
+            await asyncio.gather(*calls)
+            refused = sum(arrival.err_code == 1032 for arrival in exchange.arrivals)
+            return asyncio.get_running_loop().time(), exchange.busiest(1.0), refused
+
+    seconds, busiest, refused = run(main())
+    assert seconds <= 1.05 * 19.08
+    assert (busiest, refused) == (5, 0)

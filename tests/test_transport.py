@@ -770,9 +770,8 @@ async def test_a_kept_connection_that_ends_is_not_sent_over_again(
 @bounded
 async def test_a_get_is_not_sent_over_again_either(end: Script, callers: bool) -> None:
     """aiohttp repeats a GET by itself when a kept connection has died: ours arrives once."""
-    get = SignedRequest(Request("GET", "/v5/algo/order/opens"), "", QUERY, ())
     async with FaultServer(kept_alive_then(end), answers(OK)) as server:
-        get.base_url = server.url
+        get = SignedRequest(Request("GET", "/v5/algo/order/opens"), server.url, QUERY, ())
         http = aiohttp.ClientSession() if callers else None
         transport = Transport(http, None)
         try:

@@ -85,10 +85,10 @@ class VirtualSending:
         self._request = request
         self.sent = False
 
-    async def answer(self, within: float, connect: float) -> Answer:
+    async def answer(self, within: float, connect: float, limit: TimeLimit | None = None) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            with TimeLimit(loop.time() + within):
+            with TimeLimit(loop.time() + within, outer=limit):
                 return await self._exchange()
         except TimeoutError:
             pass

@@ -66,8 +66,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        raise ValueError("a number beyond every bound") from None
+
+
 _STRICT = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=Decimal
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_decimal
 )
 
 

@@ -8,12 +8,13 @@ shapes of errors: "Error Code", "Maintenance with service suspended", and record
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from htx_async.job import Job, Reader
-from htx_async.models import CancelAllData, CancelAllTrailing, is_plain, milliseconds
+from htx_async.models import CancelAllData, CancelAllTrailing, milliseconds
 from htx_async.orders import ListedContract, NumberedPage, Page
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
@@ -125,7 +126,7 @@ def read(answer: Answer, scrub: Scrub) -> Reply:
 
     `scrub` takes out of foreign text what must not be repeated.
     """
-    return envelope.read(answer, scrub, _cancelled)
+    return _usual(answer) or envelope.read(answer, scrub, _cancelled)
 
 
 def read_orders(answer: Answer, scrub: Scrub, number: int = 1) -> Reply:
@@ -165,14 +166,27 @@ def _orders(body: dict[str, Any], scrub: Scrub, number: int) -> Reply | None:
     return Reply(Verdict.ACCEPTED, ts=milliseconds(body.get("ts")), data=data)
 
 
+_USUAL = re.compile(
+    rb'\{"status":"ok","data":\{"errors":\[\],"successes":"([0-9]{1,64}(?:,[0-9]{1,64})*)"\},'
+    rb'"ts":([1-9][0-9]{0,14})\}'
+)
+
+
+def _usual(answer: Answer) -> Reply | None:
+    """The documented success, byte for byte: it proves what parsing it would, for a fifth of the
+    cost. None for any other, which may say the same in other bytes."""
+    found = _USUAL.fullmatch(answer.body) if answer.status == SUCCESS else None
+    if found is None:
+        return None
+    ids, ts = found.groups()
+    return Reply(Verdict.ACCEPTED, successes=tuple(ids.decode().split(",")), ts=int(ts))
+
+
 def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     if body.get("status") != "ok":
         return None
-    ts, given = milliseconds(body.get("ts")), body.get("data")
-    if isinstance(given, dict) and given.get("errors") == [] and is_plain(given.get("successes")):
-        # The usual answer, for which building the model would cost as much as signing.
-        return Reply(Verdict.ACCEPTED, successes=tuple(given["successes"].split(",")), ts=ts)
-    data = CancelAllData.model_validate(given)
+    ts = milliseconds(body.get("ts"))
+    data = CancelAllData.model_validate(body.get("data"))
     for text in data.successes:
         check_own(text, scrub)
     for error in data.errors:
