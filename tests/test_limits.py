@@ -293,6 +293,57 @@ def test_one_account_has_one_limiter_and_another_account_another() -> None:
     run(main())
 
 
+class Holder:
+    """Stands for a session that is open."""
+
+
+def test_a_limiter_is_gone_when_nobody_has_held_it_for_long() -> None:
+    """For more than 75 s since that was first asked, on one loop; a holder starts it anew."""
+    limiter, holder = AccountLimiter(), Holder()
+
+    async def main() -> None:
+        limiter.holders.add(holder)
+        assert not limiter.is_gone()
+        await asyncio.sleep(100.0)
+        assert not limiter.is_gone()
+        for _ in range(2):
+            limiter.holders.discard(holder)
+            assert not limiter.is_gone()
+            await asyncio.sleep(74.9)
+            assert not limiter.is_gone()
+            await asyncio.sleep(0.2)
+            assert limiter.is_gone()
+            limiter.holders.add(holder)
+            assert not limiter.is_gone()
+        limiter.holders.discard(holder)
+        assert not limiter.is_gone()
+
+    async def later() -> None:
+        await asyncio.sleep(100.0)
+        assert not limiter.is_gone()
+        await asyncio.sleep(75.1)
+        assert limiter.is_gone()
+
+    run(main())
+    run(later())
+
+
+def test_the_registry_forgets_an_account_that_nobody_holds_and_no_other() -> None:
+    """Neither one that is held nor the one that is asked for, however long it has rested."""
+    held, asked, left = (account_key(uuid.uuid4().hex) for _ in range(3))
+    holder = Holder()
+
+    async def main() -> None:
+        first = {name: shared_limiter(name) for name in (asked, left)}
+        first[held] = shared_limiter(held, holder)
+        await asyncio.sleep(76.0)
+        assert shared_limiter(asked) is first[asked]
+        assert shared_limiter(held) is first[held]
+        assert shared_limiter(left) is not first[left]
+
+    run(main())
+
+
 def test_a_later_loop_inherits_the_tokens_of_a_closed_one() -> None:
     """Five calls, a new loop, five more: the second five wait; the account's budget is usable."""
     account = account_key(uuid.uuid4().hex)
