@@ -7,7 +7,7 @@ PEERS := .venv-bench .venv-bench-ccxt
 PEERS_READY := $(PEERS:=/.ready)
 BENCH := import_cost per_call scale exchange_view fleet
 
-.PHONY: demo test soak lint types wheel audit bench figures clean
+.PHONY: demo test soak mutants lint types wheel audit bench figures clean
 
 demo: $(READY)
 	@$(BIN)/htx-async demo
@@ -19,6 +19,16 @@ test: $(READY)
 soak: $(READY)
 	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/test_histories.py tests/test_soak.py \
 		tests/test_fuzz.py tests/test_mass_cancel.py
+
+# Changes the code of the limiter, the retries, the routes and the codes in one place at a time and
+# looks whether the tests notice; the figures go into tests/mutants.md. Some ten minutes on one core.
+mutants: $(READY)
+	@test -x $(BIN)/mutmut || { \
+		if $(BIN)/python -m pip --version >/dev/null 2>&1; then PIP="$(BIN)/python -m pip"; \
+		else PIP="pip --python $(BIN)/python"; fi; \
+		$$PIP install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'; \
+	}
+	@$(BIN)/python -m tests.mutants
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -37,7 +37,7 @@ class Lease(Protocol):
         """Certain that no byte left: the token goes back at once, unused."""
 
 
-class RateLimiter(Protocol):
+class RateLimiter(Protocol):  # pragma: no mutate block
     """Decides when a request may leave. `endpoint` is the request's path; times are loop times."""
 
     def take(self, endpoint: str, *, urgent: bool = False) -> AbstractAsyncContextManager[Lease]:
@@ -63,7 +63,7 @@ class CountsWaiters(Protocol):
 
 
 @runtime_checkable
-class Foresees(Protocol):
+class Foresees(Protocol):  # pragma: no mutate block
     """A limiter that can tell how long many callers will take."""
 
     def foresee(

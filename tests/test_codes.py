@@ -94,6 +94,24 @@ def test_every_code_with_a_rule_has_a_meaning() -> None:
     assert mute == []
 
 
+EXPLAINED = [1013, 1014, 1030, 1031, 1035, 1036, 1037, 1045, 1046, 1066, 1067, 1088, 1425, 1426,
+             1427, 1455, 1470, 1492, 1499, 1500, 4007]  # fmt: skip
+
+
+def test_refusals_that_a_trailing_order_may_meet_have_a_meaning() -> None:
+    """Final ones need no rule, but the words that tell an operator what to mend."""
+    assert [code for code in EXPLAINED if not meaning(code)] == []
+    assert {classify(code) for code in EXPLAINED} == {CodeClass.NOT_RETRYABLE}
+
+
+def test_codes_that_mean_more_than_their_class() -> None:
+    """V5's word to an account that is not on it; refusals that a clock which is off may cause."""
+    assert sorted(codes.NOT_ON_V5) == [4007, 6001]
+    assert sorted(codes.CLOCK_CODES) == [12001, 12006, 12007, 12008]
+    assert (codes.ANY_KEY_FAULT, codes.PATH_UNKNOWN, codes.FIELD_MISSING) == (403, 404, 1066)
+    assert codes.MAINTENANCE == "maintain"
+
+
 @pytest.mark.parametrize("code", [None, 987654, "no-such"])
 def test_an_unlisted_code_has_no_meaning(code: Code | None) -> None:
     """Nothing is made up about a code that is not listed."""

@@ -4,12 +4,24 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiolimiter import AsyncLimiter
 
 from htx_async import InvalidRequest, RateLimiter, TokenBucket
-from htx_async.limits import AccountLimiter, account_key, as_rate_limiter, shared_limiter
+from htx_async.limits import (
+    AccountLimiter,
+    SharesTokens,
+    account_key,
+    as_rate_limiter,
+    check_lease,
+    foresee,
+    public_budget,
+    shared_limiter,
+)
+from htx_async.terms import LimiterMode
 from tests.test_token_bucket import HOLD, busiest, now, queue_up
 from tests.virtual import run
 
@@ -52,6 +64,107 @@ def test_an_account_keeps_72_trade_calls_in_any_three_seconds() -> None:
     granted = run(main())
     assert len(granted) == 200
     assert busiest(granted, 3.0) <= 72
+
+
+@pytest.mark.parametrize(
+    ("who", "at_once", "a_second"),
+    [({"urgent": True}, 36, 12), ({"urgent": False}, 30, 10), ({}, 30, 10)],
+)
+def test_the_account_s_budget_is_refilled_evenly(
+    who: dict[str, Any], at_once: int, a_second: int
+) -> None:
+    """A burst, then a steady rate; ordinary callers, who are all that do not say `urgent`, leave
+    a sixth of both."""
+
+    async def one(limiter: AccountLimiter, endpoint: str) -> float:
+        async with limiter.take(endpoint, **who):
+            return now()
+
+    async def main() -> list[float]:
+        limiter = AccountLimiter()
+        calls = [one(limiter, f"/endpoint/{number}") for number in range(60)]
+        return sorted(await asyncio.gather(*calls))
+
+    granted = run(main())
+    assert granted[at_once - 1] < 0.01
+    assert granted[at_once] == pytest.approx(1 / a_second, abs=1e-3)
+    assert granted[at_once + a_second - 1] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_urgent_caller_goes_first_at_an_endpoint_of_the_account() -> None:
+    """And is promised so; whoever does not say `urgent` is promised the end of the queue."""
+
+    async def main() -> None:
+        limiter = AccountLimiter()
+        await asyncio.gather(*(use(limiter) for _ in range(5)))
+        waiting = [asyncio.ensure_future(use(limiter)) for _ in range(5)]
+        await queue_up(5)
+        turns = [limiter.earliest(PATH, urgent=flag) - now() for flag in (True, False)]
+        assert turns == pytest.approx([HOLD, 2 * HOLD], abs=1e-3)
+        assert limiter.earliest(PATH) == limiter.earliest(PATH, urgent=False)
+        assert limiter.earliest("/other") == now()
+        turns = [limiter.foresee(PATH, 5, urgent=flag) - now() for flag in (True, False)]
+        assert turns == pytest.approx([HOLD, 2 * HOLD], abs=1e-3)
+        turns = [limiter.foresee(PATH, 6, urgent=flag) - now() for flag in (True, False)]
+        assert turns == pytest.approx([2 * HOLD, 3 * HOLD], abs=1e-3)
+        assert limiter.foresee(PATH, 6) == limiter.foresee(PATH, 6, urgent=False)
+        urgent = [await use(limiter, urgent=True) for _ in range(2)]
+        assert urgent == pytest.approx([HOLD, 2 * HOLD], abs=1e-3)
+        await asyncio.gather(*waiting)
+
+    run(main())
+
+
+def test_an_account_pauses_slows_and_foresees_one_endpoint() -> None:
+    """What the exchange asks for, and what is promised, is of that endpoint's bucket alone; those
+    who wait hear when their turn has moved."""
+    told: list[float] = []
+
+    async def listening(limiter: AccountLimiter) -> float:
+        async with limiter.take(PATH, on_turn=told.append):
+            return now()
+
+    async def main() -> float:
+        limiter = AccountLimiter()
+        limiter.pause("/other", 9.0)
+        assert limiter.foresee(PATH, 6, round_trip=0.5) == pytest.approx(HOLD + 0.5, abs=1e-3)
+        assert limiter.foresee(PATH, 6) == pytest.approx(HOLD, abs=1e-3)
+        limiter.pause(PATH, 2.0)
+        waiting = asyncio.ensure_future(listening(limiter))
+        await queue_up(1)
+        assert limiter.tighten(PATH, 3, 1.0) == (3, 1.0)
+        assert limiter.tighten(PATH, 4, 1.0) is None
+        assert limiter.tighten("/third", 4, 2.0) == (4, 2.0)
+        limiter.pause(PATH, 4.0)
+        return await waiting
+
+    assert run(main()) == pytest.approx(4.0, abs=1e-3)
+    assert told == pytest.approx([2.0, 4.0], abs=1e-3)
+
+
+def test_an_account_s_reads_and_public_calls_have_limits_of_their_own() -> None:
+    """72 reads in any 3 s, as documented; of the public 240 far less."""
+
+    async def main() -> None:
+        reads, public = AccountLimiter().reads, public_budget()
+        assert (reads.size, reads.per, reads.round_trip_floor) == (72, 3.0, 0.0)
+        assert (public.max_rate, public.time_period) == (12, 3.0)
+
+    run(main())
+
+
+def test_a_failure_is_told_to_the_endpoint_s_bucket() -> None:
+    """One with a floor holds its token for the whole period after it."""
+
+    async def main() -> float:
+        limiter = AccountLimiter()
+        limiter._endpoints = TokenBucket(1, round_trip_floor=0.3)
+        with pytest.raises(ConnectionError):
+            async with limiter.take(PATH):
+                raise ConnectionError
+        return await use(limiter)
+
+    assert run(main()) == pytest.approx(HOLD, abs=1e-3)
 
 
 def test_a_caller_cancelled_at_the_account_budget_gives_its_endpoint_token_back() -> None:
@@ -112,8 +225,62 @@ def test_a_pause_of_an_async_limiter_that_grows_is_sat_out() -> None:
 @pytest.mark.parametrize("limiter", [5, object(), AsyncLimiter, asyncio.Semaphore])
 def test_anything_else_is_no_limiter(limiter: object) -> None:
     """A wrong limiter is told at once, not when the first call hangs on it."""
-    with pytest.raises(InvalidRequest, match="limiter"):
+    with pytest.raises(InvalidRequest) as caught:
         as_rate_limiter(limiter)  # type: ignore[arg-type]  # wrong on purpose
+    assert str(caught.value) == (
+        "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
+        f"not {type(limiter).__name__}"
+    )
+
+
+def test_what_a_limiter_cannot_foresee_is_reckoned_by_five_a_second() -> None:
+    """By the documented rate and the round trip; one that can foresee it is asked."""
+
+    async def main() -> None:
+        await asyncio.sleep(2.0)
+        mute, bucket = as_rate_limiter(AsyncLimiter(5, 1.0)), TokenBucket(1)
+        for count, round_trip, expected in ((1, 0.5, 0.0), (11, 0.0, 2.0), (11, 0.5, 3.0)):
+            turn = foresee(mute, PATH, count, urgent=False, round_trip=round_trip)
+            assert turn - now() == pytest.approx(expected)
+        assert foresee(mute, PATH, 6, urgent=True) - now() == pytest.approx(1.0)
+        async with bucket.take(PATH):
+            waiting = [asyncio.ensure_future(use(bucket)) for _ in range(3)]
+            await queue_up(3)
+            for urgent, turns in ((True, 2), (False, 5)):
+                turn = foresee(bucket, PATH, 2, urgent=urgent, round_trip=0.5)
+                assert turn - now() == pytest.approx(turns * (HOLD + 0.5) - 0.5, abs=1e-3)
+                turn = foresee(bucket, PATH, 2, urgent=urgent)
+                assert turn - now() == pytest.approx(turns * HOLD, abs=1e-3)
+        await asyncio.gather(*waiting)
+
+    run(main())
+
+
+class Shared(TokenBucket):
+    """A bucket whose tokens other processes use too, as far as it says."""
+
+    lease = 3.0
+
+    def hear(self, listener: Callable[[str, LimiterMode, str], object]) -> Callable[[], None]:
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        raise NotImplementedError
+
+
+def test_a_lease_outlives_its_request_and_the_period() -> None:
+    """A token that could come back while its request runs is refused at once, with the figures."""
+    limiter = Shared(per=1.0)
+    assert isinstance(limiter, SharesTokens)
+    check_lease(limiter, 2.0)
+    check_lease(TokenBucket(), 1000.0)
+    check_lease(None, 1000.0)
+    with pytest.raises(InvalidRequest) as caught:
+        check_lease(limiter, 2.25)
+    assert str(caught.value) == (
+        "the limiter's lease of 3 s is shorter than attempt_timeout plus its period, 3.25 s: "
+        "another process could use a token whose request still runs; give it a longer lease"
+    )
 
 
 def test_one_account_has_one_limiter_and_another_account_another() -> None:
@@ -123,6 +290,57 @@ def test_one_account_has_one_limiter_and_another_account_another() -> None:
     async def main() -> None:
         assert shared_limiter(one) is shared_limiter(one)
         assert shared_limiter(one) is not shared_limiter(other)
+
+    run(main())
+
+
+class Holder:
+    """Stands for a session that is open."""
+
+
+def test_a_limiter_is_gone_when_nobody_has_held_it_for_long() -> None:
+    """For more than 75 s since that was first asked, on one loop; a holder starts it anew."""
+    limiter, holder = AccountLimiter(), Holder()
+
+    async def main() -> None:
+        limiter.holders.add(holder)
+        assert not limiter.is_gone()
+        await asyncio.sleep(100.0)
+        assert not limiter.is_gone()
+        for _ in range(2):
+            limiter.holders.discard(holder)
+            assert not limiter.is_gone()
+            await asyncio.sleep(74.9)
+            assert not limiter.is_gone()
+            await asyncio.sleep(0.2)
+            assert limiter.is_gone()
+            limiter.holders.add(holder)
+            assert not limiter.is_gone()
+        limiter.holders.discard(holder)
+        assert not limiter.is_gone()
+
+    async def later() -> None:
+        await asyncio.sleep(100.0)
+        assert not limiter.is_gone()
+        await asyncio.sleep(75.1)
+        assert limiter.is_gone()
+
+    run(main())
+    run(later())
+
+
+def test_the_registry_forgets_an_account_that_nobody_holds_and_no_other() -> None:
+    """Neither one that is held nor the one that is asked for, however long it has rested."""
+    held, asked, left = (account_key(uuid.uuid4().hex) for _ in range(3))
+    holder = Holder()
+
+    async def main() -> None:
+        first = {name: shared_limiter(name) for name in (asked, left)}
+        first[held] = shared_limiter(held, holder)
+        await asyncio.sleep(76.0)
+        assert shared_limiter(asked) is first[asked]
+        assert shared_limiter(held) is first[held]
+        assert shared_limiter(left) is not first[left]
 
     run(main())
 

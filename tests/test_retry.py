@@ -1,6 +1,7 @@
 """When to try again: a table, bounds of the jitter, and pauses that replies ask for."""
 
 import math
+import re
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -40,6 +41,7 @@ def test_a_policy_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         policy.attempts = 9  # type: ignore[misc]
     assert policy == RetryPolicy(random=half)
+    assert "random" not in repr(policy)
     assert policy != RetryPolicy(attempts=5)
 
 
@@ -58,7 +60,7 @@ def test_numbers_that_describe_no_policy(given: dict[str, Any]) -> None:
     """Counts below one, times that are not positive and finite, and base over cap are refused."""
     with pytest.raises(InvalidRequest) as caught:
         RetryPolicy(**given)
-    assert next(iter(given)) in str(caught.value)
+    assert re.search(rf"\b{next(iter(given))}\b", str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,13 @@ def delay(policy: RetryPolicy, made: int, *rest: Any, untried: bool = False) -> 
 
 # base 0.05 and cap 2: half of 50, 100, 200, 400, 800, 1600 ms, and then of the cap.
 HALVES = [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+def test_the_first_attempt_is_meant_and_every_base_url_was_tried() -> None:
+    """Nothing said of earlier attempts means that there were none, and no other way is left."""
+    policy = RetryPolicy(attempts=2, random=half)
+    assert policy.delay(Verdict.NOT_SENT) == pytest.approx(HALVES[0])
+    assert policy.delay(Verdict.UNKNOWN) == pytest.approx(HALVES[0])
 
 
 @pytest.mark.parametrize(("verdict", "code_class"), UNTIL_DEADLINE)

@@ -541,6 +541,18 @@ def test_ids_that_succeeded(given: Any, expected: tuple[str, ...]) -> None:
     assert read(200, ok(successes=given)).successes == expected
 
 
+@pytest.mark.parametrize("ids", ["7", "11,12", "1" * 64])
+def test_the_usual_success_is_read_byte_for_byte(ids: str) -> None:
+    """As it would be with blanks in it; like any success it counts with HTTP 200 only."""
+    body = f'{{"status":"ok","data":{{"errors":[],"successes":"{ids}"}},"ts":5}}'
+    expected = Reply(ACCEPTED, successes=tuple(ids.split(",")), ts=5)
+    assert v1._usual(Answer(200, {}, body.encode())) == expected
+    assert read(200, body) == read(200, body.replace(",", ", ")) == expected
+    for status in (201, 404, 500):
+        assert v1._usual(Answer(status, {}, body.encode())) is None
+        assert read(status, body).verdict is UNKNOWN
+
+
 def test_a_big_number_is_not_rounded() -> None:
     """An id of 19 digits that comes as a number keeps every digit."""
     body = b'{"status":"ok","data":{"errors":[],"successes":[1192021437253877761]},"ts":1}'
@@ -631,8 +643,16 @@ def test_foreign_words_are_capped(words: str) -> None:
 
 
 def test_words_of_three_hundred_signs_are_whole() -> None:
-    """The cap does not cut what the exchange really says."""
+    """The cap does not cut what the exchange really says; one sign more is cut, and marked."""
     assert replies_with("x" * 300) == ["x" * 300] * 8
+    assert replies_with("x" * 301) == ["x" * 300 + "..."] * 8
+
+
+def test_what_cannot_be_read_is_told_in_words_of_our_own() -> None:
+    """With the status, and nothing of the reply itself."""
+    words = "HTTP 200, and the reply is not complete JSON of a known shape"
+    assert [read(200, body).message for body in (b"<html>", OK | {"data": 1}, b"")] == [words] * 3
+    assert read(503, NO).message == "HTTP 503"
 
 
 @pytest.mark.parametrize("status", [200, 429])
@@ -668,6 +688,52 @@ def test_an_echoed_credential_is_scrubbed(cut: int) -> None:
     for text in shown:
         assert text
         assert not [piece for piece in pieces if piece in text]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, no(ACCESS)),
+        (400, {"status": "error", "err-code": ACCESS}),
+        (200, {"code": ACCESS, "message": "x"}),
+        (200, rows({"order_id": "7", "err_code": ACCESS})),
+    ],
+)
+def test_an_echo_is_no_code(status: int, body: Any) -> None:
+    """A code would be passed on as it is: one that repeats the request makes the reply unknown."""
+
+    def scrub(text: str) -> str:
+        return text.replace(ACCESS, "***")
+
+    assert ACCESS in repr(read(status, body))
+    reply = read(status, body, scrub)
+    assert reply.verdict is UNKNOWN
+    assert ACCESS not in repr(reply)
+
+
+def test_digits_are_no_echo() -> None:
+    """Ids and codes of digits stay as they are, even where a key happens to hold the same."""
+
+    def scrub(text: str) -> str:
+        return text.replace("7", "***")
+
+    reply = read(200, rows({"order_id": "1777", "err_code": 1071}), scrub)
+    assert [(error.order_id, error.err_code) for error in reply.errors] == [("1777", 1071)]
+    assert read(200, no(1017), scrub).code == 1017
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"status": "maintain", "ts": 5}),
+        (429, NO),
+        (429, no(1032)),
+        (429, {"code": 1032, "message": "x", "ts": 5}),
+    ],
+)
+def test_a_refusal_tells_the_exchange_s_time(status: int, body: Any) -> None:
+    """The pause that a rate limit asks for is reckoned from it."""
+    assert (read(status, body).verdict, read(status, body).ts) == (REFUSED, 5)
 
 
 def test_nothing_is_decided_from_words() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from htx_async.job import Job
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import ListedContract, Page, TrailingOrder
 from htx_async.outcome import Reply
@@ -263,21 +264,27 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(
-    ("name", "body"),
+    ("name", "make"),
     [
-        ("cancelall-isolated", meant(direction="buy", offset="close").body),
-        ("cancelall-cross", meant(CROSS, direction="buy", offset="close").body),
-        ("cancel-isolated", v1.cancel(meant(), TWO.split(",")).request.body),
-        ("cancel-cross", v1.cancel(meant(CROSS), ["456457123"]).request.body),
-        ("openorders-isolated", v1.open_orders(meant()).request.body),
-        ("openorders-cross", v1.open_orders(meant(CROSS)).request.body),
-        ("hisorders-isolated", v1.history(meant()).request.body),
-        ("hisorders-cross", v1.history(meant(CROSS)).request.body),
+        (
+            "cancelall-isolated",
+            lambda: v1.cancel_all(meant(direction="buy", offset="close")),
+        ),
+        (
+            "cancelall-cross",
+            lambda: v1.cancel_all(meant(CROSS, direction="buy", offset="close")),
+        ),
+        ("cancel-isolated", lambda: v1.cancel(meant(), TWO.split(","))),
+        ("cancel-cross", lambda: v1.cancel(meant(CROSS), ["456457123"])),
+        ("openorders-isolated", lambda: v1.open_orders(meant())),
+        ("openorders-cross", lambda: v1.open_orders(meant(CROSS))),
+        ("hisorders-isolated", lambda: v1.history(meant())),
+        ("hisorders-cross", lambda: v1.history(meant(CROSS))),
     ],
 )
-def test_requests_hold_fields_of_the_documented_example(name: str, body: bytes) -> None:
+def test_requests_hold_fields_of_the_documented_example(name: str, make: Callable[[], Job]) -> None:
     """No field that the example lacks, each of its type and, unless meant otherwise, value."""
-    example, ours = json.loads(document(f"{name}.request")), json.loads(body)
+    example, ours = json.loads(document(f"{name}.request")), json.loads(make().request.body)
     assert set(ours) <= set(example)
     for field, value in ours.items():
         assert value in (example[field], DIFFERENT.get(field)), field
@@ -328,6 +335,13 @@ def test_each_call_has_its_path_and_its_nature(mode: MarginMode) -> None:
         assert (job.request.method, job.request.path) == ("POST", start + name)
         assert (job.may_repeat, job.is_read, job.about) == (may_repeat, is_read, CODE)
         assert not job.request.params
+        assert job.read is v1.read or job.is_read
+
+
+def test_a_body_is_compact_and_keeps_every_script() -> None:
+    """No blank and no escape in the bytes that go out."""
+    job = v1.cancel(meant(code="龙虾-USDT"), ["1", "2"])
+    assert job.request.body == '{"contract_code":"龙虾-USDT","order_id":"1,2"}'.encode()
 
 
 def test_a_pair_is_named_as_each_call_takes_it() -> None:
@@ -397,6 +411,11 @@ def test_what_follows_a_page(data: dict[str, Any], number: int, following: str) 
     """The next number, until the last page or one without orders."""
     reply = v1.read_orders(listing(**data), as_it_is, number)
     assert (reply.verdict, reply.data.following, reply.ts) == (OK, following, 5)
+
+
+def test_a_page_is_the_first_unless_told_otherwise() -> None:
+    """Of two pages, the second follows."""
+    assert v1.read_orders(listing(total_page=2), as_it_is).data.following == "2"
 
 
 @pytest.mark.parametrize(
@@ -494,3 +513,28 @@ def test_dated_futures_are_asked_for_in_cross_margin_only() -> None:
     assert isolated.method == cross.method == "GET"
     assert isolated.path == cross.path == "/linear-swap-api/v1/swap_contract_info"
     assert (isolated.params, cross.params) == ((), (("business_type", "all"),))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"status":"ok","ts":5}', 5),
+        (200, b'{"status":"ok","ts":"5"}', 5),
+        (200, b'{"status":"ok","ts":5,"data":null}', 5),
+        (200, b'{"status":"ok","ts":1.5}', None),
+        (200, b'{"status":"ok"}', None),
+        (200, b'{"status":"error","ts":5}', None),
+        (200, b'{"ts":5}', None),
+        (201, b'{"status":"ok","ts":5}', None),
+        (404, b'{"status":"ok","ts":5}', None),
+        (502, b"<html>", None),
+        (200, b'{"status":"ok","ts":5', None),
+        (200, b"[" * 100_000, None),
+        (200, b"", None),
+    ],
+)
+def test_the_time_is_told_by_a_whole_ok_alone(
+    status: int, body: bytes, expected: int | None
+) -> None:
+    """A clock is corrected by it: any other reply tells no time, and none raises."""
+    assert v1.read_time(Answer(status, {}, body)) == expected

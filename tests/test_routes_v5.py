@@ -145,9 +145,15 @@ def test_a_cancel_is_an_array() -> None:
         {"contract_code": "龙虾-USDT", "algo_id": "1512889773167009792"},
         {"contract_code": "龙虾-USDT", "algo_id": "7"},
     ]
-    assert (job.may_repeat, job.is_read) == (True, False)
+    assert (job.may_repeat, job.is_read, job.about) == (True, False, "龙虾-USDT")
     assert job.read is v5.read
     assert v5.MOST_IDS == 10
+
+
+def test_a_cancel_is_compact_and_keeps_every_script() -> None:
+    """No blank and no escape in the bytes that go out."""
+    body = v5.cancel(wanted("龙虾-USDT"), ["7"]).request.body
+    assert body == '[{"contract_code":"龙虾-USDT","algo_id":"7"}]'.encode()
 
 
 # --- Recorded and documented replies -----------------------------------------------------------
@@ -437,7 +443,12 @@ def test_a_page_longer_than_asked_for_goes_on_too() -> None:
     assert page_of(*[row(id="8")] * (LIMIT + 1)).following == "8"
 
 
-@pytest.mark.parametrize("last", [None, "", "x", "-1", "1.5", 1.5, True, [], "\u0661", "1" * 101])
+def test_a_cursor_may_have_64_digits() -> None:
+    """As many as an id may have."""
+    assert page_of(*[row(id="1" * 64)] * LIMIT).following == "1" * 64
+
+
+@pytest.mark.parametrize("last", [None, "", "x", "-1", "1.5", 1.5, True, [], "\u0661", "1" * 65])
 def test_a_full_page_without_a_cursor_is_unreadable(last: Any) -> None:
     """Where the list goes on and does not say where, it is not taken for the whole."""
     rows = [*[row(id="1")] * (LIMIT - 1), row(id=last)]
@@ -516,6 +527,8 @@ def test_an_odd_item_proves_nothing_of_its_order(odd: Any) -> None:
         {"algo_id": "7", "code": 200, "success": False},
         {"algo_id": "7", "code": 200, "success": False, "error_code": 1088},
         {"algo_id": "7", "code": 200, "error_code": 1061, "error_msg": "x"},
+        {"algo_id": "7", "code": 1061, "success": True},
+        {"algo_id": "7", "success": True, "error_code": 1061},
     ],
 )
 def test_an_item_that_contradicts_itself_proves_nothing(odd: Any) -> None:
@@ -540,6 +553,22 @@ def test_a_success_is_no_reason_of_an_error(odd: Any) -> None:
 def test_an_id_that_is_too_long_is_none(code: int) -> None:
     """What no order has as its id, nobody is told of as one."""
     assert lists(cancelled({"algo_id": "1" * 65, "code": code})) == ([], [])
+
+
+def test_the_longest_id_and_the_longest_code() -> None:
+    """An id of 64 digits is one, and so is a code of 15."""
+    reply = cancelled(
+        {"algo_id": "1" * 64, "code": 200},
+        {"algo_id": "2" * 64, "code": "9" * 15},
+    )
+    assert lists(reply) == (["1" * 64], [("2" * 64, 999_999_999_999_999, "")])
+
+
+@pytest.mark.parametrize("item", [b'{"algo_id":7e0,"code":200}', b'{"algo_id":"7","code":1061e0}'])
+def test_a_number_in_another_notation_is_neither_id_nor_code(item: bytes) -> None:
+    """Whole only by its value: no exchange writes an id so, and it is not rounded into one."""
+    reply = read(v5.read, 200, b'{"code":200,"data":[%s],"ts":5}' % item)
+    assert (reply.verdict, lists(reply)) == (ACCEPTED, ([], []))
 
 
 def test_a_missing_item_proves_nothing() -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import gc
+import math
 import random
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 
 import pytest
 
 from htx_async import InvalidRequest, TokenBucket
+from htx_async.headers import LONGEST_PAUSE
 from htx_async.simulator import SimulatedExchange
+from tests.test_timers import stall
 from tests.virtual import VirtualLoop, run, virtual_session
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
@@ -134,6 +139,33 @@ def test_urgent_waiters_go_before_all_others() -> None:
     assert order == ["o0", "u0", "u1", "o1", "o2"]
 
 
+def test_a_caller_is_ordinary_unless_it_says_otherwise() -> None:
+    """Whoever does not say `urgent` stands behind those who do, and is told so."""
+    order: list[str] = []
+
+    async def plain(bucket: TokenBucket) -> None:
+        async with bucket.take(PATH):
+            order.append("plain")
+
+    async def urgent(bucket: TokenBucket) -> None:
+        async with bucket.take(PATH, urgent=True):
+            order.append("urgent")
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        async with bucket.take(PATH):
+            tasks = [asyncio.ensure_future(one(bucket)) for one in (plain, plain, urgent)]
+            await queue_up(3)
+            assert bucket.earliest(PATH) == bucket.earliest(PATH, urgent=False)
+            assert bucket.foresee(PATH, 2) == bucket.foresee(PATH, 2, urgent=False)
+            turns = [bucket.earliest(PATH, urgent=flag) - now() for flag in (True, False)]
+            assert turns == pytest.approx([2 * HOLD, 4 * HOLD], abs=1e-3)
+        await asyncio.gather(*tasks)
+
+    run(main())
+    assert order == ["urgent", "plain", "plain"]
+
+
 def test_endpoints_do_not_share_tokens() -> None:
     """Each endpoint has a bucket of its own."""
 
@@ -194,6 +226,23 @@ def test_a_token_that_was_not_used_comes_back_at_once() -> None:
     assert second == pytest.approx(HOLD, abs=1e-3)
 
 
+def test_outside_its_block_a_lease_gives_nothing_back() -> None:
+    """Neither before the token was taken nor after it was answered is there one to return."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket(1)
+        lease = bucket.take(PATH)
+        lease.not_sent()
+        async with lease:
+            waiting = asyncio.ensure_future(use(bucket))
+            await queue_up(1)
+            assert not waiting.done()
+        lease.not_sent()
+        return [await waiting, await use(bucket)]
+
+    assert run(main()) == pytest.approx([HOLD, 2 * HOLD], abs=1e-3)
+
+
 @pytest.mark.parametrize(("fails", "hold"), [(False, 0.702), (True, 1.002)])
 def test_a_round_trip_floor_shortens_the_hold_after_an_answer_only(
     fails: bool, hold: float
@@ -211,6 +260,61 @@ def test_a_round_trip_floor_shortens_the_hold_after_an_answer_only(
         return await use(bucket)
 
     assert run(main()) == pytest.approx(hold, abs=1e-3)
+
+
+def test_an_answer_may_bring_a_token_sooner_than_an_earlier_failure() -> None:
+    """With a floor the next turn moves forward: the timer that was set for the failure is not
+    waited for."""
+
+    async def main() -> list[float]:
+        bucket = TokenBucket(2, round_trip_floor=0.6)
+        with pytest.raises(ConnectionError):
+            async with bucket.take(PATH):
+                raise ConnectionError
+        async with bucket.take(PATH):
+            waiting = [asyncio.ensure_future(use(bucket)) for _ in range(2)]
+            await queue_up(2)
+        return list(await asyncio.gather(*waiting))
+
+    assert run(main()) == pytest.approx([0.402, 0.804], abs=1e-3)
+
+
+def test_a_token_due_within_a_microsecond_is_due() -> None:
+    """A clock that stops just short of the moment would otherwise spin there for ever."""
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        await use(bucket)
+        stall(bucket.earliest(PATH) - 5e-7 - now())
+        short_of_it = now()
+        assert await use(bucket) == short_of_it
+        bucket.pause(PATH, 3.0)
+        stall(3.0 - 5e-7)
+        short_of_it = now()
+        assert await use(bucket) == short_of_it
+
+    run(main())
+
+
+def test_a_newcomer_does_not_overtake_after_the_loop_was_blocked() -> None:
+    """Tokens that came back while the loop stood still belong to those who wait."""
+    order: list[str] = []
+
+    async def one(bucket: TokenBucket, name: str) -> None:
+        async with bucket.take(PATH):
+            order.append(name)
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        await use(bucket)
+        waiting = asyncio.ensure_future(one(bucket, "waiting"))
+        await queue_up(1)
+        stall(5.0)
+        await one(bucket, "newcomer")
+        await waiting
+
+    run(main())
+    assert order == ["waiting", "newcomer"]
 
 
 def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it() -> None:
@@ -276,6 +380,73 @@ def test_earliest_counts_a_pause_and_tokens_in_use() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("count", "round_trip", "expected"),
+    [(1, 0.0, 0.0), (2, 0.0, 0.0), (3, 0.0, HOLD), (3, 0.5, HOLD + 0.5), (6, 0.25, 2 * HOLD + 0.5)],
+)
+def test_what_is_foreseen_for_many_counts_their_round_trips(
+    count: int, round_trip: float, expected: float
+) -> None:
+    """The last of `count` callers goes when those before it were sent, answered and held."""
+
+    async def main() -> None:
+        bucket = TokenBucket(2)
+        foreseen = bucket.foresee(PATH, count, round_trip=round_trip)
+        assert foreseen - now() == pytest.approx(expected, abs=1e-3)
+        if not round_trip:
+            assert bucket.foresee(PATH, count) == foreseen
+        granted = await asyncio.gather(*(use(bucket, round_trip) for _ in range(count)))
+        assert granted[-1] == pytest.approx(foreseen, abs=1e-3)
+
+    run(main())
+
+
+def test_what_is_foreseen_is_of_ones_own_endpoint_and_urgency() -> None:
+    """A pause elsewhere is not counted, nor are ordinary callers before an urgent one."""
+
+    async def main() -> None:
+        bucket = TokenBucket(1)
+        bucket.pause("/other", 9.0)
+        async with bucket.take(PATH):
+            waiting = [asyncio.ensure_future(use(bucket)) for _ in range(3)]
+            await queue_up(3)
+            turns = [bucket.foresee(PATH, 2, urgent=flag) - now() for flag in (True, False)]
+            assert turns == pytest.approx([2 * HOLD, 5 * HOLD], abs=1e-3)
+        await asyncio.gather(*waiting)
+
+    run(main())
+
+
+def test_those_who_wait_hear_when_their_turn_has_moved() -> None:
+    """Each by its own place in the line, at a pause that is felt and at a slower limit; those who
+    did not ask hear nothing, and nobody hears of a pause that changes nothing."""
+    told: dict[int, list[float]] = {place: [] for place in range(4)}
+
+    async def one(bucket: TokenBucket, place: int) -> None:
+        hears = None if place == 1 else told[place].append
+        async with bucket.take(PATH, on_turn=hears):
+            pass
+
+    async def main() -> None:
+        bucket = TokenBucket(2)
+        await asyncio.gather(use(bucket), use(bucket))
+        waiting = [asyncio.ensure_future(one(bucket, place)) for place in range(4)]
+        await queue_up(4)
+        bucket.pause(PATH, 1.0)
+        assert not any(told.values())
+        bucket.pause(PATH, 4.0)
+        bucket.pause(PATH, 4.0)
+        bucket.pause(PATH, 3.0)
+        bucket.tighten(PATH, 2, 2.0)
+        await asyncio.gather(*waiting)
+
+    run(main())
+    assert told[0] == pytest.approx([4.0, 4.0], abs=1e-3)
+    assert told[1] == []
+    for place in (2, 3):
+        assert told[place] == pytest.approx([4.0 + HOLD, 4.0 + HOLD + 1.0], abs=1e-3)
+
+
 def test_ten_thousand_waiters_are_served_in_order_and_cost_nothing_afterwards() -> None:
     """The queue is first in, first out at any length, and its memory comes back."""
     order: list[int] = []
@@ -334,9 +505,11 @@ def test_tokens_of_a_closed_loop_come_along_to_the_next() -> None:
         start = now()
         return await use(bucket) - start
 
+    began = time.monotonic()
     asyncio.run(first())
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        assert runner.run(second()) == pytest.approx(HOLD, abs=0.2)
+        granted = runner.run(second())
+    assert HOLD - (time.monotonic() - began) <= granted <= HOLD + 1e-3
 
 
 def test_a_token_in_use_when_its_loop_closed_counts_as_used_just_now() -> None:
@@ -354,38 +527,97 @@ def test_a_token_in_use_when_its_loop_closed_counts_as_used_just_now() -> None:
     assert run(second()) == pytest.approx(HOLD, abs=1e-3)
 
 
+class LaterLoop(VirtualLoop):
+    """One whose clock shows a hundred seconds more."""
+
+    def time(self) -> float:
+        return super().time() + 100
+
+
+def test_a_loop_with_another_clock_inherits_what_is_left_of_each_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tokens on their way back, and a pause, end when they would have on the old loop, however far
+    its clock and the new one's lie apart."""
+    shown = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: shown[0])
+    monkeypatch.setattr("htx_async.token_bucket.time", clock)
+    bucket = TokenBucket(1)
+
+    async def first() -> None:
+        assert not bucket.bind()
+        await use(bucket)
+        bucket.pause("/paused", 4.0)
+        assert not bucket.bind()
+
+    async def second() -> list[float]:
+        assert bucket.bind()
+        start = now()
+        granted = await use(bucket) - start
+        async with bucket.take("/paused"):
+            return [granted, now() - start]
+
+    run(first())
+    shown[0] += 0.4
+    with asyncio.Runner(loop_factory=LaterLoop) as runner:
+        assert runner.run(second()) == pytest.approx([HOLD - 0.4, 3.6], abs=1e-3)
+
+
+def test_a_pause_that_comes_along_is_believed_for_its_longest_only() -> None:
+    """Clocks of two loops may lie apart by more than they seem to: no pause lasts for hours."""
+    bucket = TokenBucket(1)
+
+    async def first() -> None:
+        bucket.pause(PATH, 3600.0)
+
+    async def second() -> float:
+        start = now()
+        return await use(bucket) - start
+
+    run(first())
+    assert run(second()) == pytest.approx(LONGEST_PAUSE, abs=1e-3)
+
+
 def test_a_second_live_loop_is_refused() -> None:
     """Two loops cannot share tokens without a lock between them; the error names `limiter=`."""
     bucket = TokenBucket()
     first = asyncio.new_event_loop()
     try:
         first.run_until_complete(use(bucket))
-        with pytest.raises(InvalidRequest, match="limiter="):
+        with pytest.raises(InvalidRequest) as caught:
             run(use(bucket))
+        assert str(caught.value) == (
+            "another event loop that is still open uses this account's limiter; two loops cannot "
+            "share its tokens. Run both on one loop, close the other, or give each a fixed part "
+            "of the account's limit with limiter=, such as TokenBucket(2)"
+        )
     finally:
         first.close()
     run(use(bucket))
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "words"),
     [
-        {"size": 0},
-        {"size": 2.5},
-        {"size": True},
-        {"per": 0},
-        {"per": float("nan")},
-        {"per": float("inf")},
-        {"per": "1"},
-        {"round_trip_floor": -0.1},
-        {"round_trip_floor": 1.0},
-        {"round_trip_floor": float("nan")},
+        ({"size": 0}, "size must be a whole number of at least 1"),
+        ({"size": 2.5}, "size must be a whole number"),
+        ({"size": True}, "size must be a whole number"),
+        ({"per": 0}, "per must be a positive, finite number"),
+        ({"per": float("nan")}, "per must be a positive, finite number"),
+        ({"per": float("inf")}, "per must be a positive, finite number"),
+        ({"per": "1"}, "per must be a positive, finite number"),
+        ({"round_trip_floor": -0.1}, "round_trip_floor must be a finite number from 0 up"),
+        ({"round_trip_floor": 1.0}, "round_trip_floor must be shorter than per (1 s)"),
+        ({"round_trip_floor": float("nan")}, "round_trip_floor must be a finite number"),
     ],
 )
-def test_numbers_that_describe_no_bucket_are_refused(arguments: dict[str, float]) -> None:
-    """A bucket that could not keep its promise is not built."""
-    with pytest.raises(InvalidRequest):
+def test_numbers_that_describe_no_bucket_are_refused(
+    arguments: dict[str, float], words: str
+) -> None:
+    """A bucket that could not keep its promise is not built, and the number at fault is named."""
+    with pytest.raises(InvalidRequest) as caught:
         TokenBucket(**arguments)  # type: ignore[arg-type]  # wrong on purpose
+    assert str(caught.value).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -436,13 +668,62 @@ def test_tightening_slows_what_is_under_way() -> None:
     assert busiest(run(main())) == 3
 
 
+def test_tightening_holds_tokens_on_their_way_back_for_the_longer_period() -> None:
+    """Five used just now are five of the slower limit: nobody goes before its period is over."""
+
+    async def main() -> float:
+        bucket = TokenBucket()
+        await asyncio.gather(*(use(bucket) for _ in range(5)))
+        assert bucket.tighten(PATH, 5, 3.0) == (5, 3.0)
+        return await use(bucket)
+
+    assert run(main()) == pytest.approx(3.002, abs=1e-3)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_tightened_limit_holds_after_a_failure_as_well(fails: bool) -> None:
+    """The longer hold is that of every token, whatever became of its request."""
+
+    async def main() -> float:
+        bucket = TokenBucket(1)
+        assert bucket.tighten(PATH, 1, 2.0) == (1, 2.0)
+        try:
+            async with bucket.take(PATH):
+                if fails:
+                    raise ConnectionError
+        except ConnectionError:
+            pass
+        return await use(bucket)
+
+    assert run(main()) == pytest.approx(2.002, abs=1e-3)
+
+
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_a_pause_without_an_end_is_refused(seconds: float) -> None:
-    """A pause is a finite time from now."""
+    """A pause is a finite time from now; none at all is one, too."""
 
     async def main() -> None:
-        with pytest.raises(InvalidRequest):
-            TokenBucket().pause(PATH, seconds)
+        bucket = TokenBucket()
+        with pytest.raises(InvalidRequest, match=r"^pause must be a finite number from 0 up"):
+            bucket.pause(PATH, seconds)
+        bucket.pause(PATH, 0)
+        assert await use(bucket) == pytest.approx(0, abs=1e-3)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("requests", "seconds", "name"),
+    [(0, 1.0, "requests"), (-1, 1.0, "requests"), (1, 0.0, "seconds"), (1, math.nan, "seconds")],
+)
+def test_a_rate_that_is_none_is_refused(requests: float, seconds: float, name: str) -> None:
+    """The figures are the exchange's: a strange one is named, and changes nothing."""
+
+    async def main() -> None:
+        bucket = TokenBucket()
+        with pytest.raises(InvalidRequest, match=rf"^{name} must be a positive"):
+            bucket.tighten(PATH, requests, seconds)
+        assert bucket.tighten(PATH, 5, 1.0) is None
 
     run(main())
 

@@ -65,7 +65,7 @@ def cancel_all(intent: CancelAllTrailing) -> Job:
     """Cancel every order that `intent` means."""
     is_isolated = intent.margin_mode is MarginMode.ISOLATED
     path = CANCEL_ALL_TRAILING if is_isolated else CANCEL_ALL.cross
-    return Job(Request("POST", path, intent.body), read, intent.contract_code or intent.instrument)
+    return Job(Request("POST", path, intent.body), read, intent.instrument)
 
 
 def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
