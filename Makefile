@@ -29,6 +29,7 @@ mutants: $(READY)
 		$$PIP install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'; \
 	}
 	@$(BIN)/python -m tests.mutants
+	@$(BIN)/python -m benchmarks.figures
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks.figures import installed, save
 from htx_async import codes
 from htx_async.codes import Code, CodeClass
 
@@ -65,6 +66,7 @@ def main() -> int:
     tallies = [*(tally for tally in tallies if tally.mutants), _tally_of_the_table()]
     reasons = _reasons()
     REPORT.write_text(_report(tallies, reasons))
+    save("mutants", {"inline": _figures(tallies)}, versions=installed("mutmut"))
     found = sum((tally.survivors for tally in tallies), Counter[Place]())
     missing = [place for place in found if _why(reasons, place, found[place]) == _UNKNOWN]
     for where, line in missing:
@@ -165,10 +167,20 @@ def _why(reasons: dict[Place, tuple[int, str]], place: Place, count: int) -> str
     return why if known == count else _UNKNOWN
 
 
-def _score(tallies: list[Tally]) -> str:
+def _figures(tallies: list[Tally]) -> dict[str, str]:
     mutants = sum(tally.mutants for tally in tallies)
     alive = sum(tally.survivors.total() for tally in tallies)
-    return f"{mutants - alive} of {mutants} mutants killed, {(mutants - alive) / mutants:.1%}"
+    share = f"{(mutants - alive) / mutants:.1%}"
+    return {
+        "made": f"{mutants:,}",
+        "killed": f"{mutants - alive:,}",
+        "share": share,
+        "left": f"{alive}",
+    }
+
+
+def _score(tallies: list[Tally]) -> str:
+    return "{killed} of {made} mutants killed, {share}".format(**_figures(tallies))
 
 
 def _report(tallies: list[Tally], reasons: dict[Place, tuple[int, str]]) -> str:
