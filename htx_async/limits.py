@@ -4,9 +4,7 @@ The only door to aiolimiter.
 """
 
 import asyncio
-import hashlib
 import math
-import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -303,29 +301,3 @@ def check_lease(limiter: RateLimiter | None, attempt_timeout: float) -> None:
             f"period, {attempt_timeout + limiter.per:g} s: another process could use a token "
             "whose request still runs; give it a longer lease"
         )
-
-
-_shared: dict[str, AccountLimiter] = {}
-_shared_lock = threading.Lock()
-
-
-def account_key(name: str) -> str:
-    """A name for an account that gives nothing away: access keys are used as account names."""
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def shared_limiter(account: str, holder: object = None) -> AccountLimiter:
-    """The one limiter of this process for `account` (an `account_key`), bound to the running loop.
-
-    It outlives sessions and loops, because the exchange's count does, but not for ever: the one
-    of an account that has had no `holder` for a while is forgotten. Raises `InvalidRequest` when
-    another loop that is still open uses it.
-    """
-    with _shared_lock:
-        limiter = _shared.setdefault(account, AccountLimiter())
-        if holder is not None:
-            limiter.holders.add(holder)
-        for name in [name for name, one in _shared.items() if name != account and one.is_gone()]:
-            del _shared[name]
-    limiter.bind()
-    return limiter

@@ -15,9 +15,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from htx_async.accounts import account_key
 from htx_async.checks import as_count, as_seconds
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
-from htx_async.limits import account_key
 from htx_async.line import OnTurn
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import (

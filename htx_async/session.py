@@ -14,6 +14,7 @@ from typing import Any, Self
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
+from htx_async.accounts import account_key, shared_limiter
 from htx_async.base_urls import BASE_URLS, BaseUrls
 from htx_async.checks import as_instance, as_seconds, running_loop
 from htx_async.cross import CrossMargin
@@ -24,12 +25,10 @@ from htx_async.generation import Generation
 from htx_async.limits import (
     HasReads,
     RateLimiter,
-    account_key,
     as_rate_limiter,
     check_lease,
     public_budget,
     reads_limiter,
-    shared_limiter,
 )
 from htx_async.means import Lane, LiveCalls, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.models import CancelAllTrailing

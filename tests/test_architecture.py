@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
     "generation": 4,
     "job": 4,
     "limits": 4,
+    "accounts": 5,
     "mass_report": 4,
     "otel": 4,
     "redis_store": 4,

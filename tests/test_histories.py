@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 )
 
 from htx_async import HtxSession, Outcome, RetryPolicy
-from htx_async.limits import READS, account_key, shared_limiter
+from htx_async.accounts import account_key, shared_limiter
+from htx_async.limits import READS
 from htx_async.routes import v1
 from htx_async.simulator.endpoints import ENDPOINTS
 from tests.book import Wanted

@@ -1,9 +1,6 @@
 """What a session takes its tokens from: the account's limiter, a user's own, and the registry."""
 
 import asyncio
-import threading
-import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +11,10 @@ from htx_async import InvalidRequest, RateLimiter, TokenBucket
 from htx_async.limits import (
     AccountLimiter,
     SharesTokens,
-    account_key,
     as_rate_limiter,
     check_lease,
     foresee,
     public_budget,
-    shared_limiter,
 )
 from htx_async.terms import LimiterMode
 from tests.test_token_bucket import HOLD, busiest, now, queue_up
@@ -283,17 +278,6 @@ def test_a_lease_outlives_its_request_and_the_period() -> None:
     )
 
 
-def test_one_account_has_one_limiter_and_another_account_another() -> None:
-    """The exchange counts by account, and so do we."""
-    one, other = account_key(uuid.uuid4().hex), account_key(uuid.uuid4().hex)
-
-    async def main() -> None:
-        assert shared_limiter(one) is shared_limiter(one)
-        assert shared_limiter(one) is not shared_limiter(other)
-
-    run(main())
-
-
 class Holder:
     """Stands for a session that is open."""
 
@@ -327,65 +311,3 @@ def test_a_limiter_is_gone_when_nobody_has_held_it_for_long() -> None:
 
     run(main())
     run(later())
-
-
-def test_the_registry_forgets_an_account_that_nobody_holds_and_no_other() -> None:
-    """Neither one that is held nor the one that is asked for, however long it has rested."""
-    held, asked, left = (account_key(uuid.uuid4().hex) for _ in range(3))
-    holder = Holder()
-
-    async def main() -> None:
-        first = {name: shared_limiter(name) for name in (asked, left)}
-        first[held] = shared_limiter(held, holder)
-        await asyncio.sleep(76.0)
-        assert shared_limiter(asked) is first[asked]
-        assert shared_limiter(held) is first[held]
-        assert shared_limiter(left) is not first[left]
-
-    run(main())
-
-
-def test_a_later_loop_inherits_the_tokens_of_a_closed_one() -> None:
-    """Five calls, a new loop, five more: the second five wait; the account's budget is usable.
-    What passes between the loops passes for the tokens, too."""
-    account, began = account_key(uuid.uuid4().hex), time.monotonic()
-
-    async def five() -> float:
-        start = now()
-        await asyncio.gather(*(use(shared_limiter(account)) for _ in range(5)))
-        return now() - start
-
-    assert run(five()) < 0.01
-    waited = run(five())
-    assert HOLD - (time.monotonic() - began) - 0.01 < waited < HOLD + 0.01
-
-
-def test_a_second_live_loop_on_one_account_is_refused() -> None:
-    """In a thread of its own it is as wrong as in the same one."""
-    account = account_key(uuid.uuid4().hex)
-    ready, done = threading.Event(), threading.Event()
-
-    async def hold() -> None:
-        await use(shared_limiter(account))
-        ready.set()
-        await asyncio.to_thread(done.wait, 10)
-
-    thread = threading.Thread(target=asyncio.run, args=[hold()])
-    thread.start()
-    try:
-        assert ready.wait(10)
-
-        async def main() -> None:
-            with pytest.raises(InvalidRequest, match="limiter="):
-                shared_limiter(account)
-
-        run(main())
-    finally:
-        done.set()
-        thread.join()
-
-
-def test_an_account_name_cannot_be_read_back() -> None:
-    """Access keys serve as account names, so the registry keeps only a digest."""
-    assert "my-access-key" not in account_key("my-access-key")
-    assert account_key("a") != account_key("b")

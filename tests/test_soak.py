@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from htx_async import CancelError, HtxSession, Outcome, ReadFailed, RetryPolicy, TokenBucket
+from htx_async.accounts import _accounts
 from htx_async.events import Event
-from htx_async.limits import _shared
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import SOAK, run, virtual_session
 
@@ -173,9 +173,9 @@ def test_memory_does_not_grow_with_calls_and_nothing_is_left_at_close() -> None:
     async def main() -> None:
         desk = Desk(20_260_923)
         await desk.until(WARM_UP)
-        before, accounts = in_use(), len(_shared)
+        before, accounts = in_use(), len(_accounts)
         await desk.until(CALLS)
-        growth, more = in_use() - before, len(_shared) - accounts
+        growth, more = in_use() - before, len(_accounts) - accounts
         told = f"{desk.calls} calls {dict(desk.outcomes)}: {growth} bytes more, {accounts} accounts"
         print(told)
         assert growth < MOST_GROWTH, told

@@ -279,7 +279,7 @@ async def test_a_callers_session_of_another_loop_is_refused_at_once(is_closed: b
 FORK = """
 import asyncio, json, multiprocessing, os, sys
 from htx_async import Credentials, HtxError, HtxSession, TokenBucket
-from htx_async.limits import shared_limiter, account_key
+from htx_async.accounts import shared_limiter, account_key
 
 def session(**settings):
     keys = Credentials("access-key", "secret-key")

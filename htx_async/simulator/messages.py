@@ -106,6 +106,9 @@ def as_json(document: object) -> bytes:
     return _written(document).encode(errors="replace")
 
 
+_PLAIN = json.JSONEncoder(ensure_ascii=False)
+
+
 def _written(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:.18f}"
@@ -113,7 +116,7 @@ def _written(value: object) -> str:
         return "{" + ",".join(f"{_written(k)}:{_written(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_written, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return _PLAIN.encode(value)
 
 
 def read_json(body: bytes) -> Any:

@@ -1,0 +1,59 @@
+"""One limiter for each account of this process, whatever sessions and event loops come and go."""
+
+import hashlib
+import itertools
+import threading
+
+from htx_async.limits import AccountLimiter
+
+_LOOKED_AT = 4
+"""Accounts that are looked at, in turn, each time that one is asked for."""
+
+
+class Accounts:
+    """The limiters of accounts, one for each. They outlive sessions and loops, because the
+    exchange's count does, but not for ever: the one of an account that has had no holder for a
+    while is forgotten."""
+
+    def __init__(self) -> None:
+        self._limiters: dict[str, AccountLimiter] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._limiters)
+
+    def limiter(self, account: str, holder: object = None) -> AccountLimiter:
+        """The one for `account`, bound to the running loop; see `shared_limiter`."""
+        with self._lock:
+            self._forget_a_few(account)
+            limiter = self._limiters.get(account)
+            if limiter is None:
+                limiter = self._limiters[account] = AccountLimiter()
+            if holder is not None:
+                limiter.holders.add(holder)
+        limiter.bind()
+        return limiter
+
+    def _forget_a_few(self, asked: str) -> None:
+        # In turn, a few each time: a thousand accounts would else be looked at a thousand times.
+        for account in list(itertools.islice(self._limiters, _LOOKED_AT)):
+            limiter = self._limiters.pop(account)
+            if account == asked or not limiter.is_gone():
+                self._limiters[account] = limiter
+
+
+_accounts = Accounts()
+
+
+def account_key(name: str) -> str:
+    """A name for an account that gives nothing away: access keys are used as account names."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def shared_limiter(account: str, holder: object = None) -> AccountLimiter:
+    """The one limiter of this process for `account` (an `account_key`), bound to the running loop.
+
+    `holder`: the session that uses it, as long as it is open. Raises `InvalidRequest` when another
+    loop that is still open uses it.
+    """
+    return _accounts.limiter(account, holder)
