@@ -68,7 +68,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end in virtual time; tasks that it leaves behind are an error."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_alone(main))
+        # Not its `run`, which hands signals over and takes them back for every little loop.
+        return runner.get_loop().run_until_complete(_alone(main))
 
 
 async def _alone(main: Coroutine[Any, Any, T]) -> T:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from htx_async.simulator.endpoints import V5
@@ -113,10 +114,15 @@ def _written(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:.18f}"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_written(k)}:{_written(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{_name(k)}:{_written(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_written, value)) + "]"
     return _PLAIN.encode(value)
+
+
+@cache
+def _name(key: str) -> str:
+    return _PLAIN.encode(key)
 
 
 def read_json(body: bytes) -> Any:
