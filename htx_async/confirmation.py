@@ -5,7 +5,7 @@ The exchange's "ok" means that the command was taken, not that the orders are go
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from itertools import chain, repeat
 
 from htx_async.confirmed import Seen, confirmed
@@ -14,6 +14,7 @@ from htx_async.orders import TrailingOrder
 from htx_async.reading import Moment, Reading
 from htx_async.report import CancelReport
 from htx_async.terms import Outcome
+from htx_async.timers import is_time_left_after
 
 _WAITS = (0.1, 0.25, 0.5)
 _LAST_WAIT = 1.0
@@ -120,12 +121,9 @@ class Confirmation:
             if expected <= self._ended.keys() or is_late or not await self._pause(next(waits)):
                 return
 
-    async def _pause(self, seconds: float) -> bool:
+    def _pause(self, seconds: float) -> Awaitable[bool]:
         """Whether there is time for another look after so many seconds."""
-        if self._stopped.done() or self._loop.time() + seconds >= self._deadline:
-            return False
-        await asyncio.wait([self._stopped], timeout=seconds)
-        return not self._stopped.done()
+        return is_time_left_after(seconds, self._deadline, self._stopped)
 
     def _is_newer(self, row: TrailingOrder) -> bool:
         """Whether it was certainly placed after the call began, and is none that the call took or

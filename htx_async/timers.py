@@ -1,4 +1,4 @@
-"""A time limit that does not take the loop's own stall for a time-out."""
+"""Waits that end in time: a limit that does not take the loop's own stall for a time-out."""
 
 import asyncio
 import math
@@ -139,3 +139,14 @@ class TimeLimit:
             if self._on_expiry is not None:
                 self._on_expiry()
             self._task.cancel()
+
+
+async def is_time_left_after(
+    seconds: float, deadline: float, stopped: asyncio.Future[None]
+) -> bool:
+    """Wait so many seconds; False as soon as `stopped` is done, and at once when loop time
+    `deadline` would come first."""
+    if stopped.done() or asyncio.get_running_loop().time() + seconds >= deadline:
+        return False
+    await asyncio.wait([stopped], timeout=seconds)
+    return not stopped.done()

@@ -1,7 +1,7 @@
 """A cancel-all on the V5 generation, which has no such call: list, cancel by ids, list again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from itertools import chain, repeat
 
 from htx_async.batches import Batch
@@ -13,6 +13,7 @@ from htx_async.orders import TrailingOrder
 from htx_async.reading import Reading
 from htx_async.report import CancelReport, OrderError
 from htx_async.routes import v5
+from htx_async.timers import is_time_left_after
 from htx_async.v5_report import Carried, report_of_v5
 
 _WAITS = (0.025, 0.1, 0.25, 0.5)
@@ -180,9 +181,6 @@ class V5Leg:
             if gone <= self._ended.keys() or is_late or not await self._pause(next(waits)):
                 return
 
-    async def _pause(self, seconds: float) -> bool:
+    def _pause(self, seconds: float) -> Awaitable[bool]:
         """Whether there is time for another look after so many seconds."""
-        if self._stopped.done() or self._loop.time() + seconds >= self._deadline:
-            return False
-        await asyncio.wait([self._stopped], timeout=seconds)
-        return not self._stopped.done()
+        return is_time_left_after(seconds, self._deadline, self._stopped)
