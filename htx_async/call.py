@@ -105,7 +105,7 @@ class Call:
                     self._may_be_late = True
                     wait = await self._attempt()
         except TimeoutError:
-            self._ended_by = self._ended_by or f"the deadline of {self._patience:g} s passed"
+            self._ended_by = self._ended_by or f"the deadline of {self._patience:.3g} s passed"
 
     def record(self) -> Record:
         """The account so far; a request that is on the wire counts as unknown."""

@@ -33,7 +33,7 @@ async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tupl
     except TimeoutError:
         pass
     raise ReadFailed(
-        f"the list of contracts could not be read ({problem}). Nothing was cancelled. Call again, "
+        f"the list of contracts could not be read ({problem}). No order was touched. Call again, "
         "or name the contracts."
     )
 

@@ -16,7 +16,14 @@ from htx_async.contracts import listed
 from htx_async.errors import InvalidRequest
 from htx_async.guard import CancelGuard
 from htx_async.limits import READS, foresee
-from htx_async.mass_cancel import Carried, MassCancel, OnReport, intents, nothing_sent
+from htx_async.mass_cancel import (
+    BETWEEN_ROUNDS,
+    Carried,
+    MassCancel,
+    OnReport,
+    intents,
+    nothing_sent,
+)
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
@@ -117,6 +124,9 @@ class Desk(ABC):
         wanted = self._intents(contract_codes, None, None)
         means, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
         seconds = self._until(foresee(means.trades.limiter, self._path, calls, urgent=urgent))
+        if until_clear:
+            # The second round begins that much after the first, however short the queue is.
+            seconds = max(seconds, self._first_round(len(wanted), urgent) + BETWEEN_ROUNDS)
         reads = 0 if blind or not is_all else self._reads(len(wanted))
         reading = self._until(foresee(means.reads.limiter, READS, max(1, reads), urgent=urgent))
         return MassCancelPlan(
@@ -277,6 +287,11 @@ class Desk(ABC):
                 "which contracts ALL_CONTRACTS means is not known yet: await contracts() first"
             )
         return intents(self._listed, *filters, CancelAllTrailing.listed)
+
+    def _first_round(self, calls: int, urgent: bool) -> float:
+        """Seconds until the last of so many calls has its turn."""
+        limiter = self._ready().trades.limiter
+        return self._until(foresee(limiter, self._path, calls, urgent=urgent))
 
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts

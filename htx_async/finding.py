@@ -28,7 +28,7 @@ def of_keys(read_credentials: Callable[[], Credentials]) -> Finding:
         method = read_credentials().signature_method
     except Exception as error:
         return Finding("keys", False, in_words(error), _SET_KEYS)
-    return Finding("keys", True, f"both can be read, for {method}; the exchange was not asked")
+    return Finding("keys", True, f"both can be read, for {method}")
 
 
 _SET_KEYS = (

@@ -106,4 +106,9 @@ class MassCancelReport(BaseModel):
     def __str__(self) -> str:
         if not self.is_clear:
             return f"{self._told()}: {', '.join(self.not_clear)}"
-        return f"{len(self.reports)} contracts clear, {len(self.successes)} orders cancelled"
+        contracts = _count(len(self.reports), "contract")
+        return f"{contracts} clear, {_count(len(self.successes), 'order')} cancelled"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -69,7 +69,7 @@ class RedisTokenBucket:
     account's 72 trade calls in any 3 s are taken in the same step.
 
     No caller waits longer than 0.25 s for Redis. When it does not answer, the endpoint is closed
-    for one period, then the process uses its own share, and looks for Redis every 0.25 s and
+    for one period, then the process uses its own share, and looks for Redis every 0.2 s and
     before each request. A Redis that comes back empty counts every token as just used and opens
     0.25 s plus one period later; so does one that is used for the first time. One urgent call
     passes such a change-over at once. What is certain then, and what is not, stands in the README.

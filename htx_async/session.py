@@ -50,7 +50,8 @@ _WARM_EVERY = 10.0
 
 
 class HtxSession(Desk):
-    """Cancels trailing orders on HTX USDT-M swaps, isolated margin, within the exchange's limit.
+    """Cancels trailing orders on HTX USDT-M swaps within the exchange's limit: isolated margin, and
+    cross margin under `cross`.
 
     `base_urls`: https, or http to this machine; one string or several, tried in this order.
     `account`: what the exchange counts by; sessions of one account and event loop share one

@@ -166,7 +166,7 @@ async def test_an_interrupted_doctor_exits_130(black_hole_url: str) -> None:
     process.send_signal(signal.SIGINT)
     result = await ended(process)
     assert (result.code, result.out) == (130, "")
-    assert result.err == "Interrupted; nothing was sent.\n"
+    assert result.err == "Interrupted; no order was touched.\n"
 
 
 WHEN_CONNECTING = """

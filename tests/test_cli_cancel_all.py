@@ -39,6 +39,14 @@ async def cancel(exchange: SimulatedExchange, *args: str, **variables: Any) -> E
     return await cli(*cancel_all(exchange, CODE, *args), **variables)
 
 
+async def test_nothing_to_cancel_is_not_told_as_taken(exchange: SimulatedExchange) -> None:
+    """The last line claims no cancel where the exchange had none to make."""
+    result = await cancel(exchange)
+    assert result.code == 0
+    told = result.out.splitlines()[-1]
+    assert re.fullmatch(r"All clear after .*: nothing to cancel on 1 contract\.", told)
+
+
 async def test_clear_exits_0_with_the_account_on_stdout(exchange: SimulatedExchange) -> None:
     """Filters reach the exchange; table, ids and a last line that says that all is clear."""
     hit = exchange.place(CODE, "sell", "close", 2)
@@ -286,6 +294,9 @@ WRONG_USAGE: dict[tuple[str, ...], str] = {
     ("--yes", "--blind", CODE): "--blind is for --all",
     ("--yes", "--margin", "", CODE): "--margin",
     ("--yes", "--share-of", "0", CODE): "--share-of",
+    ("--yes", "--share-of", "4", CODE): "needs --redis",
+    ("--dry-run", "--account", "desk", CODE): "needs --redis",
+    ("--contracts-from", "absent"): "absent",
     ("--all",): "add --yes",
     ("--yes", CODE, "--deadline", "0"): "deadline",
     ("--yes", CODE, "--base-url", "http://example.com"): "https",

@@ -172,7 +172,7 @@ async def test_without_the_list_of_all_contracts_nothing_is_sent(
     for result in (dry, dead, late):
         assert (result.code, result.out) == (6, "")
         assert result.err.startswith("the list of contracts could not be read (http://127.0.0.1:")
-        assert "Nothing was cancelled." in result.err
+        assert "No order was touched." in result.err
         assert result.err.count("\n") == 1
     assert set(calls(exchange)) == {"contract_info"}
 
@@ -270,7 +270,7 @@ async def test_an_error_of_its_own_in_one_margin_mode_hides_no_account_of_the_ot
         await intent.carry_out(htx, 1.0, None)
     assert known(raised.value) == [
         "in a mass cancel of which this is known: nothing",
-        "in a mass cancel in the other margin mode: 1 contracts clear, 1 orders cancelled",
+        "in a mass cancel in the other margin mode: 1 contract clear, 1 order cancelled",
     ]
 
 

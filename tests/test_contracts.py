@@ -81,7 +81,7 @@ def test_a_list_that_cannot_be_had_says_why(arm: Callable[[Witness], object], re
         text = str(caught.value)
         assert reason in text
         assert "http://127.0.0.1:1" in text
-        assert "Nothing was cancelled. Call again, or name the contracts." in text
+        assert "No order was touched. Call again, or name the contracts." in text
         assert str(pickle.loads(pickle.dumps(caught.value))) == text  # noqa: S301 - our own bytes
         assert len(exchange.arrivals) == 2
 

@@ -104,7 +104,7 @@ def test_examples_need_nothing_but_the_package() -> None:
         if line.startswith(("import ", "from "))
     }
     about = {"opentelemetry", "sentry_sdk"}
-    assert imported == {"aiohttp", "asyncio", "htx_async", "os", "re", "signal"} | about
+    assert imported == {"aiohttp", "asyncio", "datetime", "htx_async", "os", "re", "signal"} | about
 
 
 PICTURES = re.findall(r"!\[([^]]*)\]\((\S+)\)", README)

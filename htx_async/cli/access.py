@@ -108,6 +108,9 @@ class Access(NamedTuple):
                 return f"{shared}; but {error}, so that this one has its own share only"
 
 
+_SHARE_OF = 5
+"""Processes of a fleet where nothing else is said."""
+
 ANY = "any"
 """Asking whether Redis answers takes no account's tokens."""
 
@@ -115,7 +118,7 @@ ANY = "any"
 def access(
     base_urls: Sequence[str] | None,
     redis: str | None,
-    share_of: int,
+    share_of: int | None,
     account: str | None,
     generation: str,
 ) -> Access:
@@ -124,6 +127,18 @@ def access(
     return Access(Credentials.from_env(), tuple(base_urls or BASE_URLS), fleet, generation)
 
 
-def fleet_of(redis: str | None, share_of: int, account: str | None) -> Fleet | None:
-    """The fleet that a command's options name, if any."""
-    return None if redis is None else Fleet(redis, share_of, account)
+def fleet_of(redis: str | None, share_of: int | None, account: str | None) -> Fleet | None:
+    """The fleet that a command's options name, if any.
+
+    `InvalidRequest` where they describe one and do not say where it meets: this process would take
+    the whole limit for itself.
+    """
+    if redis is not None:
+        return Fleet(redis, share_of or _SHARE_OF, account)
+    if share_of is None and account is None:
+        return None
+    given = "share-of" if share_of is not None else "account"
+    raise InvalidRequest(
+        f"--{given} (or its variable) is about a fleet, and needs --redis or HTX_REDIS_URL: "
+        "without it this process would take the whole limit"
+    )

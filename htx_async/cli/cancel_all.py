@@ -36,7 +36,7 @@ def cancel_all(
     reason: options.ReasonOption = None,
     base_url: options.BaseUrlOption = None,
     redis: options.RedisOption = None,
-    share_of: options.ShareOfOption = options.SHARE_OF,
+    share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
     generation: options.GenerationOption = "auto",
 ) -> None:
@@ -75,8 +75,9 @@ def cancel_all(
     choices = Choices(dry_run=dry_run, yes=yes, as_json=as_json)
 
     def asked() -> tuple[Intent, Access]:
-        if not (dry_run or yes):
-            _check_can_ask(contracts_from)
+        is_to_ask = not (dry_run or yes)
+        if is_to_ask and contracts_from == STDIN:
+            raise InvalidRequest(f"{_NOBODY}: --contracts-from - takes stdin. {_WAY_OUT}")
         if audit is None and not (actor is reason is None):
             raise InvalidRequest("--actor and --reason are for the record: name it by --audit")
         if blind and not every:
@@ -91,23 +92,17 @@ def cancel_all(
             blind=blind,
             deadline=None if deadline is None else as_seconds("deadline", deadline),
         )
-        return intent, access(base_url, redis, share_of, account, generation)
+        reached = access(base_url, redis, share_of, account, generation)
+        if is_to_ask and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise InvalidRequest(f"{_NOBODY}: there is no terminal. {_WAY_OUT}")
+        return intent, reached
 
     record = None if audit is None else Record(audit, actor or _user(), reason)
     raise typer.Exit(run(partial(cancel, asked, choices, record)))
 
 
-def _check_can_ask(contracts_from: str | None) -> None:
-    if contracts_from == STDIN:
-        raise InvalidRequest(
-            "nothing was sent: --contracts-from - takes stdin, so that nobody can be asked. Look "
-            "with --dry-run, then add --yes"
-        )
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise InvalidRequest(
-            "nothing was sent: without a terminal nobody can be asked. Look with --dry-run, then "
-            "add --yes"
-        )
+_NOBODY = "nothing was sent, since nobody can be asked"
+_WAY_OUT = "Look with --dry-run, then add --yes"
 
 
 def _user() -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def doctor(
     base_url: options.BaseUrlOption = None,
     redis: options.RedisOption = None,
-    share_of: options.ShareOfOption = options.SHARE_OF,
+    share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
     generation: options.GenerationOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
@@ -41,20 +41,20 @@ def doctor(
       htx-async doctor --base-url https://api.hbdm.com --json
       htx-async doctor --redis redis://10.0.0.5:6379/0
     """
-    fleet = fleet_of(redis, share_of, account)
-    urls = tuple(base_url or BASE_URLS)
-    raise typer.Exit(run(partial(_examine, urls, fleet, generation, as_json)))
+    urls, fleet = tuple(base_url or BASE_URLS), partial(fleet_of, redis, share_of, account)
+    work = partial(_examine, urls, fleet, generation, as_json)
+    raise typer.Exit(run(work, untouched="no order was touched"))
 
 
 def _examine(
     base_urls: tuple[str, ...],
-    fleet: Fleet | None,
+    fleet: Callable[[], Fleet | None],
     generation: str,
     as_json: bool,
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
-    findings = unless_stopped(runner, _found(base_urls, fleet, generation, aside))
+    findings = unless_stopped(runner, _found(base_urls, fleet(), generation, aside))
     problem = printed(partial(_as_json if as_json else _told, findings))
     wrong = [finding.subject for finding in findings if not finding.ok]
     if problem:

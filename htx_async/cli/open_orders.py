@@ -57,7 +57,7 @@ def open_orders(
     as_json: options.JsonListOption = False,
     base_url: options.BaseUrlOption = None,
     redis: options.RedisOption = None,
-    share_of: options.ShareOfOption = options.SHARE_OF,
+    share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
     generation: options.GenerationOption = "auto",
 ) -> None:

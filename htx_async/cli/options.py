@@ -22,9 +22,6 @@ class Margin(StrEnum):
         return tuple(MarginMode) if self is Margin.BOTH else (MarginMode(self.value),)
 
 
-SHARE_OF = 5
-"""Processes of a fleet where nothing else is said."""
-
 ContractArguments = Annotated[
     list[str] | None, typer.Argument(metavar="CONTRACT", help="Such as BTC-USDT ETH-USDT.")
 ]
@@ -104,9 +101,13 @@ RedisOption = Annotated[
     ),
 ]
 ShareOfOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        metavar="N", min=1, envvar="HTX_SHARE_OF", help="With --redis: how many processes share."
+        metavar="N",
+        min=1,
+        envvar="HTX_SHARE_OF",
+        show_default=False,
+        help="With --redis: how many processes share; 5 if it is left out.",
     ),
 ]
 GenerationOption = Annotated[

@@ -65,6 +65,8 @@ def summary(result: Result) -> str:
         complete = all(one.ids_complete for one in report.reports)
         lost = "" if complete else "; answers were lost, and ids with them"
         seen = "Confirmed: its lists show none of them open." if result.confirm else ""
+        if all(one.outcome is Outcome.NOTHING_TO_CANCEL for one in report.reports):
+            return f"All clear {after}: nothing to cancel on {total}. {seen}".rstrip()
         told = f"the exchange took every cancel for {total} ({ids} by id{lost}). {seen}"
         return f"All clear {after}: {told}".rstrip()
     verb = "needs" if len(need) == 1 else "need"
