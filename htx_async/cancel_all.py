@@ -84,6 +84,8 @@ class CancelAll:
             elapsed = self._loop.time() - self._began
             alone = None if self._first is None else self._first.told_alone()
             looked = checks if first is None else (*first.reads, *checks)
+            if alone is not None and first is not None:
+                alone = alone.model_copy(update={"triggered": first.triggered})
             return joined(alone, self._second.report(), looked, elapsed)
         assert first is not None  # noqa: S101 - there is a first leg, or a second
         is_open_question = self._is_to_doubt(first) and not self._has_agreed

@@ -16,7 +16,7 @@ from htx_async.reading import Reading
 from htx_async.report import CancelReport
 from htx_async.routes import v1, v5
 from htx_async.terms import ApiGeneration
-from htx_async.v5_report import doubted, joined
+from htx_async.v5_report import joined, unproven
 
 _LONGEST_ID = 64
 _NOT_ASKED = "V5 was not asked"
@@ -88,6 +88,8 @@ class CancelByIds:
             if why := await self._shown():
                 self._means.generation.switch(why, tell)
                 left = max(0.0, self._deadline - self._loop.time())
+                taken = set(self._told(self._calls).successes)
+                self._order_ids = [i for i in self._order_ids if i not in taken]
                 self._again = self._begun(self._jobs(v5.cancel), left, 0.0)
                 await _all(self._again)
         finally:
@@ -105,7 +107,7 @@ class CancelByIds:
             second = self._told(self._again)
             return joined(first, second, checks, self._loop.time() - self._began)
         if self._doubt and self._is_to_doubt(first):
-            first = doubted(first, first, self._doubt)
+            first = unproven(first, self._doubt)
         return first.model_copy(update={"reads": checks}) if checks else first
 
     def hold_back(self, reason: str) -> None:
@@ -130,21 +132,31 @@ class CancelByIds:
         if self._is_stopped or not (self._is_v1 and self._means.generation.is_auto):
             return ""
         if why := shows_a_moved_account(report):
-            return why if not report.successes else ""
+            is_named = self._wanted.contract_code is not None
+            return why if is_named and not report.successes else ""
         if not self._is_to_doubt(report):
             return ""
         urgent, number = self._urgent, self._number
         check = Reading(self._means, self._deadline, urgent=urgent, number=number, route=v5)
         self._check = check
-        opinion = await self._means.second_opinion.ask(self._wanted, check, self._deadline)
-        self._doubt = opinion.doubt or ("" if not self._is_stopped else self._doubt)
-        return "" if self._is_stopped else opinion.shows
+        opinion = await self._means.second_opinion.ask(
+            self._wanted, check, self._deadline, self._unknown()
+        )
+        is_named = self._wanted.contract_code is not None
+        self._doubt = opinion.doubt or (opinion.shows if not is_named or self._is_stopped else "")
+        return opinion.shows if is_named and not self._is_stopped else ""
 
     def _is_to_doubt(self, report: CancelReport) -> bool:
-        """Whether v1 only says that it does not know these orders."""
+        """Whether v1 only says of some request that it does not know its orders."""
         is_auto = self._is_v1 and self._means.generation.is_auto
-        unknown = all(error.err_code in NOT_FOUND for error in report.errors)
-        return is_auto and report.is_clear and unknown and not report.successes
+        return is_auto and report.is_clear and bool(self._unknown())
+
+    def _unknown(self) -> set[str]:
+        """Orders of requests of which v1 knows none: the account may have moved between two."""
+        batches = [Batch(ids, *call.record()[:2]) for ids, call in self._calls]
+        silent = [b for b in batches if b.answer is not None and not b.answer.successes]
+        unknown = [b for b in silent if all(e.err_code in NOT_FOUND for e in b.errors)]
+        return {error.order_id for batch in unknown for error in batch.errors}
 
     def _jobs(
         self, job: Callable[[CancelAllTrailing, Sequence[str]], Job]

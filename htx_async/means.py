@@ -64,11 +64,15 @@ class Means(NamedTuple):
     tell: Teller | None
     stop_hearing: Callable[[], object]
 
-    async def let_go(self, session: object) -> None:
-        """Leave nothing behind with the limiter, which outlives the session."""
+    def release(self, session: object) -> None:
+        """Be no holder of the limiter any more, which outlives the session."""
         self.stop_hearing()
         if isinstance(self.trades.limiter, AccountLimiter):
             self.trades.limiter.holders.discard(session)
+
+    async def let_go(self, session: object) -> None:
+        """The same, and leave nothing on its way to the tokens that others share."""
+        self.release(session)
         for lane in (self.trades, self.reads):
             if isinstance(lane.limiter, SharesTokens):
                 await lane.limiter.drain()

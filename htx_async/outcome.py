@@ -159,10 +159,16 @@ def merged(rounds: Sequence[CancelReport], *, elapsed: float, ended_by: str = ""
 def _merged_outcome(rounds: Sequence[CancelReport]) -> Outcome:
     last = rounds[-1]
     accepted = any(report.outcome in _ACCEPTED or report.errors for report in rounds)
-    took = any(r.successes or r.still_open or r.outcome is Outcome.CANCELLED for r in rounds)
+    took = any(r.successes or _taken_and_listed(r) for r in rounds) or any(
+        r.outcome is Outcome.CANCELLED for r in rounds
+    )
     if last.confirmed or (last.outcome in _NOTHING_LEFT and not last.errors):
         return Outcome.CANCELLED if took else last.outcome
     return Outcome.PARTIAL if accepted and last.outcome is not Outcome.UNKNOWN else last.outcome
+
+
+def _taken_and_listed(report: CancelReport) -> set[str]:
+    return {*report.still_open} - {error.order_id for error in report.errors}
 
 
 _ACCEPTED = (Outcome.CANCELLED, Outcome.PARTIAL)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 from htx_async.codes import NOT_ON_V5
@@ -36,29 +37,39 @@ class SecondOpinion:
         self._absent_at = -math.inf
         self._has_lists = False
 
-    async def ask(self, wanted: CancelAllTrailing, reading: Reading, deadline: float) -> Opinion:
-        """What V5 says, by loop time `deadline`; `reading` is one of V5's lists."""
+    async def ask(
+        self,
+        wanted: CancelAllTrailing,
+        reading: Reading,
+        deadline: float,
+        ids: Collection[str] | None = None,
+    ) -> Opinion:
+        """What V5 says, by loop time `deadline`; `reading` is one of V5's lists. `ids`: the orders
+        asked for, if not all."""
         began = asyncio.get_running_loop().time()
         if self._has_lists:
-            return await self._ask(wanted, reading)
+            return await self._ask(wanted, reading, ids)
         try:
             with TimeLimit(deadline):
                 await self._lock.acquire()
         except TimeoutError:
             return Opinion(doubt="the deadline came before V5 could be asked")
         try:
-            return _AGREES if self._absent_at >= began else await self._ask(wanted, reading)
+            return _AGREES if self._absent_at >= began else await self._ask(wanted, reading, ids)
         finally:
             self._lock.release()
 
-    async def _ask(self, wanted: CancelAllTrailing, reading: Reading) -> Opinion:
+    async def _ask(
+        self, wanted: CancelAllTrailing, reading: Reading, ids: Collection[str] | None
+    ) -> Opinion:
         began = asyncio.get_running_loop().time()
         rows = await reading.open(wanted)
         last = reading.attempts[-1] if reading.attempts else None
         self._has_lists = rows is not None
         if rows is not None:
             named = (row for row in rows if _may_be(wanted, row.contract_code))
-            is_there = any(row.matches(wanted) for row in named)
+            matching = (row for row in named if row.matches(wanted))
+            is_there = any(ids is None or row.order_id in ids for row in matching)
             if is_there:
                 return Opinion(shows="V5 lists orders that v1 does not know")
             self._generation.note("both list no such order, so either may be the account's own")

@@ -45,6 +45,9 @@ _DEFAULT_RETRY = RetryPolicy()
 
 _CLOSED = "the session was closed"
 
+_INHERITED: list[Transport] = []
+"""Of a forking parent: as garbage they would take its sockets out of the epoll that both share."""
+
 _WARM_EVERY = 10.0
 """Seconds; aiohttp closes what was idle for 15, and the exchange's own limit is unknown."""
 
@@ -320,9 +323,10 @@ class HtxSession(Desk):
         assert self._loop is not None  # noqa: S101 - there are means, so there was a loop
         if self._process != os.getpid():
             self._closed = True
+            _INHERITED.append(self._transport)
             return
         if not self._loop.is_closed():
             raise InvalidRequest(self._elsewhere())
         self._closed = True
-        means.stop_hearing()
+        means.release(self)
         await self._transport.aclose()

@@ -125,7 +125,10 @@ class TimeLimit:
             self._set(due.when)
         elif now - due.when > _LATE and due._rearms < _MOST_REARMS:
             due._rearms += 1
-            due.when = now + _GRACE
+            # Both wait out the same stall: one after the other, each would take the other's grace
+            # for a stall of its own.
+            for limit in (self, inner or self):
+                limit.when = max(limit.when, now + _GRACE)
             self._set(due.when)
         else:
             if due is not self:

@@ -99,8 +99,8 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
-            # What hooks every session of a process, as Sentry does, would pass on the signed URL.
-            self._http.trace_configs.clear()
+            # Process-wide hooks would pass the signed URL on. Not `clear`: the list may be theirs.
+            self._http._trace_configs = []
         return self._http
 
 

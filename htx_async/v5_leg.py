@@ -6,7 +6,7 @@ from itertools import chain, repeat
 
 from htx_async.batches import Batch
 from htx_async.call import Call
-from htx_async.codes import SETTLED_ORDER_CODES
+from htx_async.codes import EXECUTED, SETTLED_ORDER_CODES
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
@@ -159,12 +159,16 @@ class V5Leg:
         for order_id in answer.successes if answer is not None else ():
             if order_id in batch.order_ids:
                 self._taken[order_id] = now
+                self._settled.pop(order_id, None)
         for error in batch.errors:
             if error.order_id not in batch.order_ids:
                 continue
             if error.err_code in SETTLED_ORDER_CODES:
+                was_taken = error.order_id in self._taken and error.order_id not in self._settled
                 self._taken.setdefault(error.order_id, now)
-                self._settled[error.order_id] = error
+                # "Not there" after a cancel that was taken is what that cancel did.
+                if not was_taken or error.err_code == EXECUTED:
+                    self._settled[error.order_id] = error
             elif error.err_code is not None:
                 self._refused[error.order_id] = error
 

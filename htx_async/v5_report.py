@@ -49,6 +49,9 @@ def report_of_v5(wanted: CancelAllTrailing, carried: Carried) -> CancelReport:
     successes = tuple(i for i in taken if i not in triggered and _is_ours(i, carried, ended))
     still_open = tuple(carried.left) if carried.is_current else ()
     outcome = _outcome(carried, successes, still_open)
+    lost = _lost(carried.batches) - {*successes, *triggered, *still_open, *ended}
+    if lost and outcome is Outcome.NOTHING_TO_CANCEL:
+        outcome = Outcome.CLEAR_AFTER_RETRY
     return blank.model_copy(
         update={
             "outcome": outcome,
@@ -60,7 +63,7 @@ def report_of_v5(wanted: CancelAllTrailing, carried: Carried) -> CancelReport:
             ),
             "still_open": still_open,
             "confirmed": not still_open if carried.is_current else None,
-            "ids_complete": outcome is not Outcome.UNKNOWN,
+            "ids_complete": not lost and outcome is not Outcome.UNKNOWN,
             "ended_by": "" if outcome.is_clear else blank.ended_by,
         }
     )
@@ -91,6 +94,12 @@ def _has_triggered(order_id: str, carried: Carried, ended: Mapping[str, Trailing
     if row is not None:
         return row.status in TRIGGERED
     return error is not None and error.err_code == EXECUTED
+
+
+def _lost(batches: Sequence[Batch]) -> set[str]:
+    """Orders of which an answer was lost that may have said that they were taken."""
+    lost = (b for b in batches if any(r.verdict is Verdict.UNKNOWN for r in b.replies))
+    return {order_id for batch in lost for order_id in batch.order_ids}
 
 
 def _outcome(carried: Carried, successes: Sequence[str], still_open: Sequence[str]) -> Outcome:
@@ -126,7 +135,7 @@ def joined(
         "elapsed": elapsed,
     }
     if first is not None:
-        open_or_not_ours = {*second.still_open, *second.triggered}
+        open_or_not_ours = {*second.still_open, *second.triggered, *first.triggered}
         taken = [i for i in first.successes if i not in open_or_not_ours]
         update |= {
             "successes": tuple(dict.fromkeys([*taken, *second.successes])),
@@ -159,7 +168,15 @@ def doubted(report: CancelReport, alone: CancelReport, doubt: str) -> CancelRepo
     if alone.successes:
         warning = f"{_PROVES_NOTHING}, so this is not confirmed; {doubt}"
         warnings = (*report.warnings, warning)
-        kept = {"reads": report.reads, "elapsed": report.elapsed, "warnings": warnings}
+        kept: dict[str, object] = {
+            "outcome": report.outcome if alone.is_clear else alone.outcome,
+            # An account that has moved has no history there: what it tells is this account's.
+            "successes": tuple(i for i in alone.successes if i not in report.triggered),
+            "triggered": report.triggered,
+            "reads": report.reads,
+            "elapsed": report.elapsed,
+            "warnings": warnings,
+        }
         return alone.model_copy(update=kept)
     told = f"{_PROVES_NOTHING}; {doubt}"
     update = {
@@ -170,6 +187,12 @@ def doubted(report: CancelReport, alone: CancelReport, doubt: str) -> CancelRepo
         "ids_complete": alone.ids_complete,
     }
     return report.model_copy(update=update)
+
+
+def unproven(report: CancelReport, doubt: str) -> CancelReport:
+    """v1's word that it does not know some orders, which V5 has not borne out."""
+    told = f"{_PROVES_NOTHING}; {doubt}"
+    return report.model_copy(update={"outcome": Outcome.UNKNOWN, "ended_by": told})
 
 
 _PROVES_NOTHING = (

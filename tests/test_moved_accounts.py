@@ -198,3 +198,133 @@ def test_a_lost_answer_of_v1_stays_in_the_account_when_v5_cannot_be_used(how: st
         assert report.outcome is Outcome.UNKNOWN
 
     run(main())
+
+
+@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_cancel_by_ids_is_not_clear_when_the_account_moves_between_its_requests(
+    readable: bool, before: bool
+) -> None:
+    """The later requests are told "not found" of orders that are open on V5."""
+
+    async def main() -> None:
+        exchange = exchange_of("v1", "1051")
+        ids = exchange.place(CODE, "sell", "close", 60)
+        if not readable:
+            exchange.refuse(1030, call="v5_opens", times=99)
+        async with session_of(exchange) as htx:
+            if before:
+                await htx.cancel_trailing(CODE, ids[:50])
+                await asyncio.sleep(2.0)
+            exchange.move(after=0.5)
+            report = await ended(htx.cancel_trailing(CODE, ids))
+        assert report.is_clear is readable
+        assert bool(exchange.open_orders()) is not readable
+
+    run(main())
+
+
+def test_what_the_history_told_as_triggered_stays_so_in_doubt() -> None:
+    """v1's lists were read, V5's was not."""
+
+    async def main() -> None:
+        exchange = exchange_of("v1", cancel_delay=1.0)
+        triggered, taken = exchange.place(CODE, "sell", "close", 2)
+        exchange.trigger(triggered, 0.5)
+        exchange.refuse(1030, call="v5_opens", times=9)
+        async with session_of(exchange) as htx:
+            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+        assert (report.successes, report.triggered) == ((taken,), (triggered,))
+
+    run(main())
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_lost_answer_of_v5_stays_in_the_account(times: int) -> None:
+    """The orders are gone, the history cannot be read: ids are lost, and that is told."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "6002")
+        exchange.place(CODE, "sell", "close", 2)
+        exchange.refuse(1030, call="v5_history", times=99)
+        exchange.lose_after_work(call="v5_cancel", times=times)
+        async with session_of(exchange, generation="v5") as htx:
+            report = await ended(htx.cancel_all_trailing(CODE, deadline=10.0))
+        assert report.outcome is Outcome.CLEAR_AFTER_RETRY
+        assert not report.ids_complete
+
+    run(main())
+
+
+def test_a_cancel_that_was_taken_is_not_undone_by_not_found() -> None:
+    """Taken, listed for 2.5 s more, tried again and not there any more."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "6002", cancel_delay=3.4)
+        ids = exchange.place(CODE, "sell", "close", 1)
+        exchange.refuse(1030, call="v5_history", times=99)
+        async with session_of(exchange, generation="v5") as htx:
+            report = await ended(htx.cancel_all_trailing(CODE, deadline=12.0))
+        assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
+
+    run(main())
+
+
+def test_no_request_without_a_contract_goes_to_v5() -> None:
+    """A moved account, a contract named by pair: told as moved."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "6002")
+        ids = exchange.place("BTC-USDT-261225", "sell", "close", margin_mode="cross")
+        async with session_of(exchange) as htx:
+            call = htx.cross.cancel_trailing(
+                order_ids=ids, pair="BTC-USDT", contract_type="quarter"
+            )
+            report = await ended(call)
+        assert len(exchange.arrivals) == 1
+        assert report.refusal is not None
+        assert report.refusal.code == 6002
+
+    run(main())
+
+
+def test_an_order_that_was_only_listed_and_refused_was_not_cancelled() -> None:
+    """It triggered between two rounds."""
+
+    async def main() -> None:
+        exchange = exchange_of()
+        (order,) = exchange.place(CODE, "sell", "close")
+        exchange.reject_order(order, 1004)
+        exchange.trigger(order, 4.0)
+        async with session_of(exchange, generation="v1") as htx:
+            mass = await htx.mass_cancel_trailing([CODE], until_clear=True, confirm=True)
+        assert mass.reports[0].outcome is Outcome.NOTHING_TO_CANCEL
+
+    run(main())
+
+
+def test_other_orders_on_v5_show_nothing_about_these() -> None:
+    """Both generations list the account; an id is unknown, another order is open."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "answering")
+        exchange.place(CODE, "sell", "close")
+        async with session_of(exchange) as htx:
+            await ended(htx.cancel_trailing(CODE, ["123456"]))
+            assert htx.generation[0] == "v1"
+
+    run(main())
+
+
+def test_a_whole_request_refused_as_not_found_is_doubted_too() -> None:
+    """By the code of the reply instead of its items."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "1051")
+        ids = exchange.place(CODE, "sell", "close", 2)
+        exchange.refuse(1061, call="cancel")
+        async with session_of(exchange) as htx:
+            report = await ended(htx.cancel_trailing(CODE, ids))
+        assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
+
+    run(main())

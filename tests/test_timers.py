@@ -345,6 +345,25 @@ def test_nested_limits_both_forgive_a_stall() -> None:
     assert run(main()) == "answer"
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_stall_over_two_limits_costs_one_grace(shared: bool) -> None:
+    """Neither takes the other's grace for a stall, whether or not they share a timer."""
+
+    async def both() -> None:
+        with TimeLimit(now() + 2.0) as outer:
+            with suppress(TimeoutError), TimeLimit(now() + 1.0, outer=outer if shared else None):
+                await asyncio.sleep(BOUND)
+            await asyncio.sleep(BOUND)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.5, stall, 7.0)
+        with pytest.raises(TimeoutError):
+            await both()
+        assert now() == pytest.approx(7.5 + GRACE, abs=2 * GRACE)
+
+    run(main())
+
+
 def test_after_a_stall_the_limit_waits_no_longer_than_its_grace() -> None:
     """When nothing came in during the stall, the block ends 20 ms after it."""
 
