@@ -12,6 +12,8 @@ BENCH := import_cost per_call scale exchange_view fleet
 demo: $(READY)
 	@$(BIN)/htx-async demo
 
+# Bytecode is kept, whatever the environment says: a hundred processes would compile the package anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
@@ -72,21 +74,23 @@ figures: $(READY)
 clean:
 	rm -rf $(VENV) $(PEERS) .venv-audit dist
 
-# Where `venv` cannot bring pip along, as on some Debian machines, the outer pip fills it.
+# The outer pip fills it, which saves the time of installing another; where there is none that
+# can, `venv` brings one along.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "htx_async needs Python 3.11 or newer; $(PYTHON) is older or missing." \
 			"Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@rm -rf $(VENV)
 	@echo "Setting up $(VENV) ..."
-	@if $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; then \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-			-c constraints.txt -e '.[cli,dev]'; \
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@if $(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1; then \
+		PIP="$(PYTHON) -m pip --python $(BIN)/python"; \
+	elif pip --python $(BIN)/python --version >/dev/null 2>&1; then \
+		PIP="pip --python $(BIN)/python"; \
 	else \
-		rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
-		pip --python $(BIN)/python install --quiet --disable-pip-version-check \
-			-c constraints.txt -e '.[cli,dev]'; \
-	fi
+		rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && PIP="$(BIN)/python -m pip"; \
+	fi; \
+	$$PIP install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,dev]'
 	@touch $(READY)
 
 # What others made, for comparison only: it stays out of the environment that the tests run in, and

@@ -44,10 +44,10 @@ def test_the_list_is_whole() -> None:
     assert set(names) >= ELSEWHERE
 
 
-@pytest.mark.parametrize(("code", "expected"), JUDGED)
-def test_every_listed_code_has_its_class(code: str, expected: str) -> None:
+def test_every_listed_code_has_its_class() -> None:
     """Each code of the list is classified as the list, or a later decision, says."""
-    assert classify(*arguments(code)) == expected
+    wrong = [code for code, expected in JUDGED if classify(*arguments(code)) != expected]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("code", [4002, 4003, 4004, 4005, 6001, 6002, 6023, 1510])
