@@ -16,7 +16,7 @@ from htx_async.events import Event
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import SOAK, run, virtual_session
 
-CALLS = 100_000 if SOAK else 3_000
+CALLS = 100_000 if SOAK else 2_000
 WARM_UP = 10_000 if SOAK else 1_000
 """Calls until every cache and table of the interpreter has its size."""
 
