@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -543,7 +544,9 @@ def test_a_call_ends_in_its_account_whatever_is_answered(
 
     async def main() -> None:
         exchange, loop = AnyExchange(replies), asyncio.get_running_loop()
-        async with virtual_session(exchange, generation=generation) as htx:
+        # An account of its own: what replies asked of the limiter would outlive the session.
+        settings = {"generation": generation, "account": uuid.uuid4().hex}
+        async with virtual_session(exchange, **settings) as htx:
             try:
                 told = await CALLS[call](htx)
             except (CancelError, ReadFailed) as error:
