@@ -545,7 +545,7 @@ def test_a_call_ends_in_its_account_whatever_is_answered(
     async def main() -> None:
         exchange, loop = AnyExchange(replies), asyncio.get_running_loop()
         # An account of its own: what replies asked of the limiter would outlive the session.
-        settings = {"generation": generation, "account": uuid.uuid4().hex}
+        settings: dict[str, Any] = {"generation": generation, "account": uuid.uuid4().hex}
         async with virtual_session(exchange, **settings) as htx:
             try:
                 told = await CALLS[call](htx)
