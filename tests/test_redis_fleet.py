@@ -223,7 +223,9 @@ async def test_a_process_that_dies_with_all_tokens_delays_the_others_by_its_leas
         await one.arrive(4)
         told = await other.end()
         assert one.exchange.busiest(1.0) <= 5
-        assert told.calls["answered"] == len(one.exchange.arrivals) - 5
+        # By attempts: on a busy machine an answer may come after 0.9 s, and the call once more.
+        assert len(told.attempts) == len(one.exchange.arrivals) - 5
+        assert told.calls["answered"] >= 5
         assert told.modes == []
 
 
