@@ -63,8 +63,7 @@ FLEETS = (
 
 @asynccontextmanager
 async def _ours(url: str, size: int) -> AsyncIterator[Take]:
-    # Loaded where it is installed, and there only.
-    from htx_async.redis_limits import RedisTokenBucket  # noqa: PLC0415 - see above
+    from htx_async.redis_limits import RedisTokenBucket  # noqa: PLC0415 - only where it is installed
 
     async with RedisTokenBucket.from_url(url, _ACCOUNT, share_of=size) as bucket:
         yield lambda: bucket.take(_PATH)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415 - each in the environment that has it, see above
 
 _RATE = 5
 _KEY = "benchmark"

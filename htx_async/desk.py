@@ -123,10 +123,10 @@ class Desk(ABC):
         is_all = isinstance(contract_codes, AllContracts)
         wanted = self._intents(contract_codes, None, None)
         means, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
-        seconds = self._until(foresee(means.trades.limiter, self._path, calls, urgent=urgent))
+        seconds = self._last_of(calls, urgent)
         if until_clear:
             # The second round begins that much after the first, however short the queue is.
-            seconds = max(seconds, self._first_round(len(wanted), urgent) + BETWEEN_ROUNDS)
+            seconds = max(seconds, self._last_of(len(wanted), urgent) + BETWEEN_ROUNDS)
         reads = 0 if blind or not is_all else self._reads(len(wanted))
         reading = self._until(foresee(means.reads.limiter, READS, max(1, reads), urgent=urgent))
         return MassCancelPlan(
@@ -288,7 +288,7 @@ class Desk(ABC):
             )
         return intents(self._listed, *filters, CancelAllTrailing.listed)
 
-    def _first_round(self, calls: int, urgent: bool) -> float:
+    def _last_of(self, calls: int, urgent: bool) -> float:
         """Seconds until the last of so many calls has its turn."""
         limiter = self._ready().trades.limiter
         return self._until(foresee(limiter, self._path, calls, urgent=urgent))

@@ -226,6 +226,7 @@ async def test_a_process_that_dies_with_all_tokens_delays_the_others_by_its_leas
         # By attempts: on a busy machine an answer may come after 0.9 s, and the call once more.
         assert len(told.attempts) == len(one.exchange.arrivals) - 5
         assert told.calls["answered"] >= 5
+        assert told.calls["unknown"] == 0
         assert told.modes == []
 
 

@@ -2,7 +2,7 @@
 
 Each library is loaded where it is installed, and there only.
 """
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415 - each in the environment that has it, see above
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
