@@ -1,5 +1,6 @@
 """Fixtures that several modules share."""
 
+import asyncio
 import gc
 import socket
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -20,6 +21,31 @@ def pytest_runtest_makereport() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.enable()
+
+
+_TASKS = ["lazy", "eager"] if hasattr(asyncio, "eager_task_factory") else None
+
+
+@pytest.fixture(params=_TASKS)
+def tasks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How every event loop that the test makes begins its tasks: "lazy", as asyncio does by itself,
+    or "eager", at once; each in turn where this Python has both.
+
+    For a whole module: `pytestmark = pytest.mark.usefixtures("tasks")`.
+    """
+    kind = str(getattr(request, "param", "lazy"))
+    if kind == "eager":
+        monkeypatch.setattr(asyncio.BaseEventLoop, "__init__", _init_eager)
+    return kind
+
+
+_init_loop = asyncio.BaseEventLoop.__init__
+
+
+def _init_eager(loop: asyncio.BaseEventLoop) -> None:
+    _init_loop(loop)
+    # Not in Python 3.11, for which the types are checked.
+    loop.set_task_factory(vars(asyncio)["eager_task_factory"])
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from tests.test_limits import Holder, use
 from tests.test_token_bucket import HOLD, now
 from tests.virtual import run
 
+pytestmark = pytest.mark.usefixtures("tasks")
+
 
 def test_one_account_has_one_limiter_and_another_account_another() -> None:
     """The exchange counts by account, and so do we."""

@@ -30,6 +30,8 @@ from htx_async import (
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 
+pytestmark = pytest.mark.usefixtures("tasks")
+
 BTC = "BTC-USDT"
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 

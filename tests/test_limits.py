@@ -20,6 +20,8 @@ from htx_async.terms import LimiterMode
 from tests.test_token_bucket import HOLD, busiest, now, queue_up
 from tests.virtual import run
 
+pytestmark = pytest.mark.usefixtures("tasks")
+
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 
 

@@ -8,6 +8,8 @@ import pytest
 from htx_async.line import Line
 from tests.virtual import run
 
+pytestmark = pytest.mark.usefixtures("tasks")
+
 
 def told(_: float) -> None:
     """Hears of a turn."""

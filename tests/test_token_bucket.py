@@ -17,6 +17,8 @@ from htx_async.simulator import SimulatedExchange
 from tests.test_timers import stall
 from tests.virtual import VirtualLoop, run, virtual_session
 
+pytestmark = pytest.mark.usefixtures("tasks")
+
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 HOLD = 1.002
 

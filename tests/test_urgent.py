@@ -11,6 +11,8 @@ from htx_async.limits import AccountLimiter
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 
+pytestmark = pytest.mark.usefixtures("tasks")
+
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 BUDGET = 72
 WINDOW = 3.0
