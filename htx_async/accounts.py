@@ -29,10 +29,16 @@ class Accounts:
             limiter = self._limiters.get(account)
             if limiter is None:
                 limiter = self._limiters[account] = AccountLimiter()
+            # Whoever takes it over and whoever opens it on the loop before come one at a time.
+            limiter.bind(take_over=not limiter.holders)
             if holder is not None:
                 limiter.holders.add(holder)
-        limiter.bind()
         return limiter
+
+    def release(self, limiter: AccountLimiter, holder: object) -> None:
+        """`holder` uses it no more."""
+        with self._lock:
+            limiter.holders.discard(holder)
 
     def _forget_a_few(self, asked: str) -> None:
         # In turn, a few each time: a thousand accounts would else be looked at a thousand times.
@@ -53,7 +59,13 @@ def account_key(name: str) -> str:
 def shared_limiter(account: str, holder: object = None) -> AccountLimiter:
     """The one limiter of this process for `account` (an `account_key`), bound to the running loop.
 
-    `holder`: the session that uses it, as long as it is open. Raises `InvalidRequest` when another
-    loop that is still open uses it.
+    `holder`: the session that uses it, until `release`. Without any holder the tokens move over
+    from whatever loop used them last. Raises `InvalidRequest` when a session on another loop that
+    is still open holds it, or the process that forked this one.
     """
     return _accounts.limiter(account, holder)
+
+
+def release(limiter: AccountLimiter, holder: object) -> None:
+    """`holder` was closed: another loop may have the tokens, once nobody else holds them."""
+    _accounts.release(limiter, holder)

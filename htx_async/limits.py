@@ -131,7 +131,8 @@ class AccountLimiter:
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
         """The sessions that are open."""
         self._left: tuple[weakref.ref[asyncio.AbstractEventLoop], float] | None = None
-        self._renew_budgets()
+        self._trade = AsyncLimiter(36, 3.0)
+        self._ordinary = AsyncLimiter(30, 3.0)
 
     def is_gone(self) -> bool:
         """Whether nobody has held it for so long that a new one would do as well; counts from the
@@ -143,14 +144,16 @@ class AccountLimiter:
             self._left = (weakref.ref(loop), loop.time())
         return self._left is not None and loop.time() - self._left[1] > _REST
 
-    def bind(self) -> None:
-        """Belong to the running loop; the endpoints' tokens come along, the budget starts anew."""
-        if self._endpoints.bind():
-            self._renew_budgets()
-
-    def _renew_budgets(self) -> None:
-        self._trade = AsyncLimiter(36, 3.0)
-        self._ordinary = AsyncLimiter(30, 3.0)
+    def bind(self, *, take_over: bool = False) -> None:
+        """Belong to the running loop; tokens, reads and what is left of the budget come along from
+        a closed one, and with `take_over` from an open one: only when nobody holds it there."""
+        shift = self._endpoints.carry_over(take_over=take_over)
+        if shift is not None:
+            self.reads.carry_over(take_over=take_over)
+            self._trade = _carried_over(self._trade, shift)
+            self._ordinary = _carried_over(self._ordinary, shift)
+            # Whoever held it on a closed loop can use it no more.
+            self.holders.clear()
 
     def take(
         self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
@@ -191,6 +194,14 @@ def reads_limiter() -> TokenBucket:
 def public_budget() -> AsyncLimiter:
     """For a session's public calls: far below the 240 per 3 s and address that are documented."""
     return AsyncLimiter(12, 3.0)
+
+
+def _carried_over(budget: AsyncLimiter, shift: float) -> AsyncLimiter:
+    """What is left of `budget` on the running loop, whose clock shows `shift` seconds more."""
+    heir = AsyncLimiter(budget.max_rate, budget.time_period)
+    heir._level = budget._level
+    heir._last_check = min(budget._last_check + shift, asyncio.get_running_loop().time())
+    return heir
 
 
 class _TakeBoth:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from aiolimiter import AsyncLimiter
 
+from htx_async.accounts import release
 from htx_async.base_urls import BaseUrls
 from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
@@ -68,7 +69,7 @@ class Means(NamedTuple):
         """Be no holder of the limiter any more, which outlives the session."""
         self.stop_hearing()
         if isinstance(self.trades.limiter, AccountLimiter):
-            self.trades.limiter.holders.discard(session)
+            release(self.trades.limiter, session)
 
     async def let_go(self, session: object) -> None:
         """The same, and leave nothing on its way to the tokens that others share."""

@@ -19,6 +19,7 @@ from htx_async.accounts import account_key
 from htx_async.checks import as_count, as_seconds
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.line import OnTurn
+from htx_async.loop_binding import LoopBinding
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import (
     WITHIN,
@@ -32,7 +33,7 @@ from htx_async.redis_store import (
     ping,
 )
 from htx_async.terms import LimiterMode
-from htx_async.token_bucket import LoopBinding, TokenBucket
+from htx_async.token_bucket import TokenBucket
 
 _LOG = logging.getLogger("htx_async")
 

@@ -72,8 +72,8 @@ class HtxSession(Desk):
     wall clock, for signatures and reports only, as an aware datetime or as Unix seconds.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
-    settings that cannot work, before anything is sent, and on entering when another event loop
-    that is still open uses the account's limiter.
+    settings that cannot work, before anything is sent, and on entering when a session that is open
+    on another event loop uses the account's limiter.
     """
 
     _margin_mode = MarginMode.ISOLATED

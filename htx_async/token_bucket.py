@@ -10,17 +10,15 @@ promise that: latency may push the sends of two windows into one.
 import asyncio
 import heapq
 import math
-import os
-import threading
-import time
-import weakref
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
 
-from htx_async.checks import as_count, as_seconds, running_loop
+from htx_async.checks import as_count, as_seconds
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
 from htx_async.line import Line, OnTurn
+from htx_async.loop_binding import OTHER_LOOP, LoopBinding
 
 _MARGIN = 0.002
 """Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
@@ -91,11 +89,18 @@ class TokenBucket:
 
     def bind(self) -> bool:
         """Belong to the running loop from now on; True when tokens came over from a closed one."""
-        shift = self._binding.enter()
-        if shift is None:
-            return False
-        self._queues = {path: queue.carried_over(shift) for path, queue in self._queues.items()}
-        return True
+        return self.carry_over() is not None
+
+    def carry_over(self, *, take_over: bool = False) -> float | None:
+        """`bind`; the seconds by which this loop's clock is ahead of the one that the tokens came
+        over from, or None when they were here already.
+
+        `take_over`: from a loop that is still open, too; only when nobody uses the bucket there.
+        """
+        shift = self._binding.enter(take_over=take_over)
+        if shift is not None:
+            self._queues = {path: queue.carried_over(shift) for path, queue in self._queues.items()}
+        return shift
 
     def _queue(self, endpoint: str) -> "_Queue":
         self.bind()
@@ -103,47 +108,6 @@ class TokenBucket:
         if queue is None:
             queue = self._queues[endpoint] = _Queue(self.size, self.per, self.round_trip_floor)
         return queue
-
-
-class LoopBinding:
-    """Remembers which event loop something belongs to, and how far loops' clocks lie apart."""
-
-    def __init__(self) -> None:
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-        self._process = 0
-        self._offset = 0.0
-        self._lock = threading.Lock()
-
-    def enter(self) -> float | None:
-        """Bind to the running loop; the seconds its clock is ahead of a closed predecessor's.
-
-        None when nothing changed. Raises `InvalidRequest` when the predecessor is still alive, in
-        this process or in the one that forked it.
-        """
-        loop, process = running_loop(), os.getpid()
-        if self._loop is not None and self._loop() is loop and self._process == process:
-            return None
-        with self._lock:
-            before = None if self._loop is None else self._loop()
-            if before is not None and not before.is_closed():
-                raise InvalidRequest(_OTHER_LOOP if self._process == process else _OTHER_PROCESS)
-            first = self._loop is None
-            offset = loop.time() - time.monotonic()
-            shift = offset - self._offset
-            self._loop, self._process, self._offset = weakref.ref(loop), process, offset
-            return None if first else shift
-
-
-_OTHER_LOOP = (
-    "another event loop that is still open uses this account's limiter; two loops cannot share its "
-    "tokens. Run both on one loop, close the other, or give each a fixed part of the account's "
-    "limit with limiter=, such as TokenBucket(2)"
-)
-_OTHER_PROCESS = (
-    "the process that forked this one uses this account's limiter; two processes cannot share its "
-    "tokens. Give each one made after the fork: limiter=RedisTokenBucket(...), which shares them, "
-    "or a fixed part of the account's limit, such as limiter=TokenBucket(2)"
-)
 
 
 class _Queue:
@@ -161,19 +125,30 @@ class _Queue:
         self._paused_until = -math.inf
         self._line = Line()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_retired = False
 
     def carried_over(self, shift: float) -> "_Queue":
         """The same tokens on the running loop, whose clock shows `shift` seconds more.
 
-        What was in use on the closed loop counts as used just now.
+        What was in use on the loop before counts as used just now, and this queue gives nothing
+        any more.
         """
+        self._is_retired = True
         heir = _Queue(self._size, self._per, self._floor)
         now = heir._loop.time()
         latest = now + self._hold
-        returning = [min(at + shift, latest) for at in self._returning]
+        returning = [min(at + shift, latest) for at in tuple(self._returning)]
         heir._returning = sorted(returning + [latest] * self._in_use)
         heir._paused_until = min(self._paused_until + shift, now + LONGEST_PAUSE)
+        # A loop that is closed, or closes just now, runs no timer any more.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._retire)
         return heir
+
+    def _retire(self) -> None:
+        """On the loop before: no timer, and no wait without an end."""
+        self._line.dismiss(InvalidRequest(OTHER_LOOP))
+        self._set_timer(None)
 
     def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
         if rate >= self._size / self._per * (1 - _SAME_RATE):
@@ -229,6 +204,8 @@ class _Queue:
 
     def try_take(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None] | None:
         """None when a token was taken at once, else the future that will bring one."""
+        if self._is_retired:
+            raise InvalidRequest(OTHER_LOOP)
         if not self._line.ahead(urgent) and self._free(self._loop.time()):
             self._in_use += 1
             return None

@@ -76,11 +76,11 @@ def test_a_later_loop_inherits_the_tokens_of_a_closed_one() -> None:
 
 def test_a_second_live_loop_on_one_account_is_refused() -> None:
     """In a thread of its own it is as wrong as in the same one."""
-    account = account_key(uuid.uuid4().hex)
+    account, holder = account_key(uuid.uuid4().hex), Holder()
     ready, done = threading.Event(), threading.Event()
 
     async def hold() -> None:
-        await use(shared_limiter(account))
+        await use(shared_limiter(account, holder))
         ready.set()
         await asyncio.to_thread(done.wait, 10)
 

@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "ed25519": 1,
     "environment": 1,
     "line": 1,
+    "loop_binding": 2,
     "models": 1,
     "telling": 1,
     "orders": 2,

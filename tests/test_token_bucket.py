@@ -543,7 +543,7 @@ def test_a_loop_with_another_clock_inherits_what_is_left_of_each_wait(
     its clock and the new one's lie apart."""
     shown = [1000.0]
     clock = SimpleNamespace(monotonic=lambda: shown[0])
-    monkeypatch.setattr("htx_async.token_bucket.time", clock)
+    monkeypatch.setattr("htx_async.loop_binding.time", clock)
     bucket = TokenBucket(1)
 
     async def first() -> None:
@@ -591,7 +591,9 @@ def test_a_second_live_loop_is_refused() -> None:
         assert str(caught.value) == (
             "another event loop that is still open uses this account's limiter; two loops cannot "
             "share its tokens. Run both on one loop, close the other, or give each a fixed part "
-            "of the account's limit with limiter=, such as TokenBucket(2)"
+            "of the account's five a second with limiter=, as TokenBucket(4) there and "
+            "TokenBucket(1) for a watchdog here, or let both share them on Redis with "
+            "limiter=RedisTokenBucket(...)"
         )
     finally:
         first.close()
