@@ -16,6 +16,7 @@ from htx_async.contracts import listed
 from htx_async.errors import InvalidRequest
 from htx_async.guard import CancelGuard
 from htx_async.limits import READS, foresee
+from htx_async.listeners import as_listener
 from htx_async.mass_cancel import (
     BETWEEN_ROUNDS,
     Carried,
@@ -89,6 +90,8 @@ class Desk(ABC):
         non-empty sequence of contract codes, `SessionClosed`, and `ReadFailed` when the list of
         all contracts cannot be had, before anything is queued.
         """
+        if on_report is not None:
+            as_listener("on_report", on_report, "one report", awaited=True)
         latest = None if deadline is None else self._now() + as_seconds("deadline", deadline)
         is_all = isinstance(contract_codes, AllContracts)
         if is_all:

@@ -5,16 +5,14 @@ the same for all events of one call.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from htx_async.listeners import LEAVING, Audience
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
 from htx_async.terms import ApiGeneration, Direction, LimiterMode, Offset
-
-_LOG = logging.getLogger("htx_async")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +124,11 @@ class WritesAhead(Protocol):
 class Teller:
     """Builds the events and hands them to the listeners; there is none where nobody listens.
 
-    What a listener raises is logged by name and changes nothing.
+    What a listener raises is logged by name and changes nothing; see `htx_async.listeners`.
     """
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._listeners = listeners
+        self._audience = Audience("on_event", listeners)
         objects: Sequence[object] = listeners
         self._ahead = [each for each in objects if isinstance(each, WritesAhead)]
 
@@ -184,18 +182,16 @@ class Teller:
         self._tell(LimiterModeChanged(at, endpoint, mode, reason))
 
     def _tell(self, event: Event) -> None:
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception as error:
-                _LOG.warning("on_event raised %s at %s", type(error).__name__, type(event).__name__)
+        self._audience.tell(type(event).__name__, event)
 
 
 async def _kept(listener: WritesAhead, call: int) -> str:
     """Why the record of `call` is not kept; "" when it is."""
     try:
         told: object = await listener.written(call)
-    except (Exception, asyncio.CancelledError) as error:
+    except LEAVING:
+        raise
+    except BaseException as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from htx_async.errors import InvalidRequest
+from htx_async.listeners import LEAVING, told
 from htx_async.mass_report import MassCancelReport
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import merged, report_of
@@ -169,8 +170,8 @@ class MassCancel:
         finally:
             self._spans[intent.instrument] = (began, self._loop.time())
         if self._on_report is not None:
-            told = self._tell(self._on_report, self._report_of(intent))
-            task = asyncio.create_task(told)
+            telling = self._tell(self._on_report, self._report_of(intent))
+            task = asyncio.create_task(telling)
             self._callbacks[task] = intent.instrument
 
     async def _round(self, intent: CancelAllTrailing) -> bool:
@@ -197,11 +198,13 @@ class MassCancel:
             result = on_report(report)
             if inspect.isawaitable(result):
                 await result
-        except (Exception, asyncio.CancelledError) as error:
+        except LEAVING:
+            raise
+        except BaseException as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._callback_errors.append(f"{report.contract_code}: {type(error).__name__}: {error}")
+            self._callback_errors.append(f"{report.contract_code}: {told(error)}")
 
     async def _end_callbacks(self, within: float) -> None:
         """Callbacks have until the deadline and a moment; none holds up the account for longer."""

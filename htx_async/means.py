@@ -11,7 +11,6 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.accounts import release
 from htx_async.base_urls import BaseUrls
-from htx_async.errors import InvalidRequest
 from htx_async.exchange_time import ExchangeTime
 from htx_async.generation import Generation
 from htx_async.limits import (
@@ -21,6 +20,7 @@ from htx_async.limits import (
     TellsTurns,
     Tightens,
 )
+from htx_async.listeners import as_listener
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Signer
 from htx_async.transport import Transport
@@ -83,16 +83,12 @@ OnEvent: TypeAlias = "Listener | Sequence[Listener] | None"
 
 
 def listeners(on_event: OnEvent) -> tuple[Listener, ...]:
-    """Those who hear of a session's events; `InvalidRequest` for what cannot be called."""
+    """Those who hear of a session's events; `InvalidRequest` for what cannot be one."""
     if on_event is None:
         return ()
     given = tuple(on_event) if isinstance(on_event, Sequence) else (on_event,)
     for listener in given:
-        if not callable(listener):
-            raise InvalidRequest(
-                "on_event must be a function that takes one event, or a sequence of such, not "
-                f"{type(listener).__name__}"
-            )
+        as_listener("on_event", listener, "one event (one such, or a sequence of them)")
     return given
 
 

@@ -9,7 +9,6 @@ script on Redis' own clock, `redis_limits.lua`; clocks of the processes are not 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
@@ -19,6 +18,7 @@ from htx_async.accounts import account_key
 from htx_async.checks import as_count, as_seconds
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.line import OnTurn
+from htx_async.listeners import Audience, as_listener
 from htx_async.loop_binding import LoopBinding
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import (
@@ -34,8 +34,6 @@ from htx_async.redis_store import (
 )
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
-
-_LOG = logging.getLogger("htx_async")
 
 _PROBE = 0.25
 """Seconds within which every process that does without Redis has looked for it again."""
@@ -108,7 +106,7 @@ class RedisTokenBucket:
         self._share = _share(self.size, self.per, self.share_of)
         self._binding = LoopBinding()
         self._queues: dict[str, RedisQueue] = {}
-        self._listeners: set[OnMode] = set()
+        self._listeners: Audience[OnMode] = Audience("a listener")
         self._errands: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -210,9 +208,9 @@ class RedisTokenBucket:
 
     def hear(self, listener: OnMode) -> Callable[[], None]:
         """Call `listener(endpoint, mode, reason)` at each change of mode, until the function that
-        this returns is called."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+        this returns is called. `InvalidRequest` for an async one, which nobody would await."""
+        as_listener("listener", listener, "endpoint, mode and reason")
+        return self._listeners.add(listener)
 
     async def reach(self) -> str:
         """What Redis answers, in words; raises `HtxError` when it cannot be reached."""
@@ -264,12 +262,7 @@ class RedisTokenBucket:
         return queue
 
     def _tell(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(endpoint, mode, reason)
-            except Exception as error:
-                # Those who wait for tokens must not pay for it.
-                _LOG.warning("a listener raised %s at a change of mode", type(error).__name__)
+        self._listeners.tell("a change of mode", endpoint, mode, reason)
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         """Off the caller's path; a failure is made good by the lease."""

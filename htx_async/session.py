@@ -68,8 +68,9 @@ class HtxSession(Desk):
     of the exchange's API, "v1", "v5", or "auto", which starts on v1, goes over to V5 when a reply
     shows that the account has moved, and believes no "nothing to cancel" of v1 without V5's word.
     `on_event`: one listener or several, called with each event of `htx_async.events` as it
-    happens, on the event loop; what one raises is logged by name and changes nothing. `now`: the
-    wall clock, for signatures and reports only, as an aware datetime or as Unix seconds.
+    happens, on the event loop; plain functions, since none is awaited. What one raises is logged by
+    name and changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program.
+    `now`: the wall clock, for signatures and reports only, as an aware datetime or as Unix seconds.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when a session that is open

@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "environment": 1,
     "line": 1,
     "loop_binding": 2,
+    "listeners": 1,
     "models": 1,
     "telling": 1,
     "orders": 2,
