@@ -37,6 +37,7 @@ from typing import Any, Self
 from htx_async.errors import InvalidRequest
 from htx_async.events import CallEnded, CallStarted, Event
 from htx_async.report import Attempt, CancelReport
+from htx_async.wall_clock import as_utc, check_clock
 
 # A link would have another file written to; a pipe that nobody reads would be waited for.
 _MORE = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
@@ -86,8 +87,7 @@ class AuditLog:
     ) -> None:
         if not (isinstance(actor, str | None) and isinstance(reason, str | None)):
             raise InvalidRequest("actor and reason must be text, or None")
-        if not callable(now):
-            raise InvalidRequest(f"now must be a function that gives a datetime, not {now!r}")
+        check_clock(now)
         run, host = secrets.token_hex(8), socket.gethostname()
         who = {"run": run, "pid": os.getpid(), "host": host, "actor": actor, "reason": reason}
         self._writer = _Writer(_opened(path), who, now)
@@ -126,7 +126,7 @@ class AuditLog:
         if not self._writer.is_elsewhere:
             self._writer.stop()
             with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(min(timeout, threading.TIMEOUT_MAX)):
                     await _result_of(self._writer.ended)
                 # It has nothing left to do but to end.
                 self._writer.join(timeout)
@@ -215,7 +215,7 @@ class _Writer:
         """Queue the line of `event`, or count it as missing."""
         if isinstance(event, CallEnded):
             self.starts.pop(event.call, None)
-        entry = (event, self._now(), Future[str]())
+        entry = (event, as_utc(self._now()), Future[str]())
         if isinstance(event, CallStarted):
             self.starts[event.call] = entry[2]
         with self._lock:
@@ -243,7 +243,7 @@ class _Writer:
     def join(self, timeout: float) -> None:
         """Wait until the thread is over, `timeout` seconds at most."""
         if self._thread is not None:
-            self._thread.join(max(0.0, timeout))
+            self._thread.join(min(max(0.0, timeout), threading.TIMEOUT_MAX))
 
     def _obstacle(self) -> str:
         """Why no line can be taken; starts the thread. The lock is held."""
@@ -280,8 +280,8 @@ class _Writer:
         try:
             lines = [self._line_of(event, utc) for event, utc, _ in entries]
             if untold:
-                lost = {"lines": untold}
-                lines.insert(0, self._line("lines_lost", self._now(), time.monotonic(), lost))
+                told = ("lines_lost", self._now(), time.monotonic(), {"lines": untold})
+                lines.insert(0, self._line(*told))
             if lines:
                 missing, why = self._append(lines)
         except Exception as error:

@@ -18,6 +18,7 @@ from htx_async.report import Attempt
 from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
 from htx_async.trial import Trial
+from htx_async.wall_clock import ClockFailed
 from htx_async.wire import Answer, SendFailed
 
 if TYPE_CHECKING:
@@ -162,6 +163,10 @@ class Call:
                 finally:
                     if not trial.sending.sent:
                         lease.not_sent()
+        except ClockFailed as failure:
+            # No byte of this attempt left; what was sent before is on record.
+            self._ended_by = failure.reason
+            return None
         except SendFailed as failure:
             assert self._trial is not None  # noqa: S101 - only a begun attempt fails to send
             return self._failed(self._trial, failure)
@@ -323,7 +328,9 @@ class Call:
         limiter, now = self._lane.limiter, self._loop.time()
         queue = limiter.waiting(self._budget) if isinstance(limiter, CountsWaiters) else None
         behind = "" if queue is None else f", with {queue} waiting"
+        # A moment that is over by now is no negative time.
+        turn, end = max(now, turn), max(now, self.deadline)
         return (
             f"its turn comes in {turn - now:.2f} s at the earliest{behind}, and the deadline "
-            f"in {max(0.0, self.deadline - now):.2f} s"
+            f"in {end - now:.2f} s"
         )

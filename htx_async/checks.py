@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import sys
+from contextlib import suppress
 from typing import Any
 
 from htx_async.errors import InvalidRequest
@@ -12,20 +14,22 @@ def as_seconds(name: str, value: Any, *, least: float | None = None) -> float:
 
     Raises `InvalidRequest` for anything else, truth values and NaN included.
     """
-    if _is_number(value, int | float) and math.isfinite(value):
-        if least is None and value > 0:
-            return float(value)
-        if least is not None and value >= least:
-            return float(value)
+    # An integer may be too large for any float.
+    with suppress(OverflowError):
+        seconds = float(value) if _is_number(value, int | float) else math.nan
+        is_enough = seconds > 0 if least is None else seconds >= least
+        if is_enough and math.isfinite(seconds):
+            return seconds
     bound = "a positive, finite number" if least is None else f"a finite number from {least:g} up"
-    raise InvalidRequest(f"{name} must be {bound} of seconds, not {value!r}")
+    raise InvalidRequest(f"{name} must be {bound} of seconds, not {shown(value)}")
 
 
 def as_count(name: str, value: Any) -> int:
-    """`value` as a whole number of at least 1; `InvalidRequest` for anything else."""
-    if _is_number(value, int) and value >= 1:
+    """`value` as a whole number of at least 1; `InvalidRequest` for anything else, and for one that
+    no list could be as long as."""
+    if _is_number(value, int) and 1 <= value <= sys.maxsize:
         return int(value)
-    raise InvalidRequest(f"{name} must be a whole number of at least 1, not {value!r}")
+    raise InvalidRequest(f"{name} must be a whole number of at least 1, not {shown(value)}")
 
 
 def as_instance(name: str, value: object, kind: type) -> None:
@@ -45,6 +49,20 @@ def running_loop() -> asyncio.AbstractEventLoop:
         "no event loop of this process runs here, so nothing was sent; call from a coroutine under "
         "asyncio.run(...), and after a fork open a session of the child's own there"
     )
+
+
+def shown(value: object) -> str:
+    """`value` as an error may show it: in one line, cut short, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:
+        # An integer of more digits than Python would write, or a foreign `__repr__`.
+        return f"a {type(value).__name__} that cannot be shown"
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+_MOST_SHOWN = 64
 
 
 def _is_number(value: object, kind: Any) -> bool:

@@ -3,7 +3,7 @@
 from htx_async.codes import ANY_KEY_FAULT, CLOCK_CODES
 from htx_async.exchange_time import ExchangeTime
 from htx_async.outcome import Reply
-from htx_async.wall_clock import WallClock
+from htx_async.wall_clock import ClockFailed, WallClock
 
 _OFF = 120.0
 """Seconds between the exchange's time and ours from which a 403 may be the clock's fault."""
@@ -32,7 +32,10 @@ class ClockCheck:
         """Correct our clock by the time of `reply`, which is `age` seconds old, or by asking; what
         went wrong, else nothing."""
         self.was_made = True
-        skew = None if reply.ts is None else self._clock.ahead(reply.ts, age)
+        try:
+            skew = None if reply.ts is None else self._clock.ahead(reply.ts, age)
+        except ClockFailed as failure:
+            return failure.reason
         if skew is None:
             skew = await self._time.skew(base_url)
         if skew is None:

@@ -22,7 +22,7 @@ from htx_async.limits import public_budget
 from htx_async.signing import Credentials
 from htx_async.timers import TimeLimit
 from htx_async.transport import Transport
-from htx_async.wall_clock import WallClock
+from htx_async.wall_clock import ClockFailed, WallClock
 
 __all__ = ["MOST_SKEW", "Finding", "Reachable", "examine"]
 
@@ -196,8 +196,14 @@ class _Route:
 
     def _about_certificate(self, code: int) -> str:
         if code in _WRONG_DATE:
-            return f"check this machine's date ({self._clock.now():%Y-%m-%d}); {_DO_NOT_TRUST}"
+            return f"check this machine's date ({self._today()}); {_DO_NOT_TRUST}"
         return _CHECK_HOST if code in _WRONG_HOST else _CHECK_AUTHORITY
+
+    def _today(self) -> str:
+        try:
+            return f"{self._clock.now():%Y-%m-%d}"
+        except ClockFailed as failure:
+            return failure.reason
 
     async def _ask_time(self) -> bool:
         # Warming up asks twice, and a budget of its own lets nobody wait beyond his time.

@@ -11,7 +11,7 @@ from htx_async.base_urls import BaseUrls
 from htx_async.report import WarmUp
 from htx_async.routes import v1
 from htx_async.transport import Transport
-from htx_async.wall_clock import WallClock
+from htx_async.wall_clock import ClockFailed, WallClock
 from htx_async.wire import SendFailed, unsigned
 
 T = TypeVar("T")
@@ -107,7 +107,10 @@ class ExchangeTime:
         answer = await sending.answer(self._timeout, self._timeout * _TO_CONNECT)
         round_trip = loop.time() - began
         ts = v1.read_time(answer)
-        skew = None if ts is None else self._clock.ahead(ts, round_trip / 2)
+        try:
+            skew = None if ts is None else self._clock.ahead(ts, round_trip / 2)
+        except ClockFailed as failure:
+            raise SendFailed(failure.reason, sent=True) from None
         if skew is None:
             raise SendFailed(f"HTTP {answer.status}, and no time in the reply", sent=True)
         return skew, round_trip

@@ -70,7 +70,8 @@ class HtxSession(Desk):
     `on_event`: one listener or several, called with each event of `htx_async.events` as it
     happens, on the event loop; plain functions, since none is awaited. What one raises is logged by
     name and changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program.
-    `now`: the wall clock, for signatures and reports only, as an aware datetime or as Unix seconds.
+    `now`: the wall clock, for signatures and reports only, as an aware datetime or as Unix seconds;
+    asked once at once, and a call at which it fails later ends with its account.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when a session that is open
@@ -98,8 +99,6 @@ class HtxSession(Desk):
     ) -> None:
         as_instance("credentials", credentials, Credentials)
         as_instance("retry", retry, RetryPolicy)
-        if not callable(now):
-            raise InvalidRequest(f"now must be a function such as time.time, not {now!r}")
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
         self._credentials = credentials

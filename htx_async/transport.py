@@ -23,6 +23,7 @@ from yarl import URL
 
 from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
+from htx_async.failures import NO_CONNECTION, in_words
 from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
@@ -231,12 +232,12 @@ class Sending:
 
     def _failed(self, error: Exception, within: float, connect: float) -> SendFailed:
         connecting = not self._body.asked_for and self._response is None
-        if connecting and isinstance(error, aiohttp.ClientConnectorError):
-            return SendFailed(_in_words(error), sent=False, connecting=True)
+        if connecting and isinstance(error, NO_CONNECTION):
+            return SendFailed(in_words(error), sent=False, connecting=True)
         if connecting and isinstance(error, aiohttp.ConnectionTimeoutError):
             return SendFailed(f"no connection within {connect:.3g} s", sent=False, connecting=True)
         if not isinstance(error, TimeoutError):
-            return SendFailed(_in_words(error), sent=self.sent)
+            return SendFailed(in_words(error), sent=self.sent)
         if self.sent:
             return SendFailed(f"no complete answer within {within:.3g} s", sent=True)
         return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
@@ -330,21 +331,3 @@ class _MarkedBody(BytesPayload):
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
-
-
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (aiohttp.ClientConnectorCertificateError, "the exchange's certificate was not accepted"),
-    (aiohttp.ClientConnectorSSLError, "TLS with the exchange failed"),
-    (aiohttp.ClientConnectorDNSError, "the host name was not found"),
-    (aiohttp.ClientConnectorError, "the connection could not be made"),
-    (aiohttp.ServerDisconnectedError, "the exchange closed the connection without an answer"),
-    (aiohttp.ClientPayloadError, "the answer was cut short"),
-    (aiohttp.ClientResponseError, "the answer was not HTTP that can be read"),
-    (ValueError, "the answer could not be decoded"),
-    (zlib.error, "the answer could not be decoded"),
-)
-
-
-def _in_words(error: Exception) -> str:
-    words = next((text for kind, text in _WORDS if isinstance(error, kind)), None)
-    return words or "the connection failed"

@@ -1,20 +1,40 @@
 """The wall clock, and how far it is off. Only signatures and reports ask it."""
 
+import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+
+from htx_async.checks import shown
+from htx_async.errors import InvalidRequest
+from htx_async.listeners import LEAVING
 
 _FIRST_YEAR = datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1000
 _LAST_YEAR = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
 """Unix milliseconds; this machine's clock may show anything, the exchange's may not."""
 
 
+class ClockFailed(Exception):
+    """The clock gave no time: a signal between modules, never a user's error.
+
+    `reason` is our own text, with nothing secret.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class WallClock:
     """`now` with a correction that is learned from the exchange's own times.
 
-    `now` gives an aware datetime or Unix seconds. No wait ever depends on this clock.
+    `now` gives an aware datetime or Unix seconds. No wait ever depends on this clock. Raises
+    `InvalidRequest` if `now` cannot tell the time already; whatever asks later raises
+    `ClockFailed` when it cannot.
     """
 
     def __init__(self, now: Callable[[], datetime | float]) -> None:
+        check_clock(now)
         self._now = now
         self._skew = timedelta()
 
@@ -25,7 +45,7 @@ class WallClock:
 
     def now(self) -> datetime:
         """UTC, corrected."""
-        return self._read() + self._skew if self._skew else self._read()
+        return _told(self._now, self._skew)
 
     def ahead(self, ts: int, age: float) -> float | None:
         """Seconds by which the exchange is ahead of this machine, uncorrected.
@@ -35,14 +55,51 @@ class WallClock:
         """
         if not _FIRST_YEAR <= ts < _LAST_YEAR:
             return None
-        return ts / 1000 + age - self._read().timestamp()
+        return ts / 1000 + age - _told(self._now).timestamp()
 
     def correct(self, seconds: float) -> None:
         """Count the exchange as `seconds` ahead of this machine from now on."""
         self._skew = timedelta(seconds=seconds)
 
-    def _read(self) -> datetime:
-        moment = self._now()
+
+def check_clock(now: object) -> None:
+    """`InvalidRequest` unless `now` is a function that tells the time."""
+    if not callable(now):
+        raise InvalidRequest(f"now must be a function such as time.time, not {shown(now)}")
+    problem = ""
+    try:
+        _told(now)
+    except ClockFailed as failure:
+        problem = failure.reason
+    if problem:
+        raise InvalidRequest(f"{problem}; nothing was sent")
+
+
+def as_utc(moment: object) -> datetime:
+    """An aware datetime or Unix seconds, in UTC; `ValueError` for anything else."""
+    if inspect.iscoroutine(moment):
+        moment.close()
+    # No calendar has that day, or a foreign time zone fails.
+    with suppress(Exception):
         if isinstance(moment, datetime):
-            return moment.astimezone(UTC)
-        return datetime.fromtimestamp(moment, UTC)
+            if moment.utcoffset() is not None:
+                return moment.astimezone(UTC)
+        elif isinstance(moment, int | float) and not isinstance(moment, bool):
+            return datetime.fromtimestamp(moment, UTC)
+    raise ValueError("neither an aware datetime nor a time in Unix seconds")
+
+
+def _told(now: Callable[[], object], skew: timedelta = timedelta()) -> datetime:
+    try:
+        moment = now()
+    except LEAVING:
+        raise
+    except BaseException as error:
+        problem = f"raised {type(error).__name__}"
+    else:
+        try:
+            return as_utc(moment) + skew
+        except (ValueError, OverflowError):
+            problem = f"gave {shown(moment)}, neither an aware datetime nor Unix seconds"
+    # Raised out here, so that no foreign exception hangs on it.
+    raise ClockFailed(f"the clock given as now= {problem}")

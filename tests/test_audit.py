@@ -248,7 +248,10 @@ def test_a_file_that_cannot_be_tightened_is_not_used(
     assert descriptors(path) == 0
 
 
-@pytest.mark.parametrize("settings", [{"actor": 7}, {"reason": b"why"}, {"now": "noon"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"actor": 7}, {"reason": b"why"}, {"now": "noon"}, {"now": lambda: datetime(2026, 1, 1)}],
+)
 def test_settings_that_cannot_work_are_refused(path: Path, settings: dict[str, Any]) -> None:
     """Before the file is made."""
     with pytest.raises(InvalidRequest, match=f"{next(iter(settings))}"):
@@ -622,7 +625,8 @@ def test_what_cannot_be_put_in_words_is_lost_and_told_of(path: Path) -> None:
 
 def test_a_clock_that_fails_is_the_listener_s_failure_alone(path: Path) -> None:
     """The event is not on record, nothing is remembered, and the next one is written."""
-    moments = iter([None, datetime.now(UTC)])
+    # The first is asked for when the log is made.
+    moments = iter([datetime.now(UTC), None, datetime.now(UTC)])
 
     def now() -> datetime:
         moment = next(moments)

@@ -1,11 +1,28 @@
 """Checks of what users hand in."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from htx_async import InvalidRequest
-from htx_async.checks import as_count, as_instance, as_seconds
+from htx_async import HtxSession, InvalidRequest, RetryPolicy, TokenBucket
+from htx_async.audit import AuditLog
+from htx_async.checks import as_count, as_instance, as_seconds, shown
+from htx_async.doctor import examine
+from htx_async.redis_limits import RedisTokenBucket
+from htx_async.simulator import SimulatedExchange
+from tests.virtual import run, virtual_session
+
+
+class Wordless:
+    """Cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no words")
 
 
 @pytest.mark.parametrize("value", [1, 0.001, 3.0, 86_400])
@@ -15,11 +32,20 @@ def test_seconds_are_positive_finite_numbers(value: float) -> None:
     assert isinstance(as_seconds("wait", value), float)
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True, [1]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, -1, float("nan"), float("inf"), "1", None, True, [1]),
+        *(10**400, -(10**400), 10**5000, Wordless()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_anything_else_is_no_time(value: Any) -> None:
     """The error names the argument and what was given."""
-    with pytest.raises(InvalidRequest, match="wait must be"):
+    with pytest.raises(InvalidRequest, match="wait must be") as caught:
         as_seconds("wait", value)
+    assert len(str(caught.value)) < 160
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(("value", "fits"), [(0, True), (0.0, True), (2, True), (-0.1, False)])
@@ -32,7 +58,11 @@ def test_seconds_with_a_least_value(value: float, fits: bool) -> None:
             as_seconds("pause", value, least=0)
 
 
-@pytest.mark.parametrize("value", [0, -3, 1.0, "2", None, True])
+@pytest.mark.parametrize(
+    "value",
+    [0, -3, 1.0, "2", None, True, 10**400, 10**5000],
+    ids=lambda value: type(value).__name__,
+)
 def test_counts_are_whole_numbers_from_one_up(value: Any) -> None:
     """One and more pass as they are; nothing is rounded."""
     assert as_count("size", 5) == 5
@@ -46,3 +76,85 @@ def test_instances_are_of_the_kind_that_is_named() -> None:
     with pytest.raises(InvalidRequest, match="name must be str, not int") as caught:
         as_instance("name", 4711, str)
     assert "4711" not in str(caught.value)
+
+
+NO_TIMES = st.one_of(
+    st.integers(min_value=2**1024).map(lambda n: n * 10 ** (n % 7)),
+    st.integers(max_value=-(2**1024)),
+    st.sampled_from([10**400, 10**5000, 0, True, None, "10", b"1", 1j, [1], float("nan")]),
+    st.floats(max_value=0.0),
+    st.just(float("inf")),
+)
+BTC = "BTC-USDT"
+
+CALLS: dict[str, Callable[[HtxSession, Any], Awaitable[object]]] = {
+    "cancel_all_trailing": lambda htx, t: htx.cancel_all_trailing(BTC, deadline=t),
+    "cancel_trailing": lambda htx, t: htx.cancel_trailing(BTC, ["1"], deadline=t),
+    "mass_cancel_trailing": lambda htx, t: htx.mass_cancel_trailing([BTC], deadline=t),
+    "open_trailing": lambda htx, t: htx.open_trailing(BTC, deadline=t),
+    "trailing_history": lambda htx, t: htx.trailing_history(BTC, deadline=t),
+    "cross": lambda htx, t: htx.cross.cancel_all_trailing(BTC, deadline=t),
+}
+
+
+@given(value=NO_TIMES, name=st.sampled_from(sorted(CALLS)))
+def test_no_call_is_queued_for_what_is_no_time(value: Any, name: str) -> None:
+    """Integers beyond every float among them, in every call that takes a deadline."""
+    if value is None:
+        # The default of them all.
+        return
+
+    async def main() -> None:
+        exchange, heard = SimulatedExchange(), list[object]()
+        async with virtual_session(exchange, on_event=heard.append) as htx:
+            with pytest.raises(InvalidRequest, match="deadline must be a positive, finite number"):
+                await CALLS[name](htx, value)
+            with pytest.raises(InvalidRequest, match="deadline must be"):
+                htx.cancel_on_exit([BTC], deadline=value)
+        assert (exchange.arrivals, heard) == ((), [])
+
+    run(main())
+
+
+@given(value=NO_TIMES)
+def test_no_setting_takes_what_is_no_time(value: Any) -> None:
+    """Sessions, policies and limiters refuse it when they are made."""
+    makers: tuple[Callable[[Any], object], ...] = (
+        lambda t: virtual_session(SimulatedExchange(), deadline=t),
+        lambda t: virtual_session(SimulatedExchange(), attempt_timeout=t),
+        lambda t: RetryPolicy(base=t),
+        lambda t: RetryPolicy(cap=t),
+        lambda t: TokenBucket(per=t),
+        lambda t: RedisTokenBucket.from_url("redis://127.0.0.1:1", "desk", share_of=2, lease=t),
+        lambda t: asyncio.run(examine(["http://127.0.0.1:1"], timeout=t)),
+    )
+    for make in makers:
+        with pytest.raises(InvalidRequest):
+            make(value)
+
+
+@pytest.mark.parametrize("value", [10**400, 1e308, float("inf")])
+def test_a_log_is_closed_however_long_one_would_wait(tmp_path: Path, value: float) -> None:
+    """More time than a thread may be waited for is as good as for ever."""
+    AuditLog(tmp_path / "one").close(value)
+
+    async def main() -> None:
+        await AuditLog(tmp_path / "two").aclose(value)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("a\x1b[2J\n", r"'a\x1b[2J\n'"),
+        (7, "7"),
+        (10**5000, "a int that cannot be shown"),
+        (Wordless(), "a Wordless that cannot be shown"),
+        ("x" * 500, f"'{'x' * 63}..."),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_an_error_shows_is_one_short_line(value: object, told: str) -> None:
+    """Whatever it is: nothing raw, and nothing long."""
+    assert shown(value) == told

@@ -1089,16 +1089,20 @@ def test_an_exception_after_a_request_left_never_reads_as_not_sent() -> None:
     run(main())
 
 
-def test_an_exception_inside_a_call_is_not_swallowed() -> None:
-    """A wall clock that raises: the single call raises that, and the mass cancel tells of it."""
+class Broken(TokenBucket):
+    """A limiter that cannot even be asked."""
 
-    def broken() -> float:
-        raise RuntimeError("the clock is broken")
+    def take(self, endpoint: str, **options: Any) -> Any:
+        raise RuntimeError("the limiter is broken")
+
+
+def test_an_exception_inside_a_call_is_not_swallowed() -> None:
+    """A limiter that raises: the single call raises that, and the mass cancel tells of it."""
 
     async def main() -> None:
         exchange = SimulatedExchange()
-        async with virtual_session(exchange, now=broken) as htx:
-            with pytest.raises(RuntimeError, match="clock is broken"):
+        async with virtual_session(exchange, limiter=Broken()) as htx:
+            with pytest.raises(RuntimeError, match="limiter is broken"):
                 await htx.cancel_all_trailing(BTC)
             try:
                 report = await htx.mass_cancel_trailing([BTC])
@@ -1106,7 +1110,7 @@ def test_an_exception_inside_a_call_is_not_swallowed() -> None:
                 told = str(error)
             else:
                 told = report.model_dump_json()
-        assert "RuntimeError" in told or "clock is broken" in told
+        assert "RuntimeError" in told or "limiter is broken" in told
 
     run(main())
 
