@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from htx_async.batches import Batch, report_of_batches
 from htx_async.call import NUMBERS, Call
+from htx_async.checks import listed, shown
 from htx_async.codes import NOT_FOUND
 from htx_async.errors import InvalidRequest
 from htx_async.generation import shows_a_moved_account
@@ -32,11 +33,22 @@ def checked_ids(order_ids: Iterable[str]) -> tuple[str, ...]:
     ids = tuple(order_ids)
     if not ids:
         raise InvalidRequest("order_ids is empty; an empty list never means all orders")
-    for each in ids:
-        is_id = isinstance(each, str) and each.isascii() and each.isdigit()
-        if not (is_id and len(each) <= _LONGEST_ID):
-            raise InvalidRequest("an order id must be a string of digits; a number may be rounded")
+    wrong = [
+        f"order_ids[{place}], {shown(each)}: {_NO_ID}"
+        for place, each in enumerate(ids)
+        if not _is_id(each)
+    ]
+    if wrong:
+        raise InvalidRequest(listed(wrong))
     return tuple(dict.fromkeys(ids))
+
+
+_NO_ID = "an order id must be a string of digits; a number may be rounded"
+
+
+def _is_id(value: object) -> bool:
+    is_digits = isinstance(value, str) and value.isascii() and value.isdigit()
+    return is_digits and len(str(value)) <= _LONGEST_ID
 
 
 class CancelByIds:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -58,11 +59,21 @@ def shown(value: object) -> str:
     except Exception:
         # An integer of more digits than Python would write, or a foreign `__repr__`.
         return f"a {type(value).__name__} that cannot be shown"
+    if "://" in text:
+        # What was meant for another argument may hold a password.
+        return "a URL"
     text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-_MOST_SHOWN = 64
+def listed(problems: Sequence[str]) -> str:
+    """The first few of many problems, and how many there are beside them."""
+    more = len(problems) - _MOST_PROBLEMS
+    return "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+_LONGEST_SHOWN = 64
+_MOST_PROBLEMS = 5
 
 
 def _is_number(value: object, kind: Any) -> bool:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from htx_async.checks import listed, shown
 from htx_async.errors import InvalidRequest
 from htx_async.listeners import LEAVING, told
 from htx_async.mass_report import MassCancelReport
@@ -55,10 +56,22 @@ def intents(
         kind = type(contract_codes).__name__
         raise InvalidRequest(f"contract_codes must be a sequence of contract codes, not {kind}")
     filters = (direction, offset, margin_mode)
-    checked = [as_intent(code, *filters) for code in contract_codes]
+    # The filters first: what is wrong with them is wrong with no contract.
+    as_intent(_ANY_CONTRACT, *filters)
+    checked, wrong = [], []
+    for place, code in enumerate(contract_codes):
+        try:
+            checked.append(as_intent(code, *filters))
+        except InvalidRequest as error:
+            wrong.append(f"contract_codes[{place}], {shown(code)}: {error}")
+    if wrong:
+        raise InvalidRequest(listed(wrong))
     if not checked:
         raise InvalidRequest("contract_codes is empty; an empty list never means all contracts")
     return tuple({intent.instrument: intent for intent in checked}.values())
+
+
+_ANY_CONTRACT = "BTC-USDT"
 
 
 def nothing_sent(intents: Sequence[CancelAllTrailing], reason: str) -> MassCancelReport:

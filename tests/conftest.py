@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import socket
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
@@ -10,6 +11,16 @@ import pytest
 
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
+
+
+def pytest_configure() -> None:
+    """Let children end by Ctrl-C and a closed terminal, though this process may have been told to
+    ignore both, as by nohup or behind a shell's "&": what is ignored stays so in every child."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # A handler is not passed on, and this one goes on ignoring it.
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -882,3 +882,20 @@ def test_a_session_belongs_to_one_event_loop() -> None:
 
     run(first())
     run(second())
+
+
+class Overtaken(TokenBucket):
+    """Tells a turn that is over by the time that anybody reads it."""
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
+        return now() + 1e-9
+
+
+async def test_no_time_that_is_told_is_negative() -> None:
+    """A turn between the deadline and now is 0.00 s away, never -0.00 s."""
+    async with virtual_session(SimulatedExchange(), limiter=Overtaken()) as htx:
+        for _ in range(20):
+            with pytest.raises(NotSent) as caught:
+                await htx.cancel_all_trailing(BTC, deadline=1e-12)
+            assert "Its turn comes in 0.00 s at the earliest" in str(caught.value)
+            assert "-0.00" not in str(caught.value)

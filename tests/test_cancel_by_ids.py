@@ -42,6 +42,24 @@ def batches_of(exchange: Witness) -> list[list[str]]:
     return sent
 
 
+def test_the_one_id_of_many_that_is_wrong_is_named() -> None:
+    """By its place and as far as it may be shown, before anything is sent."""
+
+    async def main() -> None:
+        exchange = in_step()
+        async with v1_session(exchange) as htx:
+            ids: list[Any] = [str(number) for number in range(200)]
+            ids[137] = "4711 "
+            with pytest.raises(InvalidRequest, match=r"^order_ids\[137\], '4711 ': an order"):
+                await htx.cancel_trailing(BTC, ids)
+            ids[150:160] = range(10)
+            with pytest.raises(InvalidRequest, match=r"order_ids\[150\], 0: .*; and 6 more$"):
+                await htx.cancel_trailing(BTC, ids)
+        assert exchange.arrivals == ()
+
+    run(main())
+
+
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 20, 95, 250])
 def test_any_number_goes_ten_to_a_request(count: int) -> None:
     """Each once, those that were given together in one request, five requests in any second."""

@@ -141,6 +141,35 @@ def test_what_names_no_contracts_is_refused_before_anything_is_queued(
     run(main())
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("entry", ["mass_cancel_trailing", "plan", "cancel_on_exit"])
+def test_the_one_code_of_200_that_is_wrong_is_named(seed: int, entry: str) -> None:
+    """By its place and as far as it may be shown; of many the first five, and how many more; and
+    a filter that is wrong is told once, as that."""
+
+    async def main() -> None:
+        chance = random.Random(seed)
+        codes: list[Any] = contracts(200)
+        wrong: list[Any] = ["BTC USDT", "", None, 7, "B\x1b[2J", "https://:secret@h", "X" * 999]
+        places = sorted(chance.sample(range(200), chance.choice((1, 1, 1, 3, 9))))
+        for place in places:
+            codes[place] = chance.choice(wrong)
+        async with virtual_session(SimulatedExchange()) as htx:
+            call = getattr(htx, entry)
+            with pytest.raises(InvalidRequest) as caught:
+                await call(codes)
+            with pytest.raises(InvalidRequest, match=r"^direction: ") as filtered:
+                await htx.mass_cancel_trailing(contracts(200), "up")
+        told = str(caught.value)
+        assert [place for place in range(200) if f"contract_codes[{place}], " in told] == places[:5]
+        assert told.endswith(f"; and {len(places) - 5} more") is (len(places) > 5)
+        assert told.isprintable()
+        assert "secret" not in told
+        assert "contract_codes" not in str(filtered.value)
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from htx_async.checks import listed
 from htx_async.cli.words import visible
 from htx_async.errors import InvalidRequest
 from htx_async.models import CancelAllTrailing
@@ -13,7 +14,6 @@ from htx_async.terms import ALL_CONTRACTS, AllContracts
 STDIN = "-"
 MOST_BYTES = 2**20
 
-_MOST_SHOWN = 5
 _LONGEST_SHOWN = 64
 
 
@@ -45,8 +45,7 @@ def contracts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
         )
     wrong = [f"{where}{_problem(code)}" for where, code in named if _problem(code)]
     if wrong:
-        more = f"; and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
-        raise InvalidRequest("; ".join(wrong[:_MOST_SHOWN]) + more)
+        raise InvalidRequest(listed(wrong))
     return tuple(dict.fromkeys(_checked(code) for _, code in named))
 
 
