@@ -1,41 +1,44 @@
 """Pull trailing orders on HTX USDT-M swaps: within the limit, with a true account."""
 
-from htx_async.errors import (
-    AccountMigrated,
-    AuthenticationFailed,
-    CancelError,
-    CancelRefused,
-    EndpointRetired,
-    HtxError,
-    InvalidRequest,
-    MassCancelFailed,
-    NotSent,
-    OutcomeUnknown,
-    PartialCancel,
-    RateLimited,
-    ReadFailed,
-    SessionClosed,
-    Unavailable,
-)
-from htx_async.limits import RateLimiter
-from htx_async.mass_report import MassCancelPlan, MassCancelReport
-from htx_async.orders import TrailingOrder
-from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
-from htx_async.retry import RetryPolicy
-from htx_async.session import HtxSession
-from htx_async.signing import Credentials
-from htx_async.terms import (
-    ALL_CONTRACTS,
-    ApiGeneration,
-    ContractType,
-    Direction,
-    LimiterMode,
-    MarginMode,
-    Offset,
-    Outcome,
-    Verdict,
-)
-from htx_async.token_bucket import TokenBucket
+from htx_async.starting import Loading
+
+with Loading():
+    from htx_async.errors import (
+        AccountMigrated,
+        AuthenticationFailed,
+        CancelError,
+        CancelRefused,
+        EndpointRetired,
+        HtxError,
+        InvalidRequest,
+        MassCancelFailed,
+        NotSent,
+        OutcomeUnknown,
+        PartialCancel,
+        RateLimited,
+        ReadFailed,
+        SessionClosed,
+        Unavailable,
+    )
+    from htx_async.limits import RateLimiter
+    from htx_async.mass_report import MassCancelPlan, MassCancelReport
+    from htx_async.orders import TrailingOrder
+    from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
+    from htx_async.retry import RetryPolicy
+    from htx_async.session import HtxSession
+    from htx_async.signing import Credentials
+    from htx_async.terms import (
+        ALL_CONTRACTS,
+        ApiGeneration,
+        ContractType,
+        Direction,
+        LimiterMode,
+        MarginMode,
+        Offset,
+        Outcome,
+        Verdict,
+    )
+    from htx_async.token_bucket import TokenBucket
 
 __all__ = [
     "ALL_CONTRACTS",

@@ -2,16 +2,19 @@
 
 import sys
 
+from htx_async.starting import Loading
+
 _EXTRA = ("typer", "rich")
 
 
 def main() -> None:
     """Run the command line; without the extra that it needs, say how to install it and exit 2."""
     try:
-        # Loaded here so that a missing extra is a sentence, not a traceback.
-        from htx_async.cli import app  # noqa: PLC0415 - see above
+        with Loading():
+            # Loaded here so that a missing extra is a sentence, not a traceback.
+            from htx_async.cli import run  # noqa: PLC0415 - see above
 
-        app(prog_name="htx-async")
+        run()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise

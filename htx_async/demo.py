@@ -4,14 +4,12 @@ machine.
 Each fault is bound to a contract, so that the story is the same every time.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -41,7 +39,7 @@ _FAULTS: dict[str, tuple[str, _Arm]] = {
     "NEAR-USDT": ("502 page", lambda ex, code, ids: ex.bad_gateway(contract_code=code)),
 }
 
-_CONTRACTS = tuple(
+CONTRACTS = tuple(
     f"{coin}-USDT"
     for coin in (
         *("BTC", "ETH", "XRP", "LTC", "SOL", "DOGE", "AVAX", "ADA", "TRX", "LINK"),
@@ -111,11 +109,12 @@ class Story:
         return self.busiest <= LIMIT and all(row.agrees for row in self.rows)
 
 
-async def play(finished: Callable[[CancelReport], object]) -> Story:
-    """Cancel everything at once on a fresh exchange; `finished` hears of each contract's end."""
+async def play(finished: Callable[[CancelReport], object] | None) -> Story:
+    """Cancel everything at once on a fresh exchange; `finished`, if any, hears of each
+    contract's end."""
     async with SimulatedExchange() as exchange:
         placed: dict[str, tuple[str, ...]] = {}
-        for contract in _CONTRACTS:
+        for contract in CONTRACTS:
             placed[contract] = exchange.place(contract, "sell", "close", _ORDERS_EACH)
             _, arm = _FAULTS.get(contract, _NO_FAULT)
             arm(exchange, contract, placed[contract])
@@ -134,17 +133,6 @@ async def play(finished: Callable[[CancelReport], object]) -> Story:
         return Story(tuple(rows), account.elapsed, len(exchange.arrivals), exchange.busiest(1.0))
 
 
-def run() -> int:
-    """Play the story and show it; 0 when the account is right and the limit was kept, else 1."""
-    aside = Console(stderr=True, highlight=False)
-    if aside.is_terminal:
-        story = _play_with_bar(aside)
-    else:
-        story = asyncio.run(play(lambda report: aside.print(_line(report))))
-    show(story, Console(highlight=False))
-    return 0 if story.is_right else 1
-
-
 def show(story: Story, console: Console) -> None:
     """Each contract with something to tell, the others in one row, then the account as a whole;
     readable at 80 columns."""
@@ -153,21 +141,12 @@ def show(story: Story, console: Console) -> None:
     console.print(_summary(story))
 
 
-def _play_with_bar(console: Console) -> Story:
-    columns = (
-        TextColumn("Cancelling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("contracts"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(_CONTRACTS))
-        return asyncio.run(play(lambda report: progress.advance(bar)))
-
-
-def _line(report: CancelReport) -> Text:
-    return Text(f"{report.contract_code}: {_words(report.outcome)}")
+def drawn(story: Story) -> str:
+    """The same as text for stdout, with colours where that is a terminal."""
+    paper = Console(highlight=False)
+    with paper.capture() as capture:
+        show(story, paper)
+    return capture.get()
 
 
 def _table(story: Story) -> Table:

@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "decoding": 0,
     "errors": 0,
     "headers": 0,
+    "starting": 0,
     "terms": 0,
     "timers": 0,
     "wire": 0,

@@ -6,11 +6,16 @@ import re
 from collections.abc import AsyncIterator
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from htx_async import InvalidRequest
+from htx_async.cli import app
 from htx_async.cli.contracts import MOST_BYTES, contracts
 from htx_async.cli.exit_codes import exit_code
 from htx_async.simulator import SimulatedExchange
@@ -211,14 +216,63 @@ async def test_contracts_from_a_pipe_and_a_file(
         assert [one["contract_code"] for one in json.loads(result.out)["reports"]] == expected
 
 
+async def test_lists_and_arguments_add_up(exchange: SimulatedExchange, tmp_path: Path) -> None:
+    """Each --contracts-from counts, with commas or without, beside the arguments and stdin: no
+    order of any of them is left, and the account has each contract once."""
+    named = {
+        "a": "BTC-USDT, ETH-USDT,,XRP-USDT # SOL-USDT,",
+        "b": "SOL-USDT\n,\nBTC-USDT",
+        "-": "TRX-USDT,ADA-USDT\n",
+    }
+    for name, text in named.items():
+        (tmp_path / name).write_text(text)
+    listed = ["DOT-USDT", "UNI-USDT", "BTC-USDT", "ETH-USDT", "XRP-USDT"]
+    listed += ["SOL-USDT", "TRX-USDT", "ADA-USDT"]
+    for code in listed:
+        exchange.place(code, "sell", "close")
+    files = [str(tmp_path / "a"), str(tmp_path / "b"), "-"]
+    args = [part for file in files for part in ("--contracts-from", file)]
+    process = await started(
+        *("-m", "htx_async", *cancel_all(exchange, "DOT-USDT,uni-usdt,", *args, "--json")),
+        streams={"stdin": asyncio.subprocess.PIPE},
+    )
+    result = await ended(process, named["-"].encode())
+    assert (result.code, result.err) == (0, "")
+    assert [one["contract_code"] for one in json.loads(result.out)["reports"]] == listed
+    assert exchange.open_orders() == ()
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 20), max_size=6), max_size=4), data=st.data())
+def test_any_lists_add_up(parts: list[list[int]], data: st.DataObject) -> None:
+    """However they are separated and spread over arguments and files, every contract that stands
+    somewhere is in the result, once, in the order given."""
+    with TemporaryDirectory() as made:
+        sources, arguments, expected = [], [], []
+        between = st.sampled_from([",", ", ", " , ", ",,", " ", "\n", "\t#x,y\n", "\r\n"])
+        for number, part in enumerate(parts):
+            codes = [f"C{one}-USDT" for one in part]
+            if number == 0:
+                arguments = [",".join(codes)] if data.draw(st.booleans()) and codes else codes
+            else:
+                text = "".join(code + data.draw(between) for code in codes)
+                Path(made, str(number)).write_text(text, newline="")
+                sources.append(str(Path(made, str(number))))
+            expected += codes
+        if expected:
+            assert contracts(arguments, sources) == tuple(dict.fromkeys(expected))
+        else:
+            with pytest.raises(InvalidRequest, match="an empty list never means all"):
+                contracts(arguments, sources)
+
+
 def test_what_stands_in_a_list(tmp_path: Path) -> None:
     """Only real line ends end a comment, a byte order mark is no contract, an empty list none."""
     file = tmp_path / "contracts"
     file.write_bytes("\ufeffbtc-usdt\r# a\x0bb\x85c\u2028d\rEOS-USDT\u00a0BTC-USDT".encode())
-    assert contracts((), str(file)) == ("BTC-USDT", "EOS-USDT")
+    assert contracts((), [str(file)]) == ("BTC-USDT", "EOS-USDT")
     file.write_text("# none at all\n\n")
     with pytest.raises(InvalidRequest, match="an empty list never means all contracts"):
-        contracts((), str(file))
+        contracts((), [str(file)])
 
 
 def test_lists_that_are_refused(tmp_path: Path) -> None:
@@ -226,7 +280,7 @@ def test_lists_that_are_refused(tmp_path: Path) -> None:
     file, absent = tmp_path / "contracts", tmp_path / "absent"
     file.write_bytes(b"BTC-USDT\n\x1b[31mred\nE\xcc\x81\n" + b"x" * 70 + b"\n" + b"\0 " * 9)
     with pytest.raises(InvalidRequest) as refused:
-        contracts((), str(file))
+        contracts((), [str(file)])
     text = str(refused.value)
     assert text.isprintable()
     assert f"{file}, line 2: '\\x1b[31mred': contract_code: may hold letters" in text
@@ -234,17 +288,17 @@ def test_lists_that_are_refused(tmp_path: Path) -> None:
     assert text.endswith("; and 7 more")
     file.write_bytes(b"BTC-USDT \xff")
     with pytest.raises(InvalidRequest, match="not UTF-8") as undecodable:
-        contracts((), str(file))
+        contracts((), [str(file)])
     assert undecodable.value.__context__ is None
     with pytest.raises(InvalidRequest, match="No such file"):
-        contracts((CODE,), str(absent))
+        contracts((CODE,), [str(absent)])
     with pytest.raises(InvalidRequest, match="directory"):
-        contracts((CODE,), str(tmp_path))
+        contracts((CODE,), [str(tmp_path)])
     file.write_bytes(b"BTC-USDT " + b"#" * (MOST_BYTES - 9))
-    assert contracts((), str(file)) == (CODE,)
+    assert contracts((), [str(file)]) == (CODE,)
     file.write_bytes(b"BTC-USDT " + b"#" * (MOST_BYTES - 8))
     with pytest.raises(InvalidRequest, match="longer than 1 MiB"):
-        contracts((), str(file))
+        contracts((), [str(file)])
 
 
 async def test_a_dry_run_shows_the_plan_and_sends_nothing(
@@ -303,6 +357,12 @@ WRONG_USAGE: dict[tuple[str, ...], str] = {
     ("--yes", CODE, "--actor", "ops"): "--audit",
     ("--dry-run", CODE, "--reason", "drill"): "--audit",
     ("--yes", CODE, "--audit", "/nowhere/at/all"): "/nowhere/at/all cannot be opened",
+    ("--yes", CODE, "--audit", "-"): "--audit - is no file",
+    ("--yes", ","): "an empty list never means all contracts",
+    ("--yes", "--contracts-from", "-", "--contracts-from", "-"): "stdin is read once",
+    ("--yes", "--all", "--contracts-from", "a", "--contracts-from", "b"): "--all means every",
+    ("--yes", CODE, "--deadline", "1e400"): "deadline",
+    ("--yes", CODE, "--deadline", "9" * 5000): "deadline",
     (CODE,): "add --yes",
     (CODE, "--contracts-from", "-"): "takes stdin",
 }
@@ -316,6 +376,48 @@ async def test_wrong_usage_exits_2_and_sends_nothing(exchange: SimulatedExchange
         assert (result.code, result.out) == (2, ""), args
         assert words in result.err, args
     assert exchange.arrivals == ()
+
+
+VALUES = {
+    "margin": ("isolated", "cross"),
+    "direction": ("buy", "sell"),
+    "offset": ("open", "close"),
+}
+
+
+def doubled() -> list[tuple[str, ...]]:
+    """Each option of each command that takes one value, given twice in one way or another."""
+    root = typer.main.get_command(app)
+    commands: dict[str, Any] = root.commands  # type: ignore[attr-defined]  # it is a group
+    found = []
+    for name, command in commands.items():
+        arguments = (CODE, "--yes") if name == "cancel-all" else ()
+        for option in command.params:
+            if option.param_type_name != "option" or option.multiple:
+                continue
+            if option.is_flag and not option.secondary_opts:
+                continue
+            first, second = VALUES.get(option.name, ("7", "7"))
+            long = option.opts[0]
+            if option.is_flag:
+                found.append((name, *arguments, long, option.secondary_opts[0]))
+            else:
+                found.append((name, *arguments, long, first, long, second))
+                found.append((name, f"{long}={first}", *arguments, f"{long}={first}"))
+    return found
+
+
+async def test_no_value_is_lost_because_another_came_after_it(exchange: SimulatedExchange) -> None:
+    """What can have one value only is a usage error when it is given twice, the same value too."""
+    runs = doubled()
+    assert len({run[-2].partition("=")[0] for run in runs if len(run) > 3}) > 8
+    flags = cancel_all(exchange, CODE, "--yes", "--yes", "--json", "--json")
+    *results, flagged = await one_by_one(*runs, flags)
+    for run, result in zip(runs, results, strict=True):
+        assert (result.code, result.out) == (2, ""), run
+        assert "given more than once" in result.err, run
+    assert flagged.code == 0
+    assert len(exchange.arrivals) == 1
 
 
 async def test_missing_keys_exit_2(exchange: SimulatedExchange, tmp_path: Path) -> None:

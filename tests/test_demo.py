@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
+import typer
 from rich.console import Console
 
-from htx_async.demo import Row, Story, play, run, show
+from htx_async.cli.rehearsal import demo
+from htx_async.demo import Row, Story, play, show
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.terms import Outcome, Verdict
 
@@ -171,5 +173,7 @@ def test_a_wrong_account_or_a_broken_limit_fails_the_demo(
             return story
 
         monkeypatch.setattr("htx_async.demo.play", told)
-        assert run() == 1
+        with pytest.raises(typer.Exit) as ended:
+            demo()
+        assert ended.value.exit_code == 1
         assert words in capsys.readouterr().out

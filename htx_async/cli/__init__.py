@@ -6,16 +6,19 @@ and what a terminal might act upon is escaped.
 
 import io
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 
 import typer
 
 from htx_async.cli.cancel_all import cancel_all
+from htx_async.cli.command import Command
 from htx_async.cli.doctor import doctor
-from htx_async.cli.exit_codes import HELP, HELP_OPEN
+from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
 from htx_async.cli.open_orders import open_orders
 from htx_async.cli.rehearsal import demo, simulate
+from htx_async.cli.streams import Closed, give_up
 
 # Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -56,8 +59,22 @@ def _root(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command("cancel-all", epilog=HELP)(cancel_all)
-app.command("open", epilog=HELP_OPEN)(open_orders)
-app.command()(doctor)
-app.command()(demo)
-app.command()(simulate)
+app.command("cancel-all", cls=Command, epilog=HELP)(cancel_all)
+app.command("open", cls=Command, epilog=HELP_OPEN)(open_orders)
+app.command(cls=Command)(doctor)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(simulate)
+
+
+def run() -> None:
+    """Run the command and end the process; 2 when help or a complaint could not be written."""
+    sys.stdout = sys.stdout or cast("TextIO", Closed())
+    try:
+        app(prog_name="htx-async")
+    except OSError as error:
+        # The commands see to their own output; this is what typer itself says.
+        with suppress(OSError, ValueError):
+            print(f"The output could not be written: {error.strerror}.", file=sys.stderr)
+        give_up(sys.stdout)
+        give_up(sys.stderr)
+        sys.exit(USAGE)

@@ -73,17 +73,20 @@ def cancel_all(
         htx-async cancel-all --all --redis redis://10.0.0.5:6379/0 --share-of 4
     """
     choices = Choices(dry_run=dry_run, yes=yes, as_json=as_json)
+    sources = contracts_from or ()
 
     def asked() -> tuple[Intent, Access]:
         is_to_ask = not (dry_run or yes)
-        if is_to_ask and contracts_from == STDIN:
+        if is_to_ask and STDIN in sources:
             raise InvalidRequest(f"{_NOBODY}: --contracts-from - takes stdin. {_WAY_OUT}")
         if audit is None and not (actor is reason is None):
             raise InvalidRequest("--actor and --reason are for the record: name it by --audit")
+        if audit == STDIN:
+            raise InvalidRequest("--audit - is no file: a record is kept on disk; name a file")
         if blind and not every:
             raise InvalidRequest("--blind is for --all: named contracts are cancelled so anyway")
         intent = Intent(
-            contracts=chosen(contract or (), contracts_from, every=every),
+            contracts=chosen(contract or (), sources, every=every),
             margins=margin.modes,
             direction=direction,
             offset=offset,

@@ -18,25 +18,27 @@ _LONGEST_SHOWN = 64
 
 
 def chosen(
-    arguments: Sequence[str], source: str | None, *, every: bool
+    arguments: Sequence[str], sources: Sequence[str], *, every: bool
 ) -> tuple[str, ...] | AllContracts:
     """See `contracts`; with `every` all of them, and then none may be named."""
     if not every:
-        return contracts(arguments, source)
-    if arguments or source is not None:
+        return contracts(arguments, sources)
+    if arguments or sources:
         raise InvalidRequest("--all means every contract: leave it out, or name none")
     return ALL_CONTRACTS
 
 
-def contracts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
-    """The contracts of both, as they would be sent, duplicates once, in the order given.
+def contracts(arguments: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
+    """The contracts of all of them, as they would be sent, duplicates once, in the order given.
 
-    `source`: a file's name, or "-" for stdin: white space between contracts, "#" begins a
-    comment, UTF-8, at most 1 MiB. Raises `InvalidRequest` when no contract is named, which never
-    means all of them, when one cannot be a contract, and when the source cannot be read.
+    `sources`: names of files, or "-" for stdin: white space and commas between contracts, "#"
+    begins a comment, UTF-8, at most 1 MiB each. Raises `InvalidRequest` when no contract is named,
+    which never means all of them, when one cannot be a contract, and when a source cannot be read.
     """
-    named = [("", code) for code in arguments]
-    if source is not None:
+    if sources.count(STDIN) > 1:
+        raise InvalidRequest("--contracts-from - is given more than once; stdin is read once")
+    named = [("", code) for argument in arguments for code in _parts(argument)]
+    for source in sources:
         named += _listed(source)
     if not named:
         raise InvalidRequest(
@@ -47,6 +49,13 @@ def contracts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
     if wrong:
         raise InvalidRequest(listed(wrong))
     return tuple(dict.fromkeys(_checked(code) for _, code in named))
+
+
+def _parts(argument: str) -> Sequence[str]:
+    """What an argument names: one contract, or several with commas in between."""
+    if "," not in argument:
+        return (argument,)
+    return [part for part in map(str.strip, argument.split(",")) if part]
 
 
 def _checked(code: str) -> str:
@@ -78,7 +87,7 @@ def _listed(source: str) -> Iterator[tuple[str, str]]:
     else:
         # Not str.splitlines: form feeds and the like would end a comment as well.
         for number, line in enumerate(re.split("\r\n|\r|\n", text), 1):
-            for code in line.partition("#")[0].split():
+            for code in line.partition("#")[0].replace(",", " ").split():
                 yield f"{name}, line {number}: ", code
         return
     # Raised out here: a decoding error carries the file's bytes with it.

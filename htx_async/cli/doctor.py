@@ -32,8 +32,8 @@ def doctor(
     """Look at keys, names, TLS, clocks and the shared limit before they are needed.
 
     Touches no order; one list of open orders tells which generation of the API the account is on.
-    Exits 0 when all is well, 2 when the keys cannot be read,
-    and 6 when a cancel might not be sent, or not as fast as it could be.
+    Exits 0 when all is well, 2 when the keys cannot be read or the findings not be printed, and 6
+    when a cancel might not be sent, or not as fast as it could be.
 
     \b
     Examples:
@@ -61,7 +61,9 @@ def _examine(
         aside.say(f"Not well: {', '.join(wrong) or 'nothing'}. stdout: {problem}.")
     if "keys" in wrong:
         return USAGE
-    return NOT_SENT if wrong else 0
+    if wrong:
+        return NOT_SENT
+    return USAGE if problem else 0
 
 
 async def _found(

@@ -129,7 +129,7 @@ def _carried_out(
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
-    on_report = _watched(plan.schedule, choices, aside)
+    on_report = watched(plan.schedule, aside, quiet=choices.as_json)
     stops = Stops(runner.get_loop())
     try:
         result = runner.run(_cancelled(plan, access, log, stops, aside, on_report))
@@ -166,14 +166,17 @@ def _accounted(result: Result, choices: Choices, stops: Stops, aside: Aside) -> 
     return result.exit_code(interrupted=interrupted)
 
 
-def _watched(
-    schedule: Schedule, choices: Choices, aside: Aside
+def watched(
+    schedule: Schedule, aside: Aside, *, quiet: bool
 ) -> Callable[[CancelReport], object] | None:
-    """Begin to show how it goes; what has to hear of each contract that ends, if anybody does."""
+    """Begin to show how it goes; what has to hear of each contract that ends, if anybody does.
+
+    `quiet`: stdout gets a document, and stderr no line for each contract.
+    """
     # Of a display that cannot redraw itself, each state would remain.
     if not is_terminal(sys.stderr) or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        return None if choices.as_json else aside.ended
-    leaves_nothing = choices.as_json or is_terminal(sys.stdout)
+        return None if quiet else aside.ended
+    leaves_nothing = quiet or is_terminal(sys.stdout)
 
     def bar() -> Display:
         # In the thread that draws: the requests do not wait for rich to be loaded.

@@ -74,7 +74,7 @@ def open_orders(
     """
 
     def asked() -> tuple[Query, Access]:
-        named = chosen(contract or (), None, every=every or not contract)
+        named = chosen(contract or (), (), every=every or not contract)
         within = None if deadline is None else as_seconds("deadline", deadline)
         query = Query(named, margin.modes, direction, offset, within)
         return query, access(base_url, redis, share_of, account, generation)

@@ -23,13 +23,15 @@ class Margin(StrEnum):
 
 
 ContractArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="CONTRACT", help="Such as BTC-USDT ETH-USDT.")
+    list[str] | None,
+    typer.Argument(metavar="CONTRACT", help="Such as BTC-USDT ETH-USDT, or BTC-USDT,ETH-USDT."),
 ]
 ContractsFromOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="FILE",
-        help="More of them, with white space in between; # begins a comment; - is stdin.",
+        help="More of them, with white space or commas in between; # begins a comment; - is "
+        "stdin. May be repeated.",
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every contract that the exchange lists.")]

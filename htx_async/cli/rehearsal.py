@@ -3,12 +3,17 @@
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from htx_async.cli.exit_codes import USAGE
-from htx_async.cli.running import signals
+from htx_async.cli.exit_codes import INTERNAL, USAGE
+from htx_async.cli.mass import watched
+from htx_async.cli.plan import Schedule
+from htx_async.cli.running import run, signals, unless_stopped
+from htx_async.cli.streams import Aside, printed
+from htx_async.starting import Loading
 
 
 def demo() -> None:
@@ -16,15 +21,28 @@ def demo() -> None:
 
     40 contracts at once, and an exchange that misbehaves. Takes no keys and reaches no network
     beyond this machine. Exits 0 when every report agrees with the exchange's book and the limit
-    was kept, else 1.
+    was kept, 2 when that could not be printed, else 1.
 
     \b
     Example: htx-async demo
     """
-    # Loaded here: whoever has to cancel in a hurry should not wait for rich and a web server.
-    from htx_async.demo import run  # noqa: PLC0415 - see above
+    with Loading():
+        # Whoever has to cancel in a hurry should not wait for rich and a web server.
+        from htx_async.demo import CONTRACTS, LIMIT, drawn, play  # noqa: PLC0415 - see above
 
-    raise typer.Exit(run())
+    def work(runner: asyncio.Runner, aside: Aside) -> int:
+        seconds = len(CONTRACTS) / LIMIT
+        heard = watched(Schedule(len(CONTRACTS), seconds, 2 * seconds), aside, quiet=False)
+        story = unless_stopped(runner, play(heard))
+        aside.settle()
+        problem = printed(partial(drawn, story))
+        if problem:
+            aside.say(f"What came of it could not be printed: {problem}.")
+        if not story.is_right:
+            return INTERNAL
+        return USAGE if problem else 0
+
+    raise typer.Exit(run(work))
 
 
 def simulate(
@@ -43,14 +61,14 @@ def simulate(
     \b
     Example: htx-async simulate --port 8080
     """
-    try:
-        code = asyncio.run(_simulate(port, orders))
-    except KeyboardInterrupt:
-        code = 0
-    raise typer.Exit(code)
+
+    def work(runner: asyncio.Runner, aside: Aside) -> int:
+        return runner.run(_simulate(port, orders, aside))
+
+    raise typer.Exit(run(work))
 
 
-async def _simulate(port: int, orders: int) -> int:
+async def _simulate(port: int, orders: int, aside: Aside) -> int:
     # Only here, since it brings a web server along.
     from htx_async.simulator import SimulatedExchange  # noqa: PLC0415 - see above
 
@@ -62,14 +80,20 @@ async def _simulate(port: int, orders: int) -> int:
         try:
             await stack.enter_async_context(exchange)
         except OSError as error:
-            typer.echo(f"port {port} cannot be served: {error.strerror}", err=True)
+            aside.say(f"port {port} cannot be served: {error.strerror}")
             return USAGE
         for contract in ("BTC-USDT", "ETH-USDT"):
             exchange.place(contract, "sell", "close", orders)
-        typer.echo(_GUIDE.format(url=exchange.url, access=access_key, secret=secret_key, n=orders))
+        guide = _GUIDE.format(url=exchange.url, access=access_key, secret=secret_key, n=orders)
+        if problem := printed(lambda: guide):
+            aside.say(f"Nobody can know the keys, since they could not be printed: {problem}.")
+            return USAGE
         await stop.wait()
     left = len(exchange.open_orders())
-    typer.echo(f"Stopped after {len(exchange.arrivals)} requests; orders still open: {left}.")
+    told = f"Stopped after {len(exchange.arrivals)} requests; orders still open: {left}.\n"
+    if problem := printed(lambda: told):
+        aside.say(f"{told.strip()} stdout: {problem}.")
+        return USAGE
     return 0
 
 
@@ -84,4 +108,5 @@ export HTX_SECRET_KEY={secret}
 With them set, point a command or a session at it:
   htx-async cancel-all BTC-USDT --base-url {url}
   HtxSession.from_env(base_urls="{url}")
+
 """

@@ -3,6 +3,8 @@
 None of that may change or hold up what happens to the orders.
 """
 
+import errno
+import io
 import os
 import sys
 import threading
@@ -46,6 +48,14 @@ def give_up(stream: TextIO | None) -> None:
         os.close(nowhere)
 
 
+class Closed(io.TextIOBase):
+    """Stands for a stdout that was closed before the command began: nothing can be written."""
+
+    def write(self, text: str) -> int:
+        """Fail, as a full disk does."""
+        raise OSError(errno.EBADF, "stdout is closed")
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether somebody sits there."""
     return stream is not None and stream.isatty()
@@ -57,8 +67,6 @@ def printed(make: Callable[[], str | bytes]) -> str:
     Texts come with their line ends. Bytes are a JSON document, which is UTF-8 whatever the
     terminal's encoding.
     """
-    if sys.stdout is None:
-        return "stdout is closed"
     try:
         content = make()
         typer.echo(content, nl=isinstance(content, bytes))
