@@ -201,7 +201,7 @@ def test_a_path_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
     wrong: list[tuple[Path | str, str]] = [
         (tmp_path / "none" / "audit.jsonl", "No such file or directory"),
         (tmp_path, "Is a directory"),
-        ("nul\0byte", "null byte"),
+        ("nul\0byte", "embedded null"),
     ]
     for path, why in wrong:
         with pytest.raises(InvalidRequest) as caught:
