@@ -7,11 +7,12 @@ PEERS := .venv-bench .venv-bench-ccxt
 PEERS_READY := $(PEERS:=/.ready)
 BENCH := import_cost per_call scale exchange_view fleet
 
-.PHONY: demo test soak mutants lint types wheel audit bench figures clean
+.PHONY: demo test soak mutants lint types wheel pythons audit bench figures clean
 
 demo: $(READY)
 	@$(BIN)/htx-async demo
 
+# The order is drawn anew each time; what pytest prints as --randomly-seed brings one back.
 # Bytecode is kept, whatever the environment says: a hundred processes would compile the package anew.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)
@@ -44,6 +45,12 @@ types: $(READY)
 wheel: $(READY)
 	@$(BIN)/python .ci/check_wheel.py
 
+# A fast part of the tests on every Python from 3.11 up that this machine has, and with the lowest
+# versions that pyproject.toml allows.
+pythons: export PYTHONDONTWRITEBYTECODE :=
+pythons: $(READY)
+	@$(BIN)/python .ci/pythons.py
+
 # Known flaws in the versions of constraints.txt. It needs a database on the network, and fails
 # when none can be asked or believed; for that reason no part of .ci/run.
 audit: .venv-audit/.ready
@@ -72,7 +79,7 @@ figures: $(READY)
 	@if [ -e .venv-bench/.ready ]; then .venv-bench/bin/python -m benchmarks.pictures; fi
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-audit dist
+	rm -rf $(VENV) $(PEERS) .venv-audit .venv-pythons dist
 
 # The outer pip fills it, which saves the time of installing another; where there is none that
 # can, `venv` brings one along.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from htx_async.checks import as_count, as_seconds
 from htx_async.codes import CodeClass
 from htx_async.errors import InvalidRequest
+from htx_async.listeners import LEAVING, as_listener
 from htx_async.terms import Verdict
 
 
@@ -18,7 +19,8 @@ class RetryPolicy:
     wait is drawn from 0 to min(cap, base * 2 ** (n - 1)), which is called full jitter.
     `repeat_unknown=False` ends a call at the first unknown outcome: a repeat would also take the
     trailing orders that were placed since, since the exchange knows no client order id for them.
-    `random` returns a number from 0 to less than 1; it is the only chance in the whole package.
+    `random` returns a number from 0 to less than 1; it is the only chance in the whole package, and
+    where it fails the whole wait is waited.
 
     Raises `InvalidRequest` for numbers that describe no policy.
     """
@@ -31,6 +33,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         as_count("attempts", self.attempts)
+        as_listener("random", self.random, "nothing and returns a number")
         if as_seconds("base", self.base) > as_seconds("cap", self.cap):
             raise InvalidRequest(f"base ({self.base:g} s) is longer than cap ({self.cap:g} s)")
 
@@ -61,4 +64,14 @@ class RetryPolicy:
 
     def _backoff(self, made: int) -> float:
         # 2 ** 60 times any base is beyond every cap; a larger exponent would only overflow.
-        return self.random() * min(self.cap, self.base * 2.0 ** min(made - 1, 60))
+        return self._drawn() * min(self.cap, self.base * 2.0 ** min(made - 1, 60))
+
+    def _drawn(self) -> float:
+        # What was sent before must not be lost to a traceback.
+        try:
+            number = float(self.random())
+        except LEAVING:
+            raise
+        except BaseException:
+            return 1.0
+        return number if 0 <= number <= 1 else 1.0

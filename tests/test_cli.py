@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from htx_async.cli.exit_codes import HELP
 from htx_async.simulator import SimulatedExchange
 from tests.command import (
     ACCESS,
@@ -52,6 +53,16 @@ async def test_version_and_help() -> None:
         assert option in told
     for option in ("--all", "--margin both", "--confirm", "--redis"):
         assert option in told
+
+
+def test_the_pages_have_every_exit_code_as_help_tells_it() -> None:
+    """README and docs/operators.md name the same codes with the same words, and none besides."""
+    told = dict(re.findall(r"^ +(\d+)  ([\w -]+)", HELP, re.MULTILINE))
+    assert len(told) == 8
+    for page in ("README.md", "docs/operators.md"):
+        text = (Path(__file__).parent.parent / page).read_text().partition("| exit code |")[2]
+        table = dict(re.findall(r"^\| (\d+) \| ([\w -]+)", text.partition("\n\n")[0], re.MULTILINE))
+        assert table == told, page
 
 
 COMPLETED: dict[str, set[str]] = {

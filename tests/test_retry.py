@@ -182,3 +182,23 @@ def test_the_default_source_of_chance_spreads() -> None:
     assert all(0 <= wait < 1 for wait in waits)
     assert len(set(waits)) > 190
     assert min(waits) < 0.2 < 0.8 < max(waits)
+
+
+def raises() -> float:
+    raise RuntimeError("no chance")
+
+
+@pytest.mark.parametrize(
+    "drawn", [raises, lambda: None, lambda: math.nan, lambda: 10**400, lambda: "x", lambda: -1.0]
+)
+def test_a_chance_that_fails_is_the_whole_wait(drawn: Any) -> None:
+    """A call that has sent something must not end with what its policy raised."""
+    policy = RetryPolicy(base=0.5, random=drawn)
+    assert delay(policy, 1, Verdict.UNKNOWN, None) == 0.5
+
+
+@pytest.mark.parametrize("wrong", [None, 0.5, "random"])
+def test_what_draws_no_number_is_refused(wrong: Any) -> None:
+    """Before anything is sent."""
+    with pytest.raises(InvalidRequest, match="random must be a function"):
+        RetryPolicy(random=wrong)
