@@ -48,9 +48,7 @@ SPEAKING = {
 async def closed(*command: str) -> Ended:
     """How a command ends whose stdout was closed before it began."""
     program = (
-        "import os, subprocess, sys\n"
-        "closed = lambda: os.close(1)\n"
-        "sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], preexec_fn=closed).returncode)"
+        "import os, sys\nos.close(1)\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
     return await ended(await started("-c", program, "-W", "error", "-m", "htx_async", *command))
 
