@@ -118,7 +118,6 @@ USAGE: dict[str, tuple[str, ...]] = {
     "no number": ("simulate", "--port", "x"),
     "ours": ("cancel-all", "--yes", CODE, "--deadline", "0"),
     "no contract": ("cancel-all", "--yes"),
-    "nothing": (),
 }
 
 
