@@ -168,6 +168,9 @@ def _merged_outcome(rounds: Sequence[CancelReport]) -> Outcome:
 
 
 def _taken_and_listed(report: CancelReport) -> set[str]:
+    # Where nothing left, a list only shows what others have taken since.
+    if not any(attempt.sent for attempt in report.attempts):
+        return set()
     return {*report.still_open} - {error.order_id for error in report.errors}
 
 

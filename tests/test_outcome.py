@@ -411,3 +411,16 @@ def test_an_order_that_a_round_listed_and_nobody_accounted_for_leaves_the_ids_in
     assert (told.outcome, told.successes) == (Outcome.CANCELLED, ("8",))
     assert not told.ids_complete
     assert [read.number for read in told.reads] == [1, 2]
+
+
+def test_what_a_round_listed_and_did_not_reach_is_not_taken() -> None:
+    """Nothing left in the first round, and in the second others have taken the orders: this call
+    cancelled none of them."""
+    told = merged(
+        rounds(
+            {"outcome": Outcome.PARTIAL, "still_open": ("7",), "attempts": report(UNSENT).attempts},
+            {"outcome": Outcome.NOTHING_TO_CANCEL, "confirmed": True, "attempts": ()},
+        ),
+        elapsed=1.0,
+    )
+    assert (told.outcome, told.successes) == (Outcome.NOTHING_TO_CANCEL, ())
