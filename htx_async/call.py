@@ -2,14 +2,15 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from htx_async.base_urls import Itinerary
 from htx_async.clock_check import ClockCheck
-from htx_async.codes import CodeClass, classify
-from htx_async.headers import pause_after, pause_when_spent, told_limit
+from htx_async.codes import CodeClass
+from htx_async.headers import LONGEST_PAUSE, PERIOD
+from htx_async.heed import asked_after, heeded
 from htx_async.job import Job
 from htx_async.limits import READS, CountsWaiters, Lease
 from htx_async.means import Means
@@ -49,7 +50,7 @@ class Call:
     """Carries `job` through attempts, each with a token and a signature of its own.
 
     `within`: the caller's own deadline in seconds from now. Without it the call has `allowance`
-    seconds from the earliest moment at which its turn could come. `urgent`: goes before others.
+    seconds from the moment at which its turn is foreseen. `urgent`: goes before others.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Call:
         self._budget = READS if job.is_read else job.request.path
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
-        turn = self._earliest() if within is None else None
+        turn = self._foreseen() if within is None else None
         start = self.began if turn is None else max(self.began, turn)
         self._may_be_late = within is not None
         self._patience = allowance if within is None else within
@@ -163,6 +164,8 @@ class Call:
                 finally:
                     if not trial.sending.sent:
                         lease.not_sent()
+                # While it has its token: what it asks for holds before others hear of an answer.
+                return self._answered(trial, answer)
         except ClockFailed as failure:
             # No byte of this attempt left; what was sent before is on record.
             self._ended_by = failure.reason
@@ -174,7 +177,6 @@ class Call:
             if self._trial is not None:
                 self._tell_attempt(self._record(self._trial, self._trial.cut_off(), None))
             raise
-        return self._answered(trial, answer)
 
     async def _written(self, lease: Lease, tell: "Teller") -> None:
         """Wait, for a short while from the call's start, until listeners have its record safe."""
@@ -222,7 +224,8 @@ class Call:
         reply = self._job.read(answer, trial.signed.scrub)
         # On record before anything else happens to it.
         attempt = self._record(trial, reply, answer.status)
-        changes = self._heeded(answer, reply)
+        now, tell = self._loop.time(), self._means.tell
+        changes = heeded(self._lane, self._budget, answer, reply, now, tell)
         if changes:
             attempt = self._attempts[-1] = attempt.model_copy(update=changes)
         if self._means.tell:
@@ -230,48 +233,36 @@ class Call:
         if reply.verdict is Verdict.REFUSED:
             signed_at = trial.started.timestamp() + attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
-        return 0.0 if self._is_check_due else self._next(attempt)
+        if self._is_check_due:
+            return 0.0
+        wait = self._next(attempt)
+        asked = asked_after(answer, reply)
+        return wait if asked is None else self._told_to_wait(asked)
+
+    def _told_to_wait(self, asked: float) -> float | None:
+        """Seconds until this call may queue again; None if what is asked is beyond its deadline.
+
+        The limiter holds up whoever queues for as long as an endpoint is closed. Of urgent calls it
+        lets one ask each period, whichever was refused.
+        """
+        if self._urgent:
+            return 0.0
+        left = self.deadline - self._loop.time()
+        if max(PERIOD, asked) > left:
+            self._ended_by = f"it asks to wait {asked:g} s, and the deadline comes in {left:.2f} s"
+            return None
+        return asked if asked > LONGEST_PAUSE else 0.0
 
     def _check(self) -> ClockCheck:
         if self._clock_check is None:
             self._clock_check = ClockCheck(self._means.clock, self._means.time)
         return self._clock_check
 
-    def _heeded(self, answer: Answer, reply: Reply) -> dict[str, object]:
-        """Slow down and pause as the reply's headers ask; the fields of the attempt that tell."""
-        limit = self._tightened(answer.headers)
-        paused = self._paused(answer, reply)
-        return {"limit": limit, "paused": paused} if limit or paused else {}
-
     async def _check_clock(self) -> bool:
         self._is_check_due = False
         last, reply = self._attempts[-1], self._replies[-1]
         self._ended_by = await self._check().make(reply, last.wire / 2, last.base_url)
         return not self._ended_by
-
-    def _tightened(self, headers: Mapping[str, str]) -> tuple[int, float] | None:
-        tighten = self._lane.tighten
-        told = None if tighten is None else told_limit(headers)
-        if told is None or tighten is None:
-            return None
-        limit = tighten(self._budget, *told)
-        if limit is not None and (tell := self._means.tell):
-            tell.limit_changed(self._loop.time(), self._budget, *limit)
-        return limit
-
-    def _paused(self, answer: Answer, reply: Reply) -> float:
-        if (
-            reply.verdict is Verdict.REFUSED
-            and classify(reply.code, answer.status) is CodeClass.RATE_LIMITED
-        ):
-            length: float | None = pause_after(answer.headers, reply.ts)
-        else:
-            length = pause_when_spent(answer.headers, reply.ts)
-        if length:
-            self._lane.limiter.pause(self._budget, length)
-            if tell := self._means.tell:
-                tell.endpoint_paused(self._loop.time(), self._budget, length)
-        return length or 0.0
 
     def _failed(self, trial: Trial, failure: SendFailed) -> float | None:
         now = self._loop.time()
@@ -323,6 +314,10 @@ class Call:
 
     def _earliest(self) -> float | None:
         return self._lane.limiter.earliest(self._budget, urgent=self._urgent)
+
+    def _foreseen(self) -> float | None:
+        foresee = self._lane.foresee
+        return foresee(self._budget, 1, urgent=self._urgent) if foresee else self._earliest()
 
     def _too_late(self, turn: float) -> str:
         limiter, now = self._lane.limiter, self._loop.time()

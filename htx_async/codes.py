@@ -29,6 +29,7 @@ CANCELLING = 1062
 EXECUTED = 1063
 MAINTENANCE = "maintain"
 PATH_UNKNOWN = 404
+TOO_MANY = 429
 
 FIELD_MISSING = 1066
 """On a moved account also the answer to a request that lacks nothing (HTX's Java SDK, list of V5
@@ -59,6 +60,7 @@ _FINAL = CodeClass.NOT_RETRYABLE
 _TABLE: dict[Code, tuple[CodeClass, str]] = {
     ANY_KEY_FAULT: (_AUTH, "key or signature fault of any kind"),
     PATH_UNKNOWN: (_GONE, "the path is unknown to the exchange"),
+    TOO_MANY: (_LIMITED, "too many requests"),
     1000: (_DOUBT, "system error"),
     1001: (_AGAIN, "system not ready"),
     1002: (_AGAIN, "query error"),
@@ -180,7 +182,7 @@ _UNLISTED = (CodeClass.NOT_RETRYABLE, "")
 
 def classify(code: Code | None, http_status: int | None = None) -> CodeClass:
     """The class of a refusal; HTTP 429 is a rate limit whatever its body says."""
-    if http_status == 429:
+    if http_status == TOO_MANY:
         return CodeClass.RATE_LIMITED
     return CodeClass.NOT_RETRYABLE if code is None else _TABLE.get(code, _UNLISTED)[0]
 

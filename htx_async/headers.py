@@ -14,31 +14,37 @@ PERIOD = 1.0
 """Seconds: the window of the trailing endpoints' limit, and the pause when a reply names none."""
 
 LONGEST_PAUSE = 10.0
-"""Seconds; a pause that a reply asks for is believed up to this."""
+"""Seconds; an endpoint is closed for this long at most, whatever a reply asks for."""
+
+LONGEST_ASKED = 3600.0
+"""Seconds; what a reply asks for beyond this is taken for a mistake: the longest ban that is
+documented lasts 30 minutes (HTX API docs, "API Limitation on Order Cancellation Ratio")."""
 
 _LONGEST_INTERVAL = 60.0
 """Seconds; every interval seen was 1 or 3. A longer one than this is taken for a mistake."""
 
 
 def pause_after(headers: Mapping[str, str], ts: int | None) -> float:
-    """Seconds for which an endpoint is paused after a rate-limited reply.
+    """Seconds that a rate-limited reply asks to wait.
 
     `ratelimit-reset` is an absolute time in Unix milliseconds (seen in recorded replies; HTX API
     docs, "API Rate Limit Illustration"), so the reply's own `ts` is taken off, never this
     machine's clock. Else `Retry-After`, in seconds or as a date. Either is believed from 0 to
-    10 s; else one period.
+    an hour; else one period.
     """
-    asked = _believed(_until_reset(headers, ts))
+    asked = _believed(_until_reset(headers, ts), LONGEST_ASKED)
     if asked is None:
-        asked = _believed(_retry_after(headers))
+        asked = _believed(_retry_after(headers), LONGEST_ASKED)
     return PERIOD if asked is None else asked
 
 
 def pause_when_spent(headers: Mapping[str, str], ts: int | None) -> float | None:
-    """Seconds until the reset when a reply says that no request is left; None: go on."""
+    """Seconds until the reset when a reply says that no request is left; None: go on.
+
+    Nothing was refused, so a reset is believed up to 10 s only."""
     if headers.get("ratelimit-remaining") != "0":
         return None
-    return _believed(_until_reset(headers, ts))
+    return _believed(_until_reset(headers, ts), LONGEST_PAUSE)
 
 
 def told_limit(headers: Mapping[str, str]) -> tuple[float, float] | None:
@@ -61,8 +67,8 @@ def _limit(requests: str | None, milliseconds: str | None) -> tuple[float, float
     return (count, seconds) if seconds / count <= _LONGEST_INTERVAL else None
 
 
-def _believed(seconds: float | None) -> float | None:
-    return seconds if seconds is not None and 0 <= seconds <= LONGEST_PAUSE else None
+def _believed(seconds: float | None, longest: float) -> float | None:
+    return seconds if seconds is not None and 0 <= seconds <= longest else None
 
 
 def _until_reset(headers: Mapping[str, str], ts: int | None) -> float | None:

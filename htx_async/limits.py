@@ -1,25 +1,20 @@
-"""Who may send when: the endpoint's five a second and the account's broad budget.
-
-The only door to aiolimiter.
-"""
+"""Who may send when: the endpoint's five a second and the account's broad budget."""
 
 import asyncio
 import math
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
 from typing import Literal, Protocol, runtime_checkable
 
 from aiolimiter import AsyncLimiter
 
+from htx_async.account_budget import AccountBudget
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
-from htx_async.line import OnTurn
 from htx_async.terms import LimiterMode
-from htx_async.token_bucket import TakeToken, TokenBucket
-
-_DOCUMENTED_RATE = 5.0
+from htx_async.token_bucket import TokenBucket
+from htx_async.token_queue import DOCUMENTED
 
 _REST = 75.0
 """Seconds after which nothing of a use is left: the longest hold, the longest pause, and a bit."""
@@ -83,7 +78,15 @@ class Tightens(Protocol):
     """A limiter that can be slowed down to what the exchange says of itself."""
 
     def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
-        """Keep to `requests` per `seconds` if that is slower; the new limit, or None."""
+        """See `TokenBucket.tighten`."""
+
+
+@runtime_checkable
+class HearsRefusals(Protocol):
+    """A limiter that lets one request ask after a refusal, while the others wait."""
+
+    def refused(self, endpoint: str, seconds: float) -> float:
+        """See `TokenBucket.refused`."""
 
 
 @runtime_checkable
@@ -113,26 +116,32 @@ class SharesTokens(Protocol):
         """Wait, for a short while, until the others can see every token that is back."""
 
 
-class AccountLimiter:
+class AccountLimiter(TokenBucket):
     """Both limits of one account: five a second per endpoint, and 72 trade calls in any 3 s.
 
     The second is the account's total (HTX API docs, "API Rate Limit Illustration"); whether a
-    trailing cancel counts there too is not documented, so it is assumed to. `AsyncLimiter(36, 3)`
-    keeps it with a margin: 36 at once and 36 more in 3 s make 72 at most. It has no priority, so
-    ordinary calls pass a smaller one before it, and a sixth is left to urgent ones.
+    trailing cancel counts there too is not documented, so it is assumed to. `AccountBudget` keeps
+    it with a margin: 36 at once and 36 more in 3 s make 72 at most. Ordinary calls pass a smaller
+    one before it, and a sixth is left to urgent ones. What is foreseen counts both.
     """
 
-    tells_turns: Literal[True] = True
-
     def __init__(self) -> None:
-        self._endpoints = TokenBucket()
+        super().__init__()
+        self._budget = AccountBudget()
         self.reads = reads_limiter()
         """For the account's reads."""
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
         """The sessions that are open."""
         self._left: tuple[weakref.ref[asyncio.AbstractEventLoop], float] | None = None
-        self._trade = AsyncLimiter(36, 3.0)
-        self._ordinary = AsyncLimiter(30, 3.0)
+
+    def bind(self, *, take_over: bool = False) -> bool:
+        """See `TokenBucket.bind`; reads and what is left of the budget come along."""
+        has_moved = super().bind(take_over=take_over)
+        if has_moved:
+            self.reads.bind(take_over=take_over)
+            # Whoever held it on a closed loop can use it no more.
+            self.holders.clear()
+        return has_moved
 
     def is_gone(self) -> bool:
         """Whether nobody has held it for so long that a new one would do as well; counts from the
@@ -144,47 +153,6 @@ class AccountLimiter:
             self._left = (weakref.ref(loop), loop.time())
         return self._left is not None and loop.time() - self._left[1] > _REST
 
-    def bind(self, *, take_over: bool = False) -> None:
-        """Belong to the running loop; tokens, reads and what is left of the budget come along from
-        a closed one, and with `take_over` from an open one: only when nobody holds it there."""
-        shift = self._endpoints.carry_over(take_over=take_over)
-        if shift is not None:
-            self.reads.carry_over(take_over=take_over)
-            self._trade = _carried_over(self._trade, shift)
-            self._ordinary = _carried_over(self._ordinary, shift)
-            # Whoever held it on a closed loop can use it no more.
-            self.holders.clear()
-
-    def take(
-        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
-    ) -> "_TakeBoth":
-        """See `TokenBucket.take`."""
-        self.bind()
-        budgets = (self._trade,) if urgent else (self._ordinary, self._trade)
-        return _TakeBoth(self._endpoints.take(endpoint, urgent=urgent, on_turn=on_turn), budgets)
-
-    def pause(self, endpoint: str, seconds: float) -> None:
-        """See `RateLimiter.pause`."""
-        self._endpoints.pause(endpoint, seconds)
-
-    def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
-        """See `RateLimiter.earliest`; the endpoint's limit is the narrower one."""
-        return self._endpoints.earliest(endpoint, urgent=urgent)
-
-    def foresee(
-        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
-    ) -> float:
-        """See `TokenBucket.foresee`."""
-        return self._endpoints.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
-
-    def waiting(self, endpoint: str) -> int:
-        """How many callers wait for `endpoint`."""
-        return self._endpoints.waiting(endpoint)
-
-    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
-        """See `TokenBucket.tighten`."""
-        return self._endpoints.tighten(endpoint, requests, seconds)
-
 
 def reads_limiter() -> TokenBucket:
     """72 reads of an account in any 3 s (HTX API docs, "API Rate Limit Illustration")."""
@@ -194,49 +162,6 @@ def reads_limiter() -> TokenBucket:
 def public_budget() -> AsyncLimiter:
     """For a session's public calls: far below the 240 per 3 s and address that are documented."""
     return AsyncLimiter(12, 3.0)
-
-
-def _carried_over(budget: AsyncLimiter, shift: float) -> AsyncLimiter:
-    """What is left of `budget` on the running loop, whose clock shows `shift` seconds more."""
-    heir = AsyncLimiter(budget.max_rate, budget.time_period)
-    heir._level = budget._level
-    heir._last_check = min(budget._last_check + shift, asyncio.get_running_loop().time())
-    return heir
-
-
-class _TakeBoth:
-    """An endpoint's token, and a place in each of the account's budgets, which take none back."""
-
-    __slots__ = ("_budgets", "_token")
-
-    def __init__(self, token: TakeToken, budgets: tuple[AsyncLimiter, ...]) -> None:
-        self._token = token
-        self._budgets = budgets
-
-    async def __aenter__(self) -> TakeToken:
-        while True:
-            await self._token.__aenter__()
-            short = [budget for budget in self._budgets if not budget.has_capacity()]
-            try:
-                if not short:
-                    for budget in self._budgets:
-                        await budget.acquire()
-                    return self._token
-            except BaseException:
-                self._token.not_sent()
-                raise
-            # Not to sit on the endpoint's token meanwhile: an urgent caller may want it.
-            self._token.not_sent()
-            await short[0].acquire()
-            self._budgets = tuple(budget for budget in self._budgets if budget is not short[0])
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._token.__aexit__(exc_type, exc, traceback)
 
 
 class _Adapted:
@@ -300,7 +225,7 @@ def foresee(
     """
     if isinstance(limiter, Foresees):
         return limiter.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
-    one = (1 + round_trip) / _DOCUMENTED_RATE
+    one = (1 + round_trip) / DOCUMENTED
     return asyncio.get_running_loop().time() + (count - 1) * one
 
 

@@ -1,10 +1,14 @@
 """Who waits for an endpoint's next token: urgent callers first, then first in, first out."""
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 OnTurn = Callable[[float], None]
+
+_COMERS = itertools.count()
+"""Numbers those who join, over all lines."""
 
 
 class Line:
@@ -12,20 +16,25 @@ class Line:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._urgent: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
-        self._ordinary: OrderedDict[asyncio.Future[None], OnTurn | None] = OrderedDict()
+        self._urgent: OrderedDict[asyncio.Future[None], tuple[int, OnTurn | None]] = OrderedDict()
+        self._ordinary: OrderedDict[asyncio.Future[None], tuple[int, OnTurn | None]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._ordinary)
 
     def __iter__(self) -> Iterator[OnTurn | None]:
         """Whom to tell of a turn, from the head on."""
-        return iter([*self._urgent.values(), *self._ordinary.values()])
+        return (on_turn for _, on_turn in [*self._urgent.values(), *self._ordinary.values()])
 
     @property
     def is_urgent(self) -> bool:
         """Whether the next one is urgent."""
         return bool(self._urgent)
+
+    @property
+    def head(self) -> tuple[bool, int]:
+        """The place of the next one among the heads of several lines: the least goes first."""
+        return not self._urgent, next(iter((self._urgent or self._ordinary).values()))[0]
 
     def ahead(self, urgent: bool) -> int:
         """How many go before one that joins now."""
@@ -34,7 +43,7 @@ class Line:
     def join(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None]:
         """The future that is done when it is this one's turn."""
         waiter: asyncio.Future[None] = self._loop.create_future()
-        (self._urgent if urgent else self._ordinary)[waiter] = on_turn
+        (self._urgent if urgent else self._ordinary)[waiter] = next(_COMERS), on_turn
         return waiter
 
     def leave(self, waiter: asyncio.Future[None]) -> bool:
@@ -46,17 +55,17 @@ class Line:
         self._shrink()
         return False
 
-    def call_next(self) -> bool:
-        """Tell the head that it is its turn; False when it is gone, or nobody waits."""
+    def call_next(self) -> asyncio.Future[None] | None:
+        """Tell the head that it is its turn; None when it is gone, or nobody waits."""
         queue = self._urgent or self._ordinary
         if not queue:
-            return False
+            return None
         waiter, _ = queue.popitem(last=False)
         self._shrink()
         if waiter.done():
-            return False
+            return None
         waiter.set_result(None)
-        return True
+        return waiter
 
     def dismiss(self, error: Exception) -> None:
         """Nobody gets a turn any more: everybody's wait ends with `error`."""

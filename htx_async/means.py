@@ -12,9 +12,12 @@ from aiolimiter import AsyncLimiter
 from htx_async.accounts import release
 from htx_async.base_urls import BaseUrls
 from htx_async.exchange_time import ExchangeTime
+from htx_async.gate import closing
 from htx_async.generation import Generation
 from htx_async.limits import (
     AccountLimiter,
+    Foresees,
+    HearsRefusals,
     RateLimiter,
     SharesTokens,
     TellsTurns,
@@ -37,12 +40,24 @@ class Lane(NamedTuple):
     limiter: RateLimiter
     tells_turns: bool
     tighten: Callable[[str, float, float], tuple[int, float] | None] | None
+    refused: Callable[[str, float], float]
+    """Closes an endpoint after a refusal that asks for so many seconds; for how long it did."""
+
+    foresee: Callable[..., float] | None
+    """See `Foresees.foresee`."""
 
     @classmethod
     def of(cls, limiter: RateLimiter) -> Lane:
         """What `limiter` can do."""
         tighten = limiter.tighten if isinstance(limiter, Tightens) else None
-        return cls(limiter, isinstance(limiter, TellsTurns), tighten)
+
+        def pause(endpoint: str, seconds: float) -> float:
+            limiter.pause(endpoint, closing(seconds))
+            return closing(seconds)
+
+        refused = limiter.refused if isinstance(limiter, HearsRefusals) else pause
+        foresee = limiter.foresee if isinstance(limiter, Foresees) else None
+        return cls(limiter, isinstance(limiter, TellsTurns), tighten, refused, foresee)
 
 
 class Means(NamedTuple):

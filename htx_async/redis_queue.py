@@ -21,7 +21,8 @@ from htx_async.line import Line, OnTurn
 from htx_async.redis_debts import Debts, Run
 from htx_async.redis_store import ASK_AGAIN, FENCED, TOO_LATE, RedisStore, Rule, Unreachable
 from htx_async.terms import LimiterMode
-from htx_async.token_bucket import TakeToken, TokenBucket
+from htx_async.token_bucket import TokenBucket
+from htx_async.token_queue import TakeToken
 
 OnMode = Callable[[str, LimiterMode, str], object]
 

@@ -61,8 +61,10 @@ class Attempt(_Frozen):
     `started`: UTC, when its token was granted. `waited`: seconds in the queue before that.
     `wire`: seconds from then to the answer or failure. `sent` is False only when it is certain
     that no byte left. `message`: the exchange's words, escaped and cut, or our own about a failure.
-    `paused`: seconds for which the reply paused the endpoint. `limit`: the slower limit that it
-    put in force, as requests and the seconds that they are for; None when nothing changed.
+    `paused`: seconds that the reply asked to wait; after a refusal for the rate that named no time,
+    one. The endpoint itself is closed for one second at least and 10 at most. `limit`: the limit in
+    force since this reply, as requests and the seconds that they are for, where it slowed the
+    endpoint down, undid that, or was the first after that ran out; else None.
     `limiter_mode`: whose token it used, where a fleet shares them; else None.
     """
 

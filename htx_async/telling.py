@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
     from htx_async.report import Attempt, CancelReport, OrderError
 
+IN_FRONT = "something in front of the exchange answered"
+"""What is said of a client error whose body is not the exchange's."""
+
+BARE_429 = "HTTP 429"
+"""What is said of a refusal for the rate without a word of the exchange's."""
+
 _MOST_SHOWN = 5
 
 
@@ -32,8 +38,7 @@ def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
     if last is None:
         why, advice = f"{ended_by or 'nothing was sent'}.", "Call again, with a longer deadline."
     elif last.verdict is Verdict.REFUSED:
-        is_passing = last.code_class is CodeClass.RETRYABLE
-        advice = _CALL_LATER if is_passing else _ADVICE.get(last.code_class, _ADVICE_ELSE)
+        advice = _CALL_LATER if last.code_class is CodeClass.RETRYABLE else _advice(last)
         why = f"{_refusal(last)}.{_sentence(ended_by)}"
     else:
         told = f"no answer to believe; the last, from {last.base_url}: {_ended(last.message)}"
@@ -65,6 +70,10 @@ _ADVICE: dict[CodeClass, str] = {
         "The exchange no longer serves this API: cancel on its website and look for a newer route."
     ),
 }
+_ADVICE_IN_FRONT = (
+    "It is a firewall, a content network or a proxy, and limits this address rather than the "
+    "account: send less from it, and call again later or from another one."
+)
 _ADVICE_ELSE = "Correct what the code names; trying again unchanged does not help."
 _LOST = " An earlier answer was lost, and ids with it."
 
@@ -144,11 +153,23 @@ def _tell_refused(report: CancelReport) -> str:
         return "refused."
     return (
         f"{_refusal(refusal)}.{_sentence(report.ended_by)} This call cancelled nothing. "
-        f"{_ADVICE.get(refusal.code_class, _ADVICE_ELSE)}"
+        f"{_advice(refusal)}"
     )
 
 
+def _is_in_front(attempt: Attempt) -> bool:
+    return attempt.code is None and attempt.message == BARE_429
+
+
+def _advice(attempt: Attempt) -> str:
+    if _is_in_front(attempt):
+        return _ADVICE_IN_FRONT
+    return _ADVICE.get(attempt.code_class, _ADVICE_ELSE)
+
+
 def _refusal(attempt: Attempt) -> str:
+    if _is_in_front(attempt):
+        return f"refused by {attempt.base_url} with {BARE_429}: {IN_FRONT}"
     code = f"HTTP {attempt.http_status}" if attempt.code is None else f"code {attempt.code}"
     note = f" ({meaning(attempt.code)})" if meaning(attempt.code) else ""
     words = f', saying "{attempt.message}"' if attempt.message else ""

@@ -32,7 +32,15 @@ from htx_async import (
 )
 from htx_async.codes import CodeClass, classify
 from htx_async.decoding import LARGEST_BODY, decoded
-from htx_async.headers import LONGEST_PAUSE, pause_after, pause_when_spent, told_limit
+from htx_async.gate import closing
+from htx_async.headers import (
+    LONGEST_ASKED,
+    LONGEST_PAUSE,
+    PERIOD,
+    pause_after,
+    pause_when_spent,
+    told_limit,
+)
 from htx_async.outcome import Reply
 from htx_async.redis_store import RedisLink, RedisStore, Rule, Taken, Unreachable
 from htx_async.routes import v1, v5
@@ -386,8 +394,10 @@ def test_the_public_replies_are_read_or_refused(status: int, body: bytes) -> Non
 @example(headers={"ratelimit-limit": "5", "ratelimit-interval": "5e-324"}, ts=None)
 @fuzzed(300)
 def test_headers_only_ever_slow_down_within_bounds(headers: dict[str, str], ts: int | None) -> None:
-    """Whatever the headers say, pauses are from 0 to 10 s, and a limit that is told can be kept."""
-    assert 0 <= pause_after(headers, ts) <= LONGEST_PAUSE
+    """Whatever the headers say, they ask for an hour at most, an endpoint is closed for 1 to 10 s,
+    and a limit that is told can be kept."""
+    assert 0 <= pause_after(headers, ts) <= LONGEST_ASKED
+    assert PERIOD <= closing(pause_after(headers, ts)) <= LONGEST_PAUSE
     assert 0 <= (pause_when_spent(headers, ts) or 0.0) <= LONGEST_PAUSE
     told = told_limit(headers)
     if told is not None:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from htx_async.codes import MAINTENANCE, PATH_UNKNOWN, CodeClass, classify
+from htx_async.codes import MAINTENANCE, PATH_UNKNOWN, TOO_MANY, CodeClass, classify
 from htx_async.models import ErrorReply
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import Reply
+from htx_async.telling import BARE_429, IN_FRONT
 from htx_async.terms import Verdict
 from htx_async.wire import Answer
 
@@ -31,7 +32,7 @@ Accept = Callable[[dict[str, Any], Scrub], Reply | None]
 
 def read(answer: Answer, scrub: Scrub, accept: Accept) -> Reply:
     """What `answer` proves; any bytes give a verdict, never an exception."""
-    if answer.status == 429:
+    if answer.status == TOO_MANY:
         return _rate_limited(answer, scrub)
     if not (200 <= answer.status < 300 or 400 <= answer.status < 500):
         return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}")
@@ -44,7 +45,13 @@ def read(answer: Answer, scrub: Scrub, accept: Accept) -> Reply:
             raise ValueError("a success counts only with HTTP 200")
         return reply
     except (ValueError, RecursionError):
-        return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}, and {_UNREADABLE}")
+        return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}, and {_what_it_is(answer)}")
+
+
+def _what_it_is(answer: Answer) -> str:
+    # Every error of the exchange is an object; a page is a firewall's, or a content network's.
+    is_page = 400 <= answer.status < 500 and not answer.body.lstrip().startswith(b"{")
+    return f"{IN_FRONT}, not the exchange" if is_page else _UNREADABLE
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -127,7 +134,7 @@ def _rate_limited(answer: Answer, scrub: Scrub) -> Reply:
     try:
         error = _error(answer, parse(answer.body))
     except (ValueError, RecursionError):
-        return Reply(Verdict.REFUSED, message="HTTP 429")
+        return Reply(Verdict.REFUSED, message=BARE_429)
     message = printable(scrub(error.message))
     # Any other code would name a reason that is not the one for this refusal.
     code = error.code if classify(error.code) is CodeClass.RATE_LIMITED else None

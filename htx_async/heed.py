@@ -1,0 +1,48 @@
+"""What a reply asks of those who come after it, passed on to the limiter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from htx_async.codes import CodeClass, classify
+from htx_async.headers import pause_after, pause_when_spent, told_limit
+from htx_async.terms import Verdict
+
+if TYPE_CHECKING:
+    from htx_async.events import Teller
+    from htx_async.means import Lane
+    from htx_async.outcome import Reply
+    from htx_async.wire import Answer
+
+
+def heeded(
+    lane: Lane, endpoint: str, answer: Answer, reply: Reply, now: float, tell: Teller | None
+) -> dict[str, object]:
+    """Slow `endpoint` down and pause it as the reply asks; the fields of the attempt that tell."""
+    limit = _limit(lane, endpoint, answer)
+    if limit is not None and tell:
+        tell.limit_changed(now, endpoint, *limit)
+    asked = asked_after(answer, reply)
+    if asked is not None:
+        length = lane.refused(endpoint, asked)
+    else:
+        asked = length = pause_when_spent(answer.headers, reply.ts) or 0.0
+        if length:
+            lane.limiter.pause(endpoint, length)
+    if length and tell:
+        tell.endpoint_paused(now, endpoint, length)
+    return {} if limit is None and not length else {"limit": limit, "paused": asked}
+
+
+def _limit(lane: Lane, endpoint: str, answer: Answer) -> tuple[int, float] | None:
+    """The limit in force from now on, if the reply has changed it."""
+    told = None if lane.tighten is None else told_limit(answer.headers)
+    return None if told is None or lane.tighten is None else lane.tighten(endpoint, *told)
+
+
+def asked_after(answer: Answer, reply: Reply) -> float | None:
+    """Seconds that a refusal for the rate asks to wait; None for any other reply."""
+    is_limited = classify(reply.code, answer.status) is CodeClass.RATE_LIMITED
+    if reply.verdict is not Verdict.REFUSED or not is_limited:
+        return None
+    return pause_after(answer.headers, reply.ts)

@@ -1,0 +1,347 @@
+"""One endpoint's tokens, and those who wait for them; see `token_bucket`."""
+
+import asyncio
+import math
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from htx_async.account_budget import AccountBudget
+from htx_async.checks import as_seconds
+from htx_async.errors import InvalidRequest
+from htx_async.gate import Gate
+from htx_async.headers import LONGEST_PAUSE, PERIOD
+from htx_async.line import Line, OnTurn
+from htx_async.loop_binding import OTHER_LOOP
+from htx_async.window import DUE, Window
+
+_MARGIN = 0.002
+"""Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
+
+BELIEVED = 60.0
+"""Seconds for which a slower limit is believed after the last reply that named it."""
+
+DOCUMENTED = 5.0
+"""Requests a second on each trailing endpoint (HTX API docs, on each endpoint's page)."""
+
+_SAME_RATE = 1e-9
+_SLOW = 0.5
+"""Seconds for which callers on other endpoints may wait for their answers, where nobody may be
+turned away for the room that they take."""
+
+
+class _Told:
+    """A slower limit that the exchange told, as long as it is believed."""
+
+    __slots__ = ("per", "until", "window")
+
+    def __init__(self, window: Window, per: float, until: float) -> None:
+        self.window = window
+        self.per = per
+        self.until = until
+
+    @property
+    def limit(self) -> tuple[int, float]:
+        return self.window.size, self.per
+
+
+class TokenQueue:
+    """One endpoint's tokens and those who wait for them.
+
+    The limit itself binds everybody. What the exchange told beyond it, a slower limit or a refusal,
+    binds ordinary callers, and of the urgent ones together all but one each period.
+    """
+
+    def __init__(self, size: int, per: float, floor: float, budget: AccountBudget | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._per = per
+        self._floor = floor
+        self._limit = Window(size, per + _MARGIN, per + _MARGIN - floor)
+        self._told: _Told | None = None
+        self._has_run_out = False
+        self._gate = Gate()
+        self._paused_until = -math.inf
+        self.line = Line()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_retired = False
+        self.budget = budget
+        if budget is not None:
+            budget.lines.append(self)
+
+    def carried_over(self, shift: float, budget: AccountBudget | None) -> "TokenQueue":
+        """The same tokens on the running loop, whose clock shows `shift` seconds more.
+
+        What was in use on the loop before counts as used just now, and this queue gives nothing
+        any more.
+        """
+        self._is_retired = True
+        heir = TokenQueue(self._limit.size, self._per, self._floor, budget)
+        now = heir._loop.time()
+        heir._limit = self._limit.carried_over(shift, now)
+        if (told := self._told) is not None:
+            until = min(told.until + shift, now + BELIEVED)
+            heir._told = _Told(told.window.carried_over(shift, now), told.per, until)
+        heir._gate = self._gate.carried_over(shift, now)
+        heir._paused_until = min(self._paused_until + shift, now + LONGEST_PAUSE)
+        # A loop that is closed, or closes just now, runs no timer any more.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._retire)
+        return heir
+
+    def _retire(self) -> None:
+        """On the loop before: no timer, and no wait without an end."""
+        self.line.dismiss(InvalidRequest(OTHER_LOOP))
+        self._set_timer(None)
+        if self.budget is not None:
+            self.budget.retire()
+
+    def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
+        now = self._loop.time()
+        self._forget(now)
+        has_run_out, self._has_run_out = self._has_run_out, False
+        own, told = self._limit.size / self._per, self._told
+        if rate < own * (1 - _SAME_RATE):
+            # A short interval must not shorten the hold: the documented second stays in force too.
+            size = max(1, min(self._limit.size, int(requests)))
+            return self._believe(size, max(self._per, size / rate), now)
+        if told is not None and any(abs(rate / one - 1) < _SAME_RATE for one in (own, DOCUMENTED)):
+            self._told = None
+            self._moved()
+        elif not has_run_out:
+            return None
+        return self._limit.size, self._per
+
+    def _believe(self, size: int, per: float, now: float) -> tuple[int, float] | None:
+        told = self._told
+        if told is not None and told.window.size == size and abs(told.per / per - 1) < _SAME_RATE:
+            told.until = now + BELIEVED
+            return None
+        if told is not None and size / per > told.window.size / told.per:
+            return None
+        # Tokens on their way back belong to requests that the slower limit counts too.
+        window, before = (self._limit, self._per) if told is None else (told.window, told.per)
+        self._told = _Told(window.resized(size, per - before), per, now + BELIEVED)
+        self._gate.urgent_at = max(self._gate.urgent_at, now + PERIOD)
+        self._moved()
+        return size, per
+
+    def _forget(self, now: float) -> None:
+        if self._told is not None and self._told.until <= now:
+            self._told, self._has_run_out = None, True
+        self._gate.forget(now)
+
+    def pause(self, length: float) -> None:
+        # Told in a reply: it took its part of the floor, and the next request takes the other.
+        length = max(0.0, as_seconds("pause", length, least=0) - self._floor)
+        now = self._loop.time()
+        until = now + length
+        is_felt = until > max(self._paused_until, min(self._limit.turns(now)))
+        self._paused_until = max(self._paused_until, until)
+        self._grant()
+        if is_felt:
+            self._announce()
+
+    def refused(self, seconds: float) -> float:
+        seconds = self._gate.shut(self._loop.time(), as_seconds("seconds", seconds, least=0))
+        self._moved()
+        return seconds
+
+    def earliest(self, urgent: bool) -> float:
+        """No turn comes before."""
+        return self._foreseen(urgent, 0, 0.0, _SLOW)
+
+    def foresee(self, urgent: bool, behind: int, round_trip: float) -> float:
+        """Hardly a turn comes after, as far as it lies with those who wait now."""
+        return self._foreseen(urgent, behind, round_trip, 0.0)
+
+    def _foreseen(self, urgent: bool, behind: int, round_trip: float, others: float) -> float:
+        now = self._loop.time()
+        self._forget(now)
+        ahead = behind + self.line.ahead(urgent)
+        turn = self._turn(ahead, urgent, now, *self._turns(now), round_trip)
+        if self.budget is None:
+            return turn
+        return self.budget.turn(self, ahead, urgent, turn, now, others)
+
+    def uses_by(self, at: float, now: float, round_trip: float) -> int:
+        """How many of its line could go until loop time `at`."""
+        if self._paused_until > now or not self._gate.is_open:
+            return 0
+        window = self._limit if self._told is None else self._told.window
+        return window.uses_by(at, now, round_trip)
+
+    def _moved(self) -> None:
+        self._grant()
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell those who wait, and asked for it, when their turn can come now."""
+        now = self._loop.time()
+        turns, urgents = self._turns(now), self.line.ahead(True)
+        for ahead, on_turn in enumerate(self.line):
+            if on_turn is not None:
+                on_turn(self._turn(ahead, ahead < urgents, now, *turns))
+
+    def _turns(self, now: float) -> tuple[list[float], list[float]]:
+        told = self._told
+        return self._limit.turns(now), [] if told is None else told.window.turns(now)
+
+    def _turn(
+        self,
+        ahead: int,
+        urgent: bool,
+        now: float,
+        turns: list[float],
+        told_turns: list[float],
+        round_trip: float = 0.0,
+    ) -> float:
+        gate, told = self._gate, self._told
+        least = max(self._paused_until, gate.earliest(urgent, self.line.is_urgent))
+        turn = self._limit.turn(ahead, turns, least, round_trip)
+        if told is None or (urgent and not gate.is_open):
+            return turn
+        slow = told.window.turn(ahead, told_turns, least, round_trip)
+        if urgent and told.per > PERIOD:
+            slow = min(slow, max(now, gate.urgent_at) + ahead * PERIOD)
+        return max(turn, slow)
+
+    def try_take(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None] | None:
+        """None when a token was taken at once, else the future that will bring one."""
+        if self._is_retired:
+            raise InvalidRequest(OTHER_LOOP)
+        now = self._loop.time()
+        self._forget(now)
+        if self._gate.is_open and not self.line.ahead(urgent) and self._lets(urgent, now):
+            self._passed(None, urgent, now)
+            return None
+        waiter = self.line.join(urgent, on_turn)
+        self._grant()
+        return waiter
+
+    def _lets(self, urgent: bool, now: float) -> bool:
+        is_open = self._opens_at(urgent, now) <= now + DUE
+        return is_open and (self.budget is None or self.budget.ready(urgent, now) <= now + DUE)
+
+    def _passed(self, caller: object, urgent: bool, now: float) -> None:
+        self._limit.take()
+        if self._told is not None:
+            self._told.window.take()
+        if self.budget is not None:
+            self.budget.take(urgent, now)
+        self._gate.passed(caller, urgent, now)
+
+    def abandon(self, waiter: asyncio.Future[None]) -> None:
+        """The caller no longer waits; a token that it was just given goes to the next."""
+        if self.line.leave(waiter):
+            self.give_back(waiter)
+        else:
+            self._grant()
+
+    def give_back(self, caller: object) -> None:
+        self._limit.give_back()
+        if self._told is not None:
+            self._told.window.give_back()
+        self._gate.left(caller)
+        self._grant()
+
+    def settle(self, caller: object, answered: bool) -> None:
+        now = self._loop.time()
+        self._limit.settle(now, answered)
+        if self._told is not None:
+            self._told.window.settle(now, answered)
+        if answered:
+            self._gate.answered(caller)
+        else:
+            self._gate.left(caller)
+        self._grant()
+
+    def _opens_at(self, urgent: bool, now: float) -> float:
+        """When the next caller may go, the account's budget apart; `math.inf`: after an answer."""
+        at, gate, told = max(self._limit.opens_at(now), self._paused_until), self._gate, self._told
+        if told is None or (urgent and not gate.is_open):
+            return max(at, gate.opens_at(urgent))
+        slow = told.window.opens_at(now)
+        if urgent and told.per > PERIOD:
+            slow = min(slow, gate.urgent_at)
+        return max(at, slow, gate.opens_at(urgent))
+
+    def grant(self) -> None:
+        """The account's budget has room for one more, or had when somebody else took it."""
+        self._grant()
+
+    def _grant(self) -> None:
+        """Hand free tokens to those who wait, then set the timer for the next one."""
+        now = self._loop.time()
+        self._forget(now)
+        wanted: float | None = None
+        while self.line:
+            urgent = self.line.is_urgent
+            at = self._opens_at(urgent, now)
+            if at > now + DUE:
+                wanted = at
+                break
+            if self.budget is not None and not self.budget.lets(self, urgent, now):
+                # It calls when it has room.
+                break
+            if (waiter := self.line.call_next()) is not None:
+                self._passed(waiter, urgent, now)
+        if wanted is not None and self._told is not None:
+            wanted = min(wanted, self._told.until)
+        self._set_timer(None if wanted == math.inf else wanted)
+
+    def _set_timer(self, at: float | None) -> None:
+        if self._timer is not None:
+            if self._timer.when() == at:
+                return
+            self._timer.cancel()
+        self._timer = None if at is None else self._loop.call_at(at, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._grant()
+
+
+class TakeToken:
+    """Waits for one token of one queue and holds it for a block."""
+
+    __slots__ = ("_held", "_on_turn", "_queue", "_urgent", "_waiter")
+
+    def __init__(self, queue: TokenQueue, urgent: bool, on_turn: OnTurn | None) -> None:
+        self._queue = queue
+        self._urgent = urgent
+        self._on_turn = on_turn
+        self._waiter: asyncio.Future[None] | None = None
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        waiter = self._waiter = self._queue.try_take(self._urgent, self._on_turn)
+        if waiter is not None:
+            try:
+                await waiter
+            except BaseException:
+                self._queue.abandon(waiter)
+                raise
+        self._held = True
+        if self._queue.budget is not None:
+            try:
+                await self._queue.budget.acquire(self._urgent)
+            except BaseException:
+                self.not_sent()
+                raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._held:
+            self._held = False
+            self._queue.settle(self._waiter, answered=exc_type is None)
+
+    def not_sent(self) -> None:
+        """See `Lease.not_sent`."""
+        if self._held:
+            self._held = False
+            self._queue.give_back(self._waiter)
