@@ -118,13 +118,13 @@ class AuthenticationFailed(CancelRefused):
 
 
 class RateLimited(CancelRefused):
-    """The exchange still counted too many requests when the deadline came."""
+    """The exchange counted too many requests until the deadline, or asked to wait beyond it."""
 
     def __init__(self, text: str, report: CancelReport, retry_after: float = 0.0) -> None:
         super().__init__(text, report)
         self.args = (text, report, retry_after)
         self.retry_after = retry_after
-        """Seconds, from the last refusal, until the exchange said it would take requests."""
+        """Seconds, from the last refusal, that it asked to wait; 1 where it named no time."""
 
 
 class Unavailable(CancelRefused):

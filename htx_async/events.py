@@ -59,7 +59,8 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class EndpointPaused:
-    """A reply paused an endpoint for `seconds`."""
+    """A reply paused an endpoint for `seconds`; after a refusal that is one second at least and 10
+    at most, whatever it asked for."""
 
     at: float
     endpoint: str
@@ -68,7 +69,8 @@ class EndpointPaused:
 
 @dataclass(frozen=True, slots=True)
 class LimitChanged:
-    """A reply's headers slowed an endpoint down to `requests` in any `seconds`."""
+    """From this reply on the limit of an endpoint is `requests` in any `seconds`: its headers named
+    a slower one, or the documented one again, or a slower one had run out before it came."""
 
     at: float
     endpoint: str
