@@ -16,6 +16,7 @@ from htx_async.models import CancelAllTrailing
 from htx_async.reading import Reading
 from htx_async.report import CancelReport
 from htx_async.routes import v1, v5
+from htx_async.tasks import together
 from htx_async.terms import ApiGeneration
 from htx_async.v5_report import joined, unproven
 
@@ -197,8 +198,4 @@ class CancelByIds:
 
 
 async def _all(calls: Sequence[tuple[tuple[str, ...], Call]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for _, call in calls[1:]:
-            group.create_task(call.run())
-        # At once, so that it stands in line before another call reckons with it.
-        await calls[0][1].run()
+    await together(call.run() for _, call in calls)

@@ -23,7 +23,7 @@ class CrossMargin(Desk):
 
     _margin_mode = MarginMode.CROSS
 
-    def __init__(self, deadline: float, ready: Callable[[], Means]) -> None:
+    def __init__(self, deadline: float, ready: Callable[[bool], Means]) -> None:
         super().__init__(deadline)
         self._session_ready = ready
 
@@ -96,5 +96,5 @@ class CrossMargin(Desk):
         name = (pair, contract_type)
         return CancelAllTrailing.checked(contract_code, direction, offset, self._margin_mode, *name)
 
-    def _ready(self) -> Means:
-        return self._session_ready()
+    def _ready(self, is_promised: bool = False) -> Means:
+        return self._session_ready(is_promised)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from htx_async.cancel_by_ids import CancelByIds, checked_ids
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
 from htx_async.errors import InvalidRequest
-from htx_async.guard import CancelGuard
+from htx_async.guard import CancelGuard, tell_if_long
 from htx_async.limits import READS, foresee
 from htx_async.listeners import as_listener
 from htx_async.mass_cancel import (
@@ -26,7 +26,7 @@ from htx_async.mass_cancel import (
     nothing_sent,
 )
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
-from htx_async.means import Means
+from htx_async.means import LiveCalls, Means
 from htx_async.models import CancelAllTrailing
 from htx_async.open_lists import OpenLists
 from htx_async.orders import TrailingOrder
@@ -40,6 +40,9 @@ from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, 
 _ROUND_TRIP = 0.5
 """Seconds for each five calls of a mass cancel without a deadline; 0.3 is usual from far away."""
 
+_USUAL = 0.1
+"""Seconds: a round trip with which a guard's need is reckoned."""
+
 
 class Desk(ABC):
     """The calls that read alike in isolated and in cross margin."""
@@ -48,12 +51,13 @@ class Desk(ABC):
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
-        self._mass_cancels: weakref.WeakSet[MassCancel] = weakref.WeakSet()
+        self._mass_cancels: set[MassCancel] = set()
+        self._entered: set[CancelGuard] = set()
         self._listed: tuple[str, ...] | None = None
 
     @abstractmethod
-    def _ready(self) -> Means:
-        """What calls work with; raises `SessionClosed`."""
+    def _ready(self, is_promised: bool = False) -> Means:
+        """What calls work with; raises `SessionClosed`, but not for what closing carries out."""
 
     async def mass_cancel_trailing(
         self,
@@ -168,24 +172,51 @@ class Desk(ABC):
         """A block after which these contracts are mass-cancelled, however it ends.
 
         `async with htx.cancel_on_exit(codes) as guard:`; return, exception, cancellation, Ctrl-C
-        through `asyncio.run`. The mass cancel is urgent, shielded from cancellation, and has its
-        own deadline; `guard.report` has its account. An exception of the block always wins, and
-        what went wrong with the cancel becomes a note on it; else it is raised. A second
-        cancellation ends the guard's work promptly, with an account of what was done. SIGTERM is
-        not an exception: turn it into a cancellation (README). Raises `InvalidRequest` for
-        contracts that `mass_cancel_trailing` would refuse, now rather than at the end.
+        through `asyncio.run`. A guard that was entered is a promise that closing keeps: its mass
+        cancel is urgent and ends with its work or at its own deadline, whoever is cancelled how
+        often meanwhile; the cancellation that came first is delivered afterwards. `aclose()`,
+        leaving the session and the end of the event loop wait for it, and begin it if the block
+        has not ended: a block that goes on gets that account, with a warning. `guard.report` has
+        the account, `guard.stop()` ends it early. An exception of the block always wins, and what
+        went wrong with the cancel becomes a note on it; else it is raised. SIGTERM is not an
+        exception: turn it into a cancellation (README). `deadline`: seconds from the beginning of
+        the mass cancel; default as for `mass_cancel_trailing`. A guard that needs more than 25 s
+        says so on the logger "htx_async" when it is made, with the grace period to give the
+        process. Raises `InvalidRequest` for contracts that `mass_cancel_trailing` would refuse,
+        now rather than at the end, and `SessionClosed` at the latest on entering.
         """
         wanted = intents(contract_codes, direction, offset, self._margin_mode)
         if deadline is not None:
             as_seconds("deadline", deadline)
+        calls = len(wanted) * (2 if until_clear else 1)
+        self._tell_if_long(calls, deadline)
 
         def begin() -> MassCancel:
             latest = None if deadline is None else self._now() + deadline
-            return self._mass_cancel(
-                wanted, latest, until_clear=until_clear, urgent=True, confirm=confirm
-            )
+            settings = {"until_clear": until_clear, "confirm": confirm}
+            return self._mass_cancel(wanted, latest, urgent=True, is_promised=True, **settings)
 
-        return CancelGuard(begin, partial(nothing_sent, wanted))
+        return CancelGuard(self._entered, self._ready, begin, partial(nothing_sent, wanted))
+
+    def close(self, why: str) -> None:
+        """Begin what guards promised, and let no other mass cancel begin any call."""
+        for guard in tuple(self._entered):
+            guard.begin(why)
+        for mass_cancel in tuple(self._mass_cancels):
+            if not mass_cancel.is_promised:
+                mass_cancel.hold_back(why)
+
+    async def promises_kept(self) -> None:
+        """Wait until the mass cancel of every guard that has begun is over."""
+        if self._entered:
+            await asyncio.wait([guard.begin() for guard in self._entered])
+
+    def _tell_if_long(self, calls: int, deadline: float | None) -> None:
+        limiter = self._ready().trades.limiter
+        turn = partial(foresee, limiter, self._path, calls, urgent=True)
+        longest = self._until(turn(round_trip=_ROUND_TRIP)) + self._deadline
+        needed = self._until(turn(round_trip=_USUAL)) + _USUAL
+        tell_if_long(needed, longest if deadline is None else deadline)
 
     def _mass_cancel(
         self,
@@ -197,11 +228,15 @@ class Desk(ABC):
         confirm: bool = False,
         look_first: bool = False,
         on_report: OnReport | None = None,
+        is_promised: bool = False,
     ) -> MassCancel:
-        means = self._ready()
+        means = self._ready(is_promised)
+        if is_promised:
+            # Calls of its own, which do not end with the others when the session is closed.
+            means = means._replace(live=LiveCalls())
         looks: list[Looks] = []
 
-        def until() -> float:
+        def until(running: MassCancel) -> float:
             if latest is not None:
                 return latest
             calls = len(wanted) * (2 if until_clear else 1)
@@ -225,11 +260,15 @@ class Desk(ABC):
                 looks.append(self._looks(means, half, urgent))
             return LookFirst(means, intent, looks[0], cancel, deadline=half, urgent=urgent)
 
-        running = MassCancel(
-            wanted, begin, until=until, until_clear=until_clear, on_report=on_report
+        return MassCancel(
+            wanted,
+            begin,
+            until=until,
+            until_clear=until_clear,
+            on_report=on_report,
+            others=self._mass_cancels,
+            is_promised=is_promised,
         )
-        self._mass_cancels.add(running)
-        return running
 
     async def _cancel_all(
         self, intent: CancelAllTrailing, deadline: float | None, urgent: bool, confirm: bool

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from htx_async.listeners import LEAVING, Audience
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
+from htx_async.tasks import own_task
 from htx_async.terms import ApiGeneration, Direction, LimiterMode, Offset
 
 
@@ -143,7 +144,7 @@ class Teller:
         """Wait for the records of a call's start, at most until loop time `until`; what failed."""
         if not self._ahead:
             return ()
-        records = [asyncio.ensure_future(_kept(listener, call)) for listener in self._ahead]
+        records = [own_task(_kept(listener, call)) for listener in self._ahead]
         left = max(0.0, until - asyncio.get_running_loop().time())
         try:
             safe, late = await asyncio.wait(records, timeout=left)

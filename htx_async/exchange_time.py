@@ -1,7 +1,7 @@
 """The exchange's clock, asked through its public call; asking also opens a connection."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from aiolimiter import AsyncLimiter
 from htx_async.base_urls import BaseUrls
 from htx_async.report import WarmUp
 from htx_async.routes import v1
+from htx_async.tasks import own_task
 from htx_async.transport import Transport
 from htx_async.wall_clock import ClockFailed, WallClock
 from htx_async.wire import SendFailed, unsigned
@@ -41,6 +42,7 @@ class ExchangeTime:
         self._budget = budget
         self._timeout = timeout
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._next_use: asyncio.TimerHandle | None = None
 
     async def skew(self, base_url: str) -> float | None:
         """Seconds by which the exchange is ahead of this machine; None when it cannot be told."""
@@ -51,7 +53,7 @@ class ExchangeTime:
     async def warm_up(self) -> tuple[WarmUp, ...]:
         """Open a connection to each base URL, measure, and correct the clock if it is off."""
         urls = tuple(self._base_urls)
-        tasks = [self._start(self._warm(url)) for url in urls]
+        tasks = [self._start(self._warm(url), own_task) for url in urls]
         try:
             await asyncio.wait(tasks)
         finally:
@@ -66,25 +68,32 @@ class ExchangeTime:
 
     def keep_warm(self, every: float) -> None:
         """Use a connection every so many seconds, so that it is not closed for being idle."""
-        self._start(self._use_every(every))
+        loop = asyncio.get_running_loop()
+        # A timer and short tasks: one that lasted would be over with whoever cancels all tasks.
+        self._next_use = loop.call_later(every, self.keep_warm, every)
+        self._start(self._warm(self._base_urls.itinerary(loop.time()).current))
+
+    def stop(self) -> None:
+        """Ask nobody any more; a `warm_up` that waits tells of it."""
+        if self._next_use is not None:
+            self._next_use.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
 
     async def aclose(self) -> None:
-        """End what is under way; a `warm_up` that waits tells of it."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """The same, and wait until nothing is under way."""
+        self.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
+    def _start(
+        self,
+        work: Coroutine[Any, Any, T],
+        task_of: Callable[[Coroutine[Any, Any, T]], asyncio.Task[T]] = asyncio.create_task,
+    ) -> asyncio.Task[T]:
+        task = task_of(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    async def _use_every(self, seconds: float) -> None:
-        while True:
-            await self._warm(self._base_urls.itinerary(asyncio.get_running_loop().time()).current)
-            await asyncio.sleep(seconds)
 
     async def _warm(self, base_url: str) -> WarmUp:
         loop = asyncio.get_running_loop()

@@ -1,32 +1,96 @@
 """A block that leaves no trailing orders behind, however it ends."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+import math
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self
 
+from htx_async.errors import InvalidRequest
 from htx_async.mass_cancel import MassCancel
 from htx_async.mass_report import MassCancelReport
+from htx_async.tasks import outlast, own_task
 
-_TO_END = 1.0
+_LOG = logging.getLogger("htx_async")
+
+_TO_END = 0.8
 """Seconds that a mass cancel which was told to stop gets for its account."""
+
+_LONG = 25.0
+"""Seconds; many supervisors kill a process 30 s after they have told it to end, some after 10."""
+
+
+def tell_if_long(needed: float, longest: float) -> None:
+    """Warn whoever runs the process of a guard that needs so many seconds, `longest` at most."""
+    if needed > _LONG:
+        _LOG.warning(
+            "this guard needs about %d s to cancel its contracts, and %d s at most: give the "
+            "process that much time between the signal to end and the one that kills it",
+            math.ceil(needed),
+            math.ceil(longest) + 1,
+        )
 
 
 class CancelGuard:
     """`async with htx.cancel_on_exit(...) as guard:`; see there.
 
-    `begin` makes the mass cancel, `nothing_sent` the account of one that could not begin.
+    `entered`: where it stands from its entering until its work is done, so that closing finds it.
+    `check`: raises what stands against entering. `begin` makes the mass cancel, `nothing_sent` the
+    account of one that could not begin.
     """
 
     def __init__(
-        self, begin: Callable[[], MassCancel], nothing_sent: Callable[[str], MassCancelReport]
+        self,
+        entered: "set[CancelGuard]",
+        check: Callable[[], object],
+        begin: Callable[[], MassCancel],
+        nothing_sent: Callable[[str], MassCancelReport],
     ) -> None:
+        self._entered = entered
+        self._check = check
         self._begin = begin
         self._nothing_sent = nothing_sent
-        self.report: MassCancelReport | None = None
-        """The account of the mass cancel; None until the block has ended."""
+        self._is_in_use = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._work: asyncio.Task[None] | None = None
+        self._stopped: asyncio.Future[None] | None = None
+        self._running: MassCancel | None = None
+        self._told: MassCancelReport | None = None
+        self._failure: BaseException | None = None
+        self._early = ""
+
+    @property
+    def report(self) -> MassCancelReport | None:
+        """The account of the mass cancel, true at any moment: None until it has begun, which is
+        when the block has ended, or the session is closed before that."""
+        told = self._told
+        if told is None and self._running is not None:
+            told = self._running.report()
+        return told.warned(self._early) if told is not None and self._early else told
+
+    def stop(self) -> None:
+        """End the mass cancel now; its account is there within 1 s.
+
+        What was sent and not answered is unknown then, the rest not sent. For the second signal of
+        a person who does not want to wait: before the mass cancel has begun it does nothing, so
+        that two signals at once do not leave every order open. Not from another thread.
+        """
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
 
     async def __aenter__(self) -> Self:
+        if self._is_in_use:
+            raise InvalidRequest("this guard guards a block already; make one for each block")
+        self._check()
+        self._reset()
+        self._is_in_use = True
+        self._entered.add(self)
+        self._last_call = self._at_the_end_of_the_loop()
+        # Waits for nothing: its first step makes it known to the loop.
+        await anext(self._last_call)
         return self
 
     async def __aexit__(
@@ -35,55 +99,86 @@ class CancelGuard:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        cancelled = await outlast(self.begin())
+        self._is_in_use = False
+        if not self._last_call.ag_running:
+            await self._last_call.aclose()
         try:
-            await self._cancel(was_cancelled=isinstance(exc, asyncio.CancelledError))
-            if self.report is not None:
-                self.report.raise_for_outcome()
-        except asyncio.CancelledError as cancelled:
-            # Without an exception of the block's own, this one goes on.
-            (exc or cancelled).add_note(
-                f"and cancelling the trailing orders was cut short: {self.report}"
-            )
+            failure = self._failed()
+            raised = exc or cancelled
+            if self._early:
+                _LOG.warning("%s", self._early)
+            if raised is None:
+                if failure is not None:
+                    raise failure
+                return
+            if failure is not None:
+                raised.add_note(f"and {self._shortfall()}: {self.report} ({failure})")
+            elif self._early:
+                raised.add_note(f"and {self._early}")
             if exc is None:
-                raise
-        except Exception as failure:
-            if exc is None:
-                raise
-            exc.add_note(
-                f"and the trailing orders were not all cancelled: {self.report} ({failure})"
-            )
-
-    async def _cancel(self, *, was_cancelled: bool) -> None:
-        """Run the mass cancel, shielded from one cancellation; the next makes it tell and end."""
-        try:
-            running = self._begin()
-        except Exception as error:
-            self.report = self._nothing_sent(f"{type(error).__name__}: {error}")
-            raise
-        task = asyncio.create_task(running.run())
-        try:
-            cancelled = await self._outlast(task, running, 1 if was_cancelled else 0)
+                raise raised
         finally:
-            # A third cancellation ends even the wait; the account is true at any moment.
-            self.report = running.report()
-            task.cancel()
-        if cancelled is not None:
-            raise cancelled
-        if task.done() and not task.cancelled():
-            task.result()
+            # Their tracebacks hold this frame.
+            failure = raised = cancelled = exc = None
 
-    async def _outlast(
-        self, task: asyncio.Task[MassCancelReport], running: MassCancel, cancellations: int
-    ) -> asyncio.CancelledError | None:
-        """Wait for `task`; the first cancellation that came in the meantime, to be raised later."""
-        first = None
-        while not task.done():
+    def begin(self, closing: str = "") -> asyncio.Task[None]:
+        """Begin the mass cancel, if that was not done; the task that carries it, to be waited for.
+
+        `closing`: why it begins before the block has ended.
+        """
+        if self._work is None:
+            if closing:
+                self._early = (
+                    f"this guard cancelled before its block had ended, because {closing}: what the "
+                    "block has placed since is not covered"
+                )
+            self._stopped = asyncio.get_running_loop().create_future()
+            self._work = own_task(self._carry(self._stopped))
+        return self._work
+
+    async def _carry(self, stopped: asyncio.Future[None]) -> None:
+        try:
+            self._running = self._begin()
+            await self._run(self._running, stopped)
+        except Exception as error:
+            self._told = self._nothing_sent(f"{type(error).__name__}: {error}")
+            self._failure = error
+        finally:
+            self._entered.discard(self)
+
+    async def _run(self, running: MassCancel, stopped: asyncio.Future[None]) -> None:
+        work = own_task(running.run())
+        await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            running.stop("its guard was told to stop")
+            await asyncio.wait([work], timeout=_TO_END)
+        self._told = running.report()
+        if not work.done():
+            # Its calls are over; what does not let go of them is no part of the account.
+            work.cancel()
+        else:
+            self._failure = work.exception()
+
+    def _shortfall(self) -> str:
+        if self._stopped is not None and self._stopped.done():
+            return "cancelling the trailing orders was cut short"
+        return "the trailing orders were not all cancelled"
+
+    def _failed(self) -> BaseException | None:
+        failure, self._failure = self._failure, None
+        if failure is None and self._told is not None:
             try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                first, cancellations = first or error, cancellations + 1
-                if cancellations > 1:
-                    running.stop("its guard was cancelled a second time")
-                    await asyncio.wait([task], timeout=_TO_END)
-                    break
-        return first
+                self._told.raise_for_outcome()
+            except Exception as error:
+                return error
+        return failure
+
+    async def _at_the_end_of_the_loop(self) -> AsyncGenerator[None, None]:
+        """Loops close the generators that are left when they end, after they have cancelled all
+        tasks, and wait for them: for a guard whose block nobody will end."""
+        try:
+            yield
+        finally:
+            if self._is_in_use:
+                await outlast(self.begin("the event loop came to its end"))

@@ -17,6 +17,7 @@ from htx_async.mass_report import MassCancelReport
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import merged, report_of
 from htx_async.report import CancelReport
+from htx_async.tasks import own_task
 from htx_async.terms import MarginMode, Outcome
 
 BETWEEN_ROUNDS = 1.2
@@ -85,7 +86,8 @@ class MassCancel:
 
     `begin` makes the call for one intent and a deadline (loop time). `until` tells that deadline
     once everybody else who was about to queue has queued. `until_clear`: call again for each
-    contract until the exchange itself has nothing left.
+    contract until the exchange itself has nothing left. `others`: those that are under way; it is
+    among them while it runs. `is_promised`: closing waits for it instead of holding it back.
     """
 
     def __init__(
@@ -93,15 +95,19 @@ class MassCancel:
         intents: Sequence[CancelAllTrailing],
         begin: Callable[[CancelAllTrailing, float], Carried],
         *,
-        until: Callable[[], float],
+        until: Callable[["MassCancel"], float],
         until_clear: bool,
         on_report: OnReport | None,
+        others: "set[MassCancel]",
+        is_promised: bool = False,
     ) -> None:
         self._intents = intents
         self._begin = begin
         self._until = until
         self._until_clear = until_clear
         self._on_report = on_report
+        self._others = others
+        self.is_promised = is_promised
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._deadline = math.inf
@@ -118,9 +124,16 @@ class MassCancel:
     async def run(self) -> MassCancelReport:
         """One report for each contract. Cancelled, it stops every call first and then goes on;
         what else is raised inside a call comes out when all have ended."""
+        self._others.add(self)
+        try:
+            return await self._run()
+        finally:
+            self._others.discard(self)
+
+    async def _run(self) -> MassCancelReport:
         await asyncio.sleep(0)
-        self._deadline = self._until()
-        tasks = [asyncio.create_task(self._carry(intent)) for intent in self._intents]
+        self._deadline = self._until(self)
+        tasks = [own_task(self._carry(intent)) for intent in self._intents]
         try:
             await asyncio.wait(tasks)
             left = max(0.0, self._deadline - self._loop.time())
@@ -136,7 +149,11 @@ class MassCancel:
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 error.add_note(f"in a mass cancel of which this is known: {self.report()}")
-                raise error
+                try:
+                    raise error
+                finally:
+                    # Its traceback holds this frame.
+                    del error, task, tasks
         return self.report()
 
     def hold_back(self, reason: str) -> None:

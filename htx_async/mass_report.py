@@ -1,6 +1,7 @@
 """What a mass cancel gives back: the plan before, the account after."""
 
 from collections import Counter
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -93,6 +94,19 @@ class MassCancelReport(BaseModel):
         """True when the exchange took every cancel for every contract; see `CancelReport`."""
         return not self.not_clear
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong beside the orders, each once; see `CancelReport.warnings`."""
+        return tuple(dict.fromkeys(w for report in self.reports for w in report.warnings))
+
+    def warned(self, warning: str) -> Self:
+        """The same account, with `warning` in the report of each contract."""
+        reports = [
+            report.model_copy(update={"warnings": (*report.warnings, warning)})
+            for report in self.reports
+        ]
+        return self.model_copy(update={"reports": tuple(reports)})
+
     def raise_for_outcome(self) -> None:
         """Raise `MassCancelFailed` with one error for each contract that is not clear."""
         failures = [failure for report in self.reports if (failure := failure_of(report))]
@@ -104,10 +118,12 @@ class MassCancelReport(BaseModel):
         return f"{len(self.not_clear)} of {len(self.reports)} contracts are not clear ({counts})"
 
     def __str__(self) -> str:
-        if not self.is_clear:
-            return f"{self._told()}: {', '.join(self.not_clear)}"
-        contracts = _count(len(self.reports), "contract")
-        return f"{contracts} clear, {_count(len(self.successes), 'order')} cancelled"
+        if self.is_clear:
+            contracts = _count(len(self.reports), "contract")
+            told = f"{contracts} clear, {_count(len(self.successes), 'order')} cancelled"
+        else:
+            told = f"{self._told()}: {', '.join(self.not_clear)}"
+        return "; besides, ".join((told, *self.warnings))
 
 
 def _count(number: int, noun: str) -> str:

@@ -160,15 +160,18 @@ class LiveCalls:
         finally:
             self.discard(call)
 
-    async def stop(self, reason: str, grace: float) -> None:
-        """Let no call send any more, end every call after `grace` seconds, and wait until each
-        has made its report."""
-        if grace > 0:
-            for call in tuple(self._calls):
-                call.hold_back(reason)
-            await asyncio.wait([self._end()], timeout=grace)
+    def hold_back(self, reason: str) -> None:
+        """Let no call send any more; each ends when what is on the wire has been answered."""
+        for call in tuple(self._calls):
+            call.hold_back(reason)
+
+    def stop(self, reason: str) -> None:
+        """End every call now."""
         for call in tuple(self._calls):
             call.stop(reason)
+
+    async def over(self) -> None:
+        """Wait until every call has made its report."""
         await asyncio.shield(self._end())
 
     def _end(self) -> asyncio.Future[None]:

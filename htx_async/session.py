@@ -17,6 +17,7 @@ from aiolimiter import AsyncLimiter
 from htx_async.accounts import account_key, shared_limiter
 from htx_async.base_urls import BASE_URLS, BaseUrls
 from htx_async.checks import as_instance, as_seconds, running_loop
+from htx_async.closing import Closing
 from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
 from htx_async.errors import InvalidRequest, SessionClosed
@@ -42,8 +43,6 @@ from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
 _DEFAULT_RETRY = RetryPolicy()
-
-_CLOSED = "the session was closed"
 
 _INHERITED: list[Transport] = []
 """Of a forking parent: as garbage they would take its sockets out of the epoll that both share."""
@@ -121,6 +120,7 @@ class HtxSession(Desk):
         """The same calls for cross margin."""
         self._listeners = listeners(on_event)
         self._closed = False
+        self._closing = Closing(self, (self, self.cross), self._live, self._transport)
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:
@@ -149,29 +149,28 @@ class HtxSession(Desk):
         await self.aclose()
 
     async def aclose(self, grace: float = 0.0) -> None:
-        """End every call and close the connections; safe to repeat.
+        """Carry out every guard that was entered, end every other call, and close the connections;
+        safe to repeat.
 
-        Nothing is sent from now on. Calls that wait for a token raise `NotSent`; calls on the wire
-        have `grace` seconds for their answer and then raise `OutcomeUnknown`; later ones
-        `SessionClosed`. A mass cancel ends with an account of the same. A session given as `http`
-        stays open. Belongs in the session's own event loop, else `InvalidRequest`, unless that
-        one is closed. In a forked child it leaves the parent's connections alone.
+        From its first moment nothing is sent but what those guards send, whether their blocks have
+        ended or not: their mass cancels end with their work or at their own deadlines. Other calls
+        that wait for a token raise `NotSent`; those on the wire have `grace` seconds for their
+        answer and then raise `OutcomeUnknown`; later ones `SessionClosed`. Another mass cancel ends
+        with an account of the same. Cancelled, it ends the grace, closes all the same, and is
+        cancelled then. A session given as `http` stays open. Belongs in the session's own event
+        loop, else `InvalidRequest`, unless that one is closed. In a forked child it leaves the
+        parent's connections alone.
         """
         as_seconds("grace", grace, least=0)
-        if self._means is not None and not self._is_at_home():
-            await self._forget(self._means)
+        means = self._means
+        if means is not None and not self._is_at_home():
+            await self._forget(means)
             return
         self._closed = True
-        if self._means is not None:
-            await self._means.time.aclose()
-        for mass_cancel in (*self._mass_cancels, *self.cross._mass_cancels):
-            mass_cancel.hold_back(_CLOSED)
-        try:
-            await self._live.stop(_CLOSED, grace)
-        finally:
-            if self._means is not None:
-                await self._means.let_go(self)
+        if means is None:
             await self._transport.aclose()
+            return
+        await self._closing.close(means, grace)
 
     async def cancel_all_trailing(
         self,
@@ -265,14 +264,14 @@ class HtxSession(Desk):
         """
         return await self._ready().time.warm_up()
 
-    def _ready(self) -> Means:
-        means = self._opened()
+    def _ready(self, is_promised: bool = False) -> Means:
+        means = self._opened(is_promised)
         self._transport.check_open()
         return means
 
-    def _opened(self) -> Means:
+    def _opened(self, is_promised: bool = False) -> Means:
         """What calls work with; made on first use, when there is a running loop."""
-        if self._closed:
+        if self._closed and not is_promised:
             raise SessionClosed("this session is closed, so nothing was sent; open a new one")
         if self._means is None:
             loop = running_loop()

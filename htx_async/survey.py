@@ -11,6 +11,7 @@ from htx_async.open_lists import OpenLists
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import report_of
 from htx_async.report import Attempt, CancelReport
+from htx_async.tasks import own_task
 from htx_async.terms import MarginMode, Outcome
 
 
@@ -55,7 +56,7 @@ class AtOnce:
         is_first = self._task is None
         if self._task is None:
             everything = CancelAllTrailing(margin_mode=MarginMode.CROSS)
-            self._task = asyncio.create_task(self._lists.open(everything))
+            self._task = own_task(self._lists.open(everything))
         await asyncio.wait([self._task])
         rows = None if self._task.cancelled() else self._task.result()
         return Found(rows, self._lists.attempts if is_first else ())

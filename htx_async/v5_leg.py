@@ -13,6 +13,7 @@ from htx_async.orders import TrailingOrder
 from htx_async.reading import Reading
 from htx_async.report import CancelReport, OrderError
 from htx_async.routes import v5
+from htx_async.tasks import together
 from htx_async.timers import is_time_left_after
 from htx_async.v5_report import Carried, report_of_v5
 
@@ -142,9 +143,7 @@ class V5Leg:
         begun = [(tuple(ids), self._call(ids, left)) for ids in parts]
         self._calls += begun
         self._settled_at = self._loop.time() + _AGAIN
-        async with asyncio.TaskGroup() as group:
-            for _, call in begun:
-                group.create_task(call.run())
+        await together(call.run() for _, call in begun)
         for ids, call in begun:
             self._note(Batch(ids, *call.record()[:2]))
 

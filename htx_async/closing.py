@@ -1,0 +1,67 @@
+"""The end of a session: its promises kept, everything else ended, nothing left behind."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from htx_async.desk import Desk
+from htx_async.means import LiveCalls, Means
+from htx_async.tasks import outlast, own_task
+from htx_async.transport import Transport
+
+_CLOSED = "the session was closed"
+
+
+class Closing:
+    """Ends what the `desks` of `session` have under way, once, whoever is cancelled meanwhile."""
+
+    def __init__(
+        self, session: object, desks: Sequence[Desk], live: LiveCalls, transport: Transport
+    ) -> None:
+        self._session = session
+        self._desks = desks
+        self._live = live
+        self._transport = transport
+        self._work: asyncio.Task[None] | None = None
+
+    async def close(self, means: Means, grace: float) -> None:
+        """Return when all is over; calls on the wire have `grace` seconds for their answers, unless
+        it is called again with less, or cancelled. A cancellation is delivered afterwards."""
+        # All of it before the first await: who is interrupted there has left nothing to be sent.
+        self._end(means, grace)
+        if self._work is None:
+            self._work = own_task(self._finish(means))
+        end_now = partial(self._live.stop, _CLOSED)
+        late = asyncio.get_running_loop().call_later(grace, end_now)
+        try:
+            cancelled = await outlast(self._work, end_now)
+        finally:
+            late.cancel()
+        try:
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            # Its traceback holds this frame.
+            cancelled = None
+        self._work.result()
+
+    def _end(self, means: Means, grace: float) -> None:
+        for desk in self._desks:
+            desk.close(_CLOSED)
+        means.time.stop()
+        if grace > 0:
+            self._live.hold_back(_CLOSED)
+        else:
+            self._live.stop(_CLOSED)
+
+    async def _finish(self, means: Means) -> None:
+        try:
+            await means.time.aclose()
+            await self._live.over()
+            for desk in self._desks:
+                await desk.promises_kept()
+        finally:
+            try:
+                await means.let_go(self._session)
+            finally:
+                await self._transport.aclose()

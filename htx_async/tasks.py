@@ -1,0 +1,76 @@
+"""Tasks that end with their work, and waits that outlast a cancellation.
+
+The end of `asyncio.run`, and many a hand-made shutdown, cancels every task of the loop that
+`asyncio.all_tasks()` lists. A task that does one part of somebody's work ends with that work and by
+nobody else's hand: it is not listed.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def own_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that only those can cancel who hold it: `asyncio.all_tasks()` does not list it.
+
+    Whoever makes it waits for it, or ends it. It begins in the loop's next turn, whatever task
+    factory the loop has.
+    """
+    task = asyncio.Task(work, loop=asyncio.get_running_loop())
+    # Documented for those who make tasks of their own (asyncio docs, "Extending"). A task that
+    # ignored `cancel` instead would break every timeout inside it: they all work by cancelling.
+    asyncio.tasks._unregister_task(task)
+    return task
+
+
+async def together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Run all to their end, and raise what the first of them raised; cancelled, end all first."""
+    tasks = [own_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+    for task in tasks:
+        task.result()
+
+
+async def outlast(
+    ended: asyncio.Future[Any], interrupted: Callable[[], object] | None = None
+) -> asyncio.CancelledError | None:
+    """Wait until `ended` is done, whoever cancels the caller how often meanwhile.
+
+    The first cancellation is returned, for the caller to raise; `interrupted` is called when it
+    comes. `ended` itself is not touched, and its result is the caller's to look at.
+    """
+    if ended.done():
+        return None
+    try:
+        await asyncio.wait([ended])
+        return None
+    except asyncio.CancelledError as error:
+        first = error
+    try:
+        if interrupted is not None:
+            interrupted()
+        with _shield():
+            while not ended.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([ended])
+        return first
+    finally:
+        # Its traceback holds this frame: no cycle.
+        del first
+
+
+def _shield() -> AbstractContextManager[object]:
+    """anyio's, where anyio is loaded: its scopes repeat a cancellation in every turn of the loop,
+    which would be a busy loop as long as somebody waits all the same."""
+    scope = getattr(sys.modules.get("anyio"), "CancelScope", None)
+    return nullcontext() if scope is None else scope(shield=True)
