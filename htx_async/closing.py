@@ -47,7 +47,7 @@ class Closing:
 
     def _end(self, means: Means, grace: float) -> None:
         for desk in self._desks:
-            desk.close(_CLOSED)
+            desk.under_way.close(_CLOSED)
         means.time.stop()
         if grace > 0:
             self._live.hold_back(_CLOSED)
@@ -59,7 +59,7 @@ class Closing:
             await means.time.aclose()
             await self._live.over()
             for desk in self._desks:
-                await desk.promises_kept()
+                await desk.under_way.promises_kept()
         finally:
             try:
                 await means.let_go(self._session)

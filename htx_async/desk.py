@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from htx_async.cancel_by_ids import CancelByIds, checked_ids
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
 from htx_async.errors import InvalidRequest
-from htx_async.guard import CancelGuard, tell_if_long
+from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import READS, foresee
 from htx_async.listeners import as_listener
 from htx_async.mass_cancel import (
@@ -51,8 +51,7 @@ class Desk(ABC):
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
-        self._mass_cancels: set[MassCancel] = set()
-        self._entered: set[CancelGuard] = set()
+        self.under_way = UnderWay()
         self._listed: tuple[str, ...] | None = None
 
     @abstractmethod
@@ -188,28 +187,16 @@ class Desk(ABC):
         wanted = intents(contract_codes, direction, offset, self._margin_mode)
         if deadline is not None:
             as_seconds("deadline", deadline)
-        calls = len(wanted) * (2 if until_clear else 1)
-        self._tell_if_long(calls, deadline)
+        # What stands against asking the limiter now is told when the guard is entered, or works.
+        with suppress(Exception):
+            self._tell_if_long(len(wanted) * (2 if until_clear else 1), deadline)
 
         def begin() -> MassCancel:
             latest = None if deadline is None else self._now() + deadline
-            settings = {"until_clear": until_clear, "confirm": confirm}
-            return self._mass_cancel(wanted, latest, urgent=True, is_promised=True, **settings)
+            how = partial(self._mass_cancel, until_clear=until_clear, confirm=confirm)
+            return how(wanted, latest, urgent=True, is_promised=True)
 
-        return CancelGuard(self._entered, self._ready, begin, partial(nothing_sent, wanted))
-
-    def close(self, why: str) -> None:
-        """Begin what guards promised, and let no other mass cancel begin any call."""
-        for guard in tuple(self._entered):
-            guard.begin(why)
-        for mass_cancel in tuple(self._mass_cancels):
-            if not mass_cancel.is_promised:
-                mass_cancel.hold_back(why)
-
-    async def promises_kept(self) -> None:
-        """Wait until the mass cancel of every guard that has begun is over."""
-        if self._entered:
-            await asyncio.wait([guard.begin() for guard in self._entered])
+        return CancelGuard(self.under_way.guards, self._ready, begin, partial(nothing_sent, wanted))
 
     def _tell_if_long(self, calls: int, deadline: float | None) -> None:
         limiter = self._ready().trades.limiter
@@ -241,7 +228,7 @@ class Desk(ABC):
                 return latest
             calls = len(wanted) * (2 if until_clear else 1)
             # Those of other mass cancels stand in no queue yet, but will before these.
-            calls += sum(o.unqueued for o in self._mass_cancels if o is not running)
+            calls += sum(o.unqueued for o in self.under_way.mass_cancels if o is not running)
             limiter = means.trades.limiter
             turn = foresee(limiter, self._path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
             return turn + self._deadline
@@ -266,7 +253,7 @@ class Desk(ABC):
             until=until,
             until_clear=until_clear,
             on_report=on_report,
-            others=self._mass_cancels,
+            others=self.under_way.mass_cancels,
             is_promised=is_promised,
         )
 

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from htx_async.checks import running_loop
 from htx_async.errors import InvalidRequest
 from htx_async.mass_cancel import MassCancel
 from htx_async.mass_report import MassCancelReport
@@ -84,6 +86,7 @@ class CancelGuard:
     async def __aenter__(self) -> Self:
         if self._is_in_use:
             raise InvalidRequest("this guard guards a block already; make one for each block")
+        running_loop()
         self._check()
         self._reset()
         self._is_in_use = True
@@ -99,9 +102,14 @@ class CancelGuard:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        cancelled = await outlast(self.begin())
+        cancelled = None
+        try:
+            cancelled = await outlast(self.begin())
+        except InvalidRequest as error:
+            self._fail(error)
         self._is_in_use = False
-        if not self._last_call.ag_running:
+        # It may be what waits for this guard's work at this moment.
+        with suppress(RuntimeError):
             await self._last_call.aclose()
         try:
             failure = self._failed()
@@ -133,7 +141,7 @@ class CancelGuard:
                     f"this guard cancelled before its block had ended, because {closing}: what the "
                     "block has placed since is not covered"
                 )
-            self._stopped = asyncio.get_running_loop().create_future()
+            self._stopped = running_loop().create_future()
             self._work = own_task(self._carry(self._stopped))
         return self._work
 
@@ -142,14 +150,18 @@ class CancelGuard:
             self._running = self._begin()
             await self._run(self._running, stopped)
         except Exception as error:
-            self._told = self._nothing_sent(f"{type(error).__name__}: {error}")
-            self._failure = error
+            self._fail(error)
         finally:
             self._entered.discard(self)
 
+    def _fail(self, error: Exception) -> None:
+        self._told = self._nothing_sent(f"{type(error).__name__}: {error}")
+        self._failure = error
+
     async def _run(self, running: MassCancel, stopped: asyncio.Future[None]) -> None:
         work = own_task(running.run())
-        await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [work, stopped]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             running.stop("its guard was told to stop")
             await asyncio.wait([work], timeout=_TO_END)
@@ -182,3 +194,24 @@ class CancelGuard:
         finally:
             if self._is_in_use:
                 await outlast(self.begin("the event loop came to its end"))
+
+
+class UnderWay:
+    """The guards of one desk from their entering until their work is done, and its mass cancels."""
+
+    def __init__(self) -> None:
+        self.guards: set[CancelGuard] = set()
+        self.mass_cancels: set[MassCancel] = set()
+
+    def close(self, why: str) -> None:
+        """Begin what guards promised, and let no other mass cancel begin a call."""
+        for guard in tuple(self.guards):
+            guard.begin(why)
+        for mass_cancel in tuple(self.mass_cancels):
+            if not mass_cancel.is_promised:
+                mass_cancel.hold_back(why)
+
+    async def promises_kept(self) -> None:
+        """Wait until the mass cancel of every guard is over."""
+        if self.guards:
+            await asyncio.wait([guard.begin() for guard in self.guards])

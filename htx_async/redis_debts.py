@@ -41,6 +41,10 @@ class Debts:
         except Unreachable:
             # Told when Redis answers again.
             self._owed[name] = used
+        except asyncio.CancelledError:
+            # Told with the next.
+            self._owed[name] = used
+            raise
 
     async def _try(self, errand: Coroutine[Any, Any, None]) -> None:
         with suppress(Unreachable):

@@ -94,7 +94,7 @@ class RedisQueue:
         """Stand in line; when the future is done, `collect` has a token."""
         waiter = self.line.join(urgent, on_turn)
         if self._task is None:
-            self._task = asyncio.create_task(self._serve())
+            self._begin()
         elif urgent and self._may_pass:
             self._alarm.set()
         return waiter
@@ -166,10 +166,10 @@ class RedisQueue:
 
     async def aclose(self) -> None:
         """Let nobody wait any longer."""
+        self.line.dismiss(SessionClosed("the limiter was closed, so nothing was sent"))
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self.line.dismiss(SessionClosed("the limiter was closed, so nothing was sent"))
 
     def _turn(self, ahead: int) -> float:
         # While Redis is away, too: it may answer at the next look.
@@ -182,6 +182,12 @@ class RedisQueue:
             if on_turn is not None:
                 on_turn(self._turn(ahead))
 
+    def _begin(self, _: object = None) -> None:
+        # Again, if somebody waits when it is over: whoever cancels every task cancels this one, too.
+        self._task = asyncio.create_task(self._serve()) if self.line else None
+        if self._task is not None:
+            self._task.add_done_callback(self._begin)
+
     async def _serve(self) -> None:
         """Get tokens as long as somebody waits."""
         try:
@@ -193,7 +199,6 @@ class RedisQueue:
             # Nobody may wait for a token that will never come.
             self.line.dismiss(error)
         finally:
-            self._task = None
             self._drop_reservation()
 
     def _offer(self, token: Token) -> None:

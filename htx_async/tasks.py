@@ -7,8 +7,8 @@ nobody else's hand: it is not listed.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -67,6 +67,27 @@ async def outlast(
     finally:
         # Its traceback holds this frame: no cycle.
         del first
+
+
+class Interrupted(Exception):
+    """What was waited for was cancelled, and not the task that waits."""
+
+
+@contextmanager
+def own_cancellations() -> Iterator[None]:
+    """Let through what cancels this very task; another cancellation becomes `Interrupted`.
+
+    A library's own tasks, such as a look-up of a name, are cancelled with all others of the loop.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+        return
+    except asyncio.CancelledError:
+        if task is None or task.cancelling() > before:
+            raise
+    raise Interrupted
 
 
 def _shield() -> AbstractContextManager[object]:

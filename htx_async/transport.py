@@ -24,6 +24,7 @@ from yarl import URL
 from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.failures import NO_CONNECTION, in_words
+from htx_async.tasks import own_cancellations
 from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
@@ -167,10 +168,9 @@ class Sending:
         """
         if self._http is None:
             raise SendFailed("the HTTP session was closed", sent=False)
-        until = asyncio.get_running_loop().time() + within
-        failure = None
+        failure, until = None, asyncio.get_running_loop().time() + within
         try:
-            with TimeLimit(until, self._body.reset, outer=limit):
+            with own_cancellations(), TimeLimit(until, self._body.reset, outer=limit):
                 await self._exchange(self._http, connect)
                 return await self._read()
         except Exception as error:
