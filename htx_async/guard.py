@@ -194,6 +194,8 @@ class CancelGuard:
         finally:
             if self._is_in_use:
                 await outlast(self.begin("the event loop came to its end"))
+                # Its block may never get the account.
+                _LOG.warning("a guard whose block has not ended: %s", self.report)
 
 
 class UnderWay:

@@ -183,7 +183,7 @@ class RedisQueue:
                 on_turn(self._turn(ahead))
 
     def _begin(self, _: object = None) -> None:
-        # Again, if somebody waits when it is over: whoever cancels every task cancels this one, too.
+        # Again, if it was over too soon: whoever cancels every task cancels this one, too.
         self._task = asyncio.create_task(self._serve()) if self.line else None
         if self._task is not None:
             self._task.add_done_callback(self._begin)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import selectors
+import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -17,6 +18,26 @@ Ts = TypeVarTuple("Ts")
 
 SOAK = os.environ.get("HTX_SOAK") == "1"
 """Whether the long runs were asked for, as `make soak` does."""
+
+OWN: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+"""The package's own tasks, which `asyncio.all_tasks()` does not list."""
+
+_unregister = asyncio.tasks._unregister_task
+
+
+def _remembered(task: asyncio.Task[Any]) -> None:
+    OWN.add(task)
+    _unregister(task)
+
+
+asyncio.tasks._unregister_task = _remembered
+
+
+def own_tasks_left() -> set[asyncio.Task[Any]]:
+    """Those of the running loop that are not over."""
+    loop = asyncio.get_running_loop()
+    return {task for task in OWN if not task.done() and task.get_loop() is loop}
+
 
 _TICK = 1e-6
 _NEXT = 1e-12
@@ -74,7 +95,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 async def _alone(main: Coroutine[Any, Any, T]) -> T:
     result = await main
-    left = asyncio.all_tasks() - {asyncio.current_task()}
+    left = (asyncio.all_tasks() | own_tasks_left()) - {asyncio.current_task()}
     assert not left, f"tasks left behind: {left}"
     return result
 
