@@ -7,7 +7,6 @@ from functools import partial
 from htx_async.desk import Desk
 from htx_async.means import LiveCalls, Means
 from htx_async.tasks import outlast, own_task
-from htx_async.transport import Transport
 
 _CLOSED = "the session was closed"
 
@@ -15,13 +14,10 @@ _CLOSED = "the session was closed"
 class Closing:
     """Ends what the `desks` of `session` have under way, once, whoever is cancelled meanwhile."""
 
-    def __init__(
-        self, session: object, desks: Sequence[Desk], live: LiveCalls, transport: Transport
-    ) -> None:
+    def __init__(self, session: object, desks: Sequence[Desk], live: LiveCalls) -> None:
         self._session = session
         self._desks = desks
         self._live = live
-        self._transport = transport
         self._work: asyncio.Task[None] | None = None
 
     async def close(self, means: Means, grace: float) -> None:
@@ -64,4 +60,4 @@ class Closing:
             try:
                 await means.let_go(self._session)
             finally:
-                await self._transport.aclose()
+                await means.transport.aclose()

@@ -19,6 +19,10 @@ _LOG = logging.getLogger("htx_async")
 _TO_END = 0.8
 """Seconds that a mass cancel which was told to stop gets for its account."""
 
+_IN_USE: "set[CancelGuard]" = set()
+"""Those whose blocks have not ended. A task that nobody holds any more, such as the one that a
+`gather` has left behind, is garbage, and would be gone before the end of the loop cancels it."""
+
 _LONG = 25.0
 """Seconds; many supervisors kill a process 30 s after they have told it to end, some after 10."""
 
@@ -86,11 +90,14 @@ class CancelGuard:
     async def __aenter__(self) -> Self:
         if self._is_in_use:
             raise InvalidRequest("this guard guards a block already; make one for each block")
-        running_loop()
+        self._loop, self._block = running_loop(), asyncio.current_task()
         self._check()
         self._reset()
         self._is_in_use = True
         self._entered.add(self)
+        # What a loop left behind that was closed meanwhile has nobody to end it.
+        _IN_USE.difference_update([guard for guard in _IN_USE if guard._loop.is_closed()])
+        _IN_USE.add(self)
         self._last_call = self._at_the_end_of_the_loop()
         # Waits for nothing: its first step makes it known to the loop.
         await anext(self._last_call)
@@ -107,7 +114,8 @@ class CancelGuard:
             cancelled = await outlast(self.begin())
         except InvalidRequest as error:
             self._fail(error)
-        self._is_in_use = False
+        self._is_in_use, self._block = False, None
+        _IN_USE.discard(self)
         # It may be what waits for this guard's work at this moment.
         with suppress(RuntimeError):
             await self._last_call.aclose()

@@ -120,7 +120,7 @@ class HtxSession(Desk):
         """The same calls for cross margin."""
         self._listeners = listeners(on_event)
         self._closed = False
-        self._closing = Closing(self, (self, self.cross), self._live, self._transport)
+        self._closing = Closing(self, (self, self.cross), self._live)
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:
