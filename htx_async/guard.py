@@ -29,13 +29,16 @@ _LONG = 25.0
 
 def tell_if_long(needed: float, longest: float) -> None:
     """Warn whoever runs the process of a guard that needs so many seconds, `longest` at most."""
-    if needed > _LONG:
-        _LOG.warning(
-            "this guard needs about %d s to cancel its contracts, and %d s at most: give the "
-            "process that much time between the signal to end and the one that kills it",
-            math.ceil(needed),
-            math.ceil(longest) + 1,
+    if needed <= _LONG:
+        return
+    if longest < needed:
+        then = f"its deadline of {longest:g} s ends it before: the rest will be told as not sent"
+    else:
+        then = (
+            f"{math.ceil(longest)} s at most: let {math.ceil(longest) + 1} s pass between the "
+            "signal that ends the process and the one that kills it"
         )
+    _LOG.warning("a guard needs about %d s to cancel its contracts; %s", math.ceil(needed), then)
 
 
 class CancelGuard:

@@ -24,6 +24,7 @@ from yarl import URL
 from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.failures import NO_CONNECTION, in_words
+from htx_async.names import Connector
 from htx_async.tasks import own_cancellations
 from htx_async.timers import TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
@@ -96,7 +97,7 @@ class Transport:
             return None
         if self._http is None:
             self._http = ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=Connector(),
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,

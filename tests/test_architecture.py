@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     "loop_binding": 2,
     "listeners": 1,
     "models": 1,
+    "names": 1,
     "telling": 1,
     "account_budget": 2,
     "orders": 2,
@@ -94,7 +95,7 @@ FLOORS: dict[str, int] = {
 }
 
 DOORS: dict[str, set[str]] = {
-    "aiohttp": {"transport", "failures", "session", "simulator"},
+    "aiohttp": {"failures", "names", "transport", "session", "simulator"},
     "yarl": {"transport"},
     "aiolimiter": {"account_budget", "limits", "exchange_time", "means", "session"},
     "pydantic": {"models", "orders", "report", "mass_report", "environment"},

@@ -28,6 +28,7 @@ from htx_async.limits import (
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.redis_store import WITHIN
 from htx_async.simulator import SimulatedExchange
+from htx_async.tasks import own_task
 from htx_async.terms import LimiterMode
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
@@ -1043,3 +1044,20 @@ async def test_a_slower_limit_is_told_without_the_margin(server: RedisServer) ->
         assert slowed(bucket, 3, 1.0) == (3, 1.0)
         assert bucket.tighten(PATH, 3, 1.0) is None
         assert slowed(bucket, 5, 2.0) == (3, 1.2)
+
+
+@bounded
+async def test_waiters_get_their_tokens_whoever_cancels_every_task(server: RedisServer) -> None:
+    """The task that asks Redis for all of them is made anew, and tokens on their way back are told
+    of with the next."""
+    async with fleet(server) as made:
+        bucket = await made.bucket()
+        waiters = [own_task(use(bucket, 0.01)) for _ in range(6)]
+        began = now()
+        while not all(waiter.done() for waiter in waiters):
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                if "htx_async" in str(task.get_coro()) or "RedisQueue" in str(task.get_coro()):
+                    task.cancel()
+            await asyncio.sleep(0.05)
+        assert busiest([waiter.result() for waiter in waiters], PER) <= 2
+        assert now() - began < 2 * PER + 2 * WITHIN + SLACK
