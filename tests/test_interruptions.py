@@ -145,9 +145,9 @@ class Run:
                     task.cancel()
         elif interruption.who == "main":
             main.cancel()
-        elif interruption.who == "aclose":
+        elif interruption.who == "aclose" and not main.done():
             self.closing = [main.get_loop().create_task(htx.aclose()) for htx in self.sessions]
-        elif self.scope is not None:
+        elif interruption.who == "scope" and self.scope is not None:
             self.scope.cancel()
         if interruption.times > 1:
             again = interruption._replace(times=interruption.times - 1)
