@@ -740,6 +740,45 @@ def test_a_limiter_that_fails_after_the_answer_leaves_a_true_account() -> None:
     run(main())
 
 
+# What the documentation says ---------------------------------------------------------------------
+
+_DOCUMENTED = (Path(__file__).parent.parent / "docs" / "guard.md").read_text()
+_ROWS = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", _DOCUMENTED, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("contracts", "seconds", "deadline", "grace"), [tuple(map(int, r)) for r in _ROWS]
+)
+def test_a_guard_takes_the_time_that_is_documented(
+    contracts: int, seconds: int, deadline: int, grace: int
+) -> None:
+    """At a round trip of 0.1 s; and where nothing answers, it ends at its deadline."""
+
+    async def main(late: float) -> float:
+        exchange = SimulatedExchange()
+        if late:
+            exchange.late(late, times=10 * contracts)
+        codes = [f"C{number}-USDT" for number in range(contracts)]
+        async with virtual_session(exchange, latency=lambda: 0.05) as htx:
+            with suppress(MassCancelFailed):
+                async with htx.cancel_on_exit(codes):
+                    began = now()
+        return now() - began
+
+    assert seconds - 1 < run(main(0.0)) <= seconds
+    assert deadline - 1 < run(main(1000.0)) <= deadline + 0.02
+    assert grace == deadline + 1
+
+
+def test_the_documented_times_are_those_of_the_table() -> None:
+    """The figures that people plan with."""
+    assert {row[0]: row[1] for row in _ROWS}.items() >= {
+        "40": "8",
+        "125": "27",
+        "230": "50",
+    }.items()
+
+
 # The README's recipe, in a process of its own ----------------------------------------------------
 
 _README = (Path(__file__).parent.parent / "README.md").read_text()
