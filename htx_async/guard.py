@@ -204,6 +204,7 @@ class CancelGuard:
             yield
         finally:
             if self._is_in_use:
+                _IN_USE.discard(self)
                 await outlast(self.begin("the event loop came to its end"))
                 # Its block may never get the account.
                 _LOG.warning("a guard whose block has not ended: %s", self.report)
