@@ -14,7 +14,7 @@ from htx_async.cancel_by_ids import CancelByIds, checked_ids
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
 from htx_async.errors import InvalidRequest
-from htx_async.guard import CancelGuard, UnderWay, tell_if_long
+from htx_async.guard import USUAL, CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import READS, foresee
 from htx_async.listeners import as_listener
 from htx_async.mass_cancel import (
@@ -39,9 +39,6 @@ from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, 
 
 _ROUND_TRIP = 0.5
 """Seconds for each five calls of a mass cancel without a deadline; 0.3 is usual from far away."""
-
-_USUAL = 0.1
-"""Seconds: a round trip with which a guard's need is reckoned."""
 
 
 class Desk(ABC):
@@ -173,16 +170,15 @@ class Desk(ABC):
         `async with htx.cancel_on_exit(codes) as guard:`; return, exception, cancellation, Ctrl-C
         through `asyncio.run`. A guard that was entered is a promise that closing keeps: its mass
         cancel is urgent and ends with its work or at its own deadline, whoever is cancelled how
-        often meanwhile; the cancellation that came first is delivered afterwards. `aclose()`,
-        leaving the session and the end of the event loop wait for it, and begin it if the block
-        has not ended: a block that goes on gets that account, with a warning. `guard.report` has
-        the account, `guard.stop()` ends it early. An exception of the block always wins, and what
-        went wrong with the cancel becomes a note on it; else it is raised. SIGTERM is not an
-        exception: turn it into a cancellation (README). `deadline`: seconds from the beginning of
-        the mass cancel; default as for `mass_cancel_trailing`. A guard that needs more than 25 s
-        says so on the logger "htx_async" when it is made, with the grace period to give the
-        process. Raises `InvalidRequest` for contracts that `mass_cancel_trailing` would refuse,
-        now rather than at the end, and `SessionClosed` at the latest on entering.
+        often; the first cancellation is delivered afterwards. `aclose()`, leaving the session and
+        the end of the event loop wait for it, and begin it if the block has not ended: a block
+        that goes on gets that account, with a warning. `guard.report` has the account, and
+        `guard.stop()` ends it early. An exception of the block wins, and what went wrong with the
+        cancel becomes a note on it; else it is raised. SIGTERM is no exception: turn it into a
+        cancellation (README). `deadline`: seconds from the beginning of the mass cancel. A guard
+        that needs more than 25 s says so on the logger "htx_async" when it is made. Raises
+        `InvalidRequest` for what `mass_cancel_trailing` would refuse, now rather than at the end,
+        and `SessionClosed` on entering.
         """
         wanted = intents(contract_codes, direction, offset, self._margin_mode)
         if deadline is not None:
@@ -202,7 +198,7 @@ class Desk(ABC):
         limiter = self._ready().trades.limiter
         turn = partial(foresee, limiter, self._path, calls, urgent=True)
         longest = self._until(turn(round_trip=_ROUND_TRIP)) + self._deadline
-        needed = self._until(turn(round_trip=_USUAL)) + _USUAL
+        needed = self._until(turn(round_trip=USUAL)) + USUAL
         tell_if_long(needed, longest if deadline is None else deadline)
 
     def _mass_cancel(

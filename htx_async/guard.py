@@ -23,6 +23,9 @@ _IN_USE: "set[CancelGuard]" = set()
 """Those whose blocks have not ended. A task that nobody holds any more, such as the one that a
 `gather` has left behind, is garbage, and would be gone before the end of the loop cancels it."""
 
+USUAL = 0.1
+"""Seconds: the round trip with which a guard's need is reckoned."""
+
 _LONG = 25.0
 """Seconds; many supervisors kill a process 30 s after they have told it to end, some after 10."""
 

@@ -28,15 +28,20 @@ def own_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """Run all to their end, and raise what the first of them raised; cancelled, end all first."""
-    tasks = [own_task(work) for work in works]
+    """Run all to their end: the first of them at once, as a part of the caller, and the others in
+    tasks. What one of them raises is raised; what the first raises, and a cancellation, ends the
+    others before."""
+    first, *others = works
+    tasks = [own_task(work) for work in others]
     try:
-        await asyncio.wait(tasks)
-    except asyncio.CancelledError:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        raise
+        await first
+        if tasks:
+            await asyncio.wait(tasks)
+    finally:
+        if left := [task for task in tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left)
     for task in tasks:
         task.result()
 

@@ -245,12 +245,17 @@ class App:
             guard = htx.cancel_on_exit(CODES)
             async with guard:
                 await send({{"type": "lifespan.startup.complete"}})
-                print("trading", flush=True)
                 await receive()
             print(guard.report, flush=True)
         await send({{"type": "lifespan.shutdown.complete"}})
 
-uvicorn.run(App(), host="127.0.0.1", port=0, log_level="critical", lifespan="on")
+class Server(uvicorn.Server):
+    async def startup(self, *args, **more):
+        await super().startup(*args, **more)
+        # Not sooner: it skips the lifespan's end when it is told to stop while it starts.
+        asyncio.get_running_loop().call_soon(lambda: print("trading", flush=True))
+
+Server(uvicorn.Config(App(), host="127.0.0.1", port=0, log_level="critical", lifespan="on")).run()
 """
 
 NOBODY_S = f"""{PREAMBLE}

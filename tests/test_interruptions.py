@@ -394,13 +394,16 @@ def test_an_own_task_is_its_holder_s_alone() -> None:
     run(main())
 
 
-def test_together_waits_for_all_and_raises_what_the_first_raised() -> None:
-    """One that fails ends no other; a cancellation ends all, before it comes out."""
+def test_together_begins_with_the_first_and_waits_for_all() -> None:
+    """The first one's first step is the caller's own; a failure beside it ends no other, and a
+    cancellation ends all before it comes out."""
 
     async def main() -> None:
         ended: list[int] = []
+        begun: list[int] = []
 
         async def work(number: int, failure: Exception | None = None) -> None:
+            begun.append(number)
             try:
                 await asyncio.sleep(number)
                 if failure is not None:
@@ -409,9 +412,11 @@ def test_together_waits_for_all_and_raises_what_the_first_raised() -> None:
                 ended.append(number)
 
         failure = KeyError("the second")
+        all_three = together([work(3), work(1, failure), work(2)])
         with pytest.raises(KeyError) as caught:
-            await together([work(3), work(1, failure), work(2)])
+            await all_three
         assert caught.value is failure
+        assert begun[0] == 3
         assert ended == [1, 2, 3]
         ended.clear()
         task = asyncio.create_task(together([work(5), work(6)]))
