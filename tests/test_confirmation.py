@@ -743,7 +743,7 @@ def test_a_guard_confirms() -> None:
     run(main())
 
 
-def test_a_guard_cancelled_twice_while_it_looks_tells_what_it_saw() -> None:
+def test_a_guard_stopped_while_it_looks_tells_what_it_saw() -> None:
     """What was open at the last look is partial, not clear."""
 
     async def main() -> None:
@@ -757,9 +757,9 @@ def test_a_guard_cancelled_twice_while_it_looks_tells_what_it_saw() -> None:
                     pass
 
             task = asyncio.create_task(block())
-            for pause in (1.0, 0.1):
+            for pause, interrupt in ((1.0, task.cancel), (0.1, guard.stop)):
                 await asyncio.sleep(pause)
-                task.cancel()
+                interrupt()
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert guard.report is not None
