@@ -36,6 +36,12 @@ class Gate:
         self.urgent_at = max(self.urgent_at, now + PERIOD)
         return seconds
 
+    def learn(self, until: float) -> None:
+        """Somebody else was refused: shut until then, if not for longer."""
+        self.is_open = False
+        self._shut_until = max(self._shut_until, until)
+        self._forgotten_at = max(self._forgotten_at, until + LONGEST_PAUSE)
+
     def opens_at(self, urgent: bool) -> float:
         """When the next may go; `math.inf` while somebody asks."""
         if self.is_open:

@@ -12,9 +12,9 @@ from aiolimiter import AsyncLimiter
 from htx_async.account_budget import AccountBudget
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
+from htx_async.slower_limit import DOCUMENTED
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
-from htx_async.token_queue import DOCUMENTED
 
 _REST = 75.0
 """Seconds after which nothing of a use is left: the longest hold, the longest pause, and a bit."""

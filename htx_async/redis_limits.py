@@ -9,7 +9,7 @@ script on Redis' own clock, `redis_limits.lua`; clocks of the processes are not 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -20,18 +20,16 @@ from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.line import OnTurn
 from htx_async.listeners import Audience, as_listener
 from htx_async.loop_binding import LoopBinding
-from htx_async.redis_queue import OnMode, RedisQueue, Token
-from htx_async.redis_store import (
+from htx_async.redis_link import (
     WITHIN,
     RedisLink,
-    RedisStore,
-    Rule,
     RunsScripts,
     Unreachable,
     check_client,
     connect,
-    ping,
 )
+from htx_async.redis_queue import OnMode, RedisQueue, Token
+from htx_async.redis_store import RedisStore, Rule, try_out
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
 
@@ -46,6 +44,10 @@ _MARGIN = 0.002
 
 _SLACK = 0.5
 """Seconds added to every lease, for what happens between a grant and the request's first byte."""
+
+_TO_ENTER = 1.0
+"""Seconds that entering the bucket waits for a connection: enough for the handshake on a slow way,
+so that the first caller finds it made."""
 
 _ACCOUNT_PERIOD = 3.0
 _ACCOUNT = Rule(72, _ACCOUNT_PERIOD + _MARGIN)
@@ -67,14 +69,17 @@ class RedisTokenBucket:
     plus `per`. `size`, `per`: requests in any `per` seconds, for each endpoint by itself; the
     account's 72 trade calls in any 3 s are taken in the same step.
 
-    No caller waits longer than 0.25 s for Redis. When it does not answer, the endpoint is closed
-    for one period, then the process uses its own share, and looks for Redis every 0.2 s and
+    No caller waits longer than 0.25 s for Redis to answer, and as long again where a connection
+    has to be made first; round trips of up to 100 ms do. When it does not answer, the endpoint is
+    closed for one period, then the process uses its own share, and looks for Redis every 0.2 s and
     before each request. A Redis that comes back empty counts every token as just used and opens
     0.25 s plus one period later; so does one that is used for the first time. One urgent call
-    passes such a change-over at once. What is certain then, and what is not, stands in the README.
+    passes such a change-over at once. What is certain then, and what is not, stands in
+    `docs/fleet.md`.
 
-    Belongs to one event loop at a time. An async context manager, which connects on entering;
-    `aclose()` settles what is out. Raises `InvalidRequest` for settings that cannot work.
+    Belongs to one event loop at a time. An async context manager, which connects on entering and
+    waits for that for 1 s at most, Redis or not; `aclose()` settles what is out. Raises
+    `InvalidRequest` for settings that cannot work.
     """
 
     tells_turns: Literal[True] = True
@@ -102,12 +107,12 @@ class RedisTokenBucket:
         self._link: RedisLink | None = None
         self._account = account
         self._reads: RedisTokenBucket | None = None
+        self._get_link = self._own_link
         self._key = account_key(account)[:32]
         self._share = _share(self.size, self.per, self.share_of)
         self._binding = LoopBinding()
         self._queues: dict[str, RedisQueue] = {}
         self._listeners: Audience[OnMode] = Audience("a listener")
-        self._errands: set[asyncio.Task[None]] = set()
 
     @classmethod
     def from_url(cls, url: str, account: str, **settings: Any) -> Self:
@@ -121,6 +126,8 @@ class RedisTokenBucket:
 
     async def __aenter__(self) -> Self:
         self._bind()
+        with suppress(Unreachable):
+            await self._get_link().connect(_TO_ENTER)
         return self
 
     async def __aexit__(
@@ -139,14 +146,15 @@ class RedisTokenBucket:
         """
         is_late = self._bind()
         self._is_closed = True
-        await self.drain()
         for queue in self._queues.values():
             await queue.aclose()
         await self.drain()
-        if self._link is not None:
-            await self._link.aclose()
+        for queue in self._queues.values():
+            await queue.debts.stop()
         if self._reads is not None:
             await self._reads.aclose()
+        if self._link is not None:
+            await self._link.aclose()
         if self._is_own:
             # Connections of a closed loop ended with it, and cannot be told so.
             with suppress(*[RuntimeError] if is_late else ()):
@@ -154,8 +162,10 @@ class RedisTokenBucket:
 
     async def drain(self) -> None:
         """Wait until Redis knows of every token that is back, or 0.25 s have passed."""
-        if self._errands:
-            await asyncio.wait(self._errands, timeout=WITHIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN):
+                for queue in self._queues.values():
+                    await queue.debts.told()
 
     def take(
         self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
@@ -165,7 +175,9 @@ class RedisTokenBucket:
 
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`; the other processes hear of it when they next ask."""
-        self._queue(endpoint).pause(as_seconds("pause", seconds, least=0))
+        queue = self._queue(endpoint)
+        queue.told.pause(as_seconds("pause", seconds, least=0))
+        queue.moved()
 
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float:
         """See `RateLimiter.earliest`; as if no other process took any."""
@@ -184,7 +196,18 @@ class RedisTokenBucket:
     def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
         """See `TokenBucket.tighten`; holds for all processes."""
         rate = as_seconds("requests", requests) / as_seconds("seconds", seconds)
-        return self._queue(endpoint).tighten(rate, requests)
+        queue = self._queue(endpoint)
+        told = queue.told.tighten(rate, requests)
+        if queue.told.is_changed:
+            queue.moved()
+        return told
+
+    def refused(self, endpoint: str, seconds: float) -> float:
+        """See `TokenBucket.refused`; of all processes one asks, and the others hear of it."""
+        queue = self._queue(endpoint)
+        closed = queue.told.refused(as_seconds("seconds", seconds, least=0))
+        queue.moved()
+        return closed
 
     @property
     def reads(self) -> RedisTokenBucket:
@@ -200,6 +223,7 @@ class RedisTokenBucket:
                 per=_ACCOUNT_PERIOD,
             )
             reads._listeners = self._listeners
+            reads._get_link = self._get_link
         return self._reads
 
     def mode(self, endpoint: str) -> LimiterMode:
@@ -213,13 +237,16 @@ class RedisTokenBucket:
         return self._listeners.add(listener)
 
     async def reach(self) -> str:
-        """What Redis answers, in words; raises `HtxError` when it cannot be reached."""
+        """What Redis answers, in words; raises `HtxError` when no token can be had there.
+
+        Takes one and gives it back, under a name of its own: none of the account's.
+        """
         try:
-            seconds = await ping(self._redis)
+            seconds = await try_out(self._redis)
         except Unreachable as failure:
             reason = failure.reason
         else:
-            return f"Redis answers in {seconds * 1000:.1f} ms"
+            return f"Redis answers in {seconds * 1000:.1f} ms; a token was taken and given back"
         raise HtxError(reason)
 
     def _bind(self) -> bool:
@@ -228,9 +255,13 @@ class RedisTokenBucket:
             return False
         # What a closed loop left behind: its tokens come back at the end of their lease.
         self._queues.clear()
-        self._errands.clear()
         self._link = None
         return True
+
+    def _own_link(self) -> RedisLink:
+        self._bind()
+        self._link = self._link or RedisLink(self._redis, is_own=self._is_own)
+        return self._link
 
     def _queue(self, endpoint: str) -> RedisQueue:
         if self._is_closed:
@@ -238,9 +269,8 @@ class RedisTokenBucket:
         self._bind()
         queue = self._queues.get(endpoint)
         if queue is None:
-            self._link = self._link or RedisLink(self._redis)
             store = RedisStore(
-                self._link,
+                self._get_link(),
                 self._key,
                 endpoint,
                 rules=(Rule(self.size, self.per + _MARGIN), _ACCOUNT),
@@ -256,19 +286,12 @@ class RedisTokenBucket:
                 margin=_MARGIN,
                 probe=_LOOK,
                 tell=self._tell,
-                run=self._run,
             )
             self._queues[endpoint] = queue
         return queue
 
     def _tell(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
         self._listeners.tell("a change of mode", endpoint, mode, reason)
-
-    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
-        """Off the caller's path; a failure is made good by the lease."""
-        task = asyncio.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
 
 
 class TakeShared:
@@ -305,7 +328,7 @@ class TakeShared:
         if token is not None:
             if token.own is not None:
                 await token.own.__aexit__(exc_type, exc, traceback)
-            self._queue.settle(token)
+            self._queue.settle(token, answered=exc_type is None)
 
     def not_sent(self) -> None:
         """See `Lease.not_sent`."""

@@ -16,10 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from htx_async.background import Background
 from htx_async.errors import SessionClosed
 from htx_async.line import Line, OnTurn
-from htx_async.redis_debts import Debts, Run
-from htx_async.redis_store import ASK_AGAIN, FENCED, TOO_LATE, RedisStore, Rule, Unreachable
+from htx_async.redis_debts import Debts
+from htx_async.redis_link import Unreachable
+from htx_async.redis_store import ASK_AGAIN, ASKING, FENCED, TOO_LATE, RedisStore, Rule
+from htx_async.redis_told import ToldToFleet
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
 from htx_async.token_queue import TakeToken
@@ -33,8 +36,11 @@ in the meantime."""
 _STALE = 0.1
 """Seconds after which a confirmed token is confirmed once more: something blocked the loop."""
 
+_LOOK_AGAIN = 2.0
+"""Seconds after which a reservation is looked at again: another process may have heard that the
+exchange takes more by now."""
+
 _MOST_REFUSALS = 3
-_SAME_RATE = 1e-9
 
 
 class Token(NamedTuple):
@@ -59,16 +65,10 @@ class RedisQueue:
         margin: float,
         probe: float,
         tell: OnMode,
-        run: Run,
     ) -> None:
         self._endpoint = endpoint
         self._store = store
-        self._rule = rule
         self._share = share
-        self._share_rule = Rule(share.size, share.per)
-        self._fraction = share.size / share.per * (rule.per - margin) / rule.size
-        self._margin = margin
-        self._told = rule
         self._probe = probe
         self._tell = tell
         self._loop = asyncio.get_running_loop()
@@ -77,8 +77,9 @@ class RedisQueue:
         self.mode = LimiterMode.SHARED
         self._has_joined = False
         self._reserved = ""
+        self._is_reserved_urgent = False
+        self._passing_name = ""
         self._next_turn = -math.inf
-        self._paused_until = -math.inf
         self._may_pass = False
         self._is_fenced = False
         self._ready: deque[Token] = deque()
@@ -86,16 +87,16 @@ class RedisQueue:
         self._own_waiting: set[str] = set()
         self._known: set[str] = set()
         self._own_used: deque[float] = deque()
-        self._debts = Debts(store, run)
+        self.debts = Debts(store)
+        self.told = ToldToFleet(endpoint, store, rule, share, self.debts, margin)
         self._alarm = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._serving = Background(self._serve)
 
     def join(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None]:
         """Stand in line; when the future is done, `collect` has a token."""
         waiter = self.line.join(urgent, on_turn)
-        if self._task is None:
-            self._begin()
-        elif urgent and self._may_pass:
+        self._serving.begin()
+        if urgent and (self._may_pass or self.told.urgent_may_pass):
             self._alarm.set()
         return waiter
 
@@ -112,81 +113,58 @@ class RedisQueue:
         elif not self.line:
             self._alarm.set()
 
-    def settle(self, token: Token) -> None:
+    def settle(self, token: Token, *, answered: bool) -> None:
         """The request was answered or has failed."""
         self._out.discard(token.name)
+        if self.told.ended(token.name, answered=answered):
+            self._alarm.set()
         if token.mode is LimiterMode.SHARED or token.name in self._known:
             self._owe(token.name, self._loop.time())
         if token.mode is LimiterMode.OWN_SHARE:
             self._own_waiting.discard(token.name)
-            self._own_used.append(self._loop.time() + self._rule.per)
+            self._own_used.append(self._loop.time() + self.told.rule.per)
             if token.own is None:
-                self._share.pause(self._endpoint, self._rule.per)
+                self._share.pause(self._endpoint, self.told.rule.per)
 
     def release(self, token: Token) -> None:
         """Certain that no byte left."""
         self._out.discard(token.name)
+        if self.told.ended(token.name, answered=False):
+            self._alarm.set()
         self._own_waiting.discard(token.name)
         if token.own is not None:
             token.own.not_sent()
         if token.mode is LimiterMode.SHARED or token.name in self._known:
             self._owe(token.name, None)
 
-    def pause(self, seconds: float) -> None:
-        """Let nothing through for `seconds`, here at once and elsewhere as they ask."""
-        self._paused_until = max(self._paused_until, self._loop.time() + seconds)
-        self._share.pause(self._endpoint, seconds)
-        self._debts.say(self._store.pause(seconds))
+    def moved(self) -> None:
+        """What the exchange told has moved turns."""
+        self._alarm.set()
         self._announce()
-
-    def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
-        """See `TokenBucket.tighten`."""
-        size, per = self._rule.size, self._rule.per - self._margin
-        if rate >= size / per * (1 - _SAME_RATE):
-            return None
-        size = max(1, min(size, int(requests)))
-        self._rule = Rule(size, max(per, size / rate) + self._margin)
-        own = self._share_rule
-        slower = self._share.tighten(self._endpoint, rate * self._fraction * own.per, own.per)
-        self._share_rule = own if slower is None else Rule(*slower)
-        self._tell_rule()
-        self._announce()
-        return size, self._rule.per - self._margin
 
     def earliest(self, urgent: bool) -> float:
         """When one that joins now could have its turn, if no other process took any."""
-        return self._turn(self.line.ahead(urgent))
+        return self._turn(self.line.ahead(urgent), urgent)
 
     def foresee(self, count: int, urgent: bool, round_trip: float) -> float:
         """The same for the last of `count`, if every process took its share all the time."""
         ahead = self.line.ahead(urgent) + count - 1
-        size, per = self._share_rule
-        rate = size / (per + round_trip)
-        return self._turn(0) + ahead / rate
+        return self._turn(0, urgent) + ahead * self.told.each(round_trip)
 
     async def aclose(self) -> None:
-        """Let nobody wait any longer."""
+        """Let nobody wait any longer; what is back can still be told."""
+        await self._serving.stop()
+        self._drop_reservation()
         self.line.dismiss(SessionClosed("the limiter was closed, so nothing was sent"))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
-    def _turn(self, ahead: int) -> float:
-        # While Redis is away, too: it may answer at the next look.
-        size, per = self._rule
-        first = max(self._loop.time(), self._next_turn, self._paused_until)
-        return first + ahead // size * per
+    def _turn(self, ahead: int, urgent: bool) -> float:
+        return self.told.turn(ahead, urgent, self._next_turn, self.line.is_urgent)
 
     def _announce(self) -> None:
+        urgents = self.line.ahead(True)
         for ahead, on_turn in enumerate(self.line):
             if on_turn is not None:
-                on_turn(self._turn(ahead))
-
-    def _begin(self, _: object = None) -> None:
-        # Again, if it was over too soon: whoever cancels every task cancels this one, too.
-        self._task = asyncio.create_task(self._serve()) if self.line else None
-        if self._task is not None:
-            self._task.add_done_callback(self._begin)
+                on_turn(self._turn(ahead, ahead < urgents))
 
     async def _serve(self) -> None:
         """Get tokens as long as somebody waits."""
@@ -198,8 +176,7 @@ class RedisQueue:
         except Exception as error:
             # Nobody may wait for a token that will never come.
             self.line.dismiss(error)
-        finally:
-            self._drop_reservation()
+        self._drop_reservation()
 
     def _offer(self, token: Token) -> None:
         while self.line:
@@ -223,12 +200,19 @@ class RedisQueue:
             await self._join(was_away=False)
         refusals = 0
         while self.line:
-            if (pause := self._paused_until - self._loop.time()) > 0:
-                await self._sleep(pause)
+            if self.told.is_changed:
+                self.told.is_changed = False
+                # What is reserved was reserved by the limit before.
+                self._drop_reservation()
+                await self.debts.told()
+            urgent = self.line.is_urgent
+            if (wait := self.told.held_until(urgent) - self._loop.time()) > 0:
+                await self._sleep(wait)
                 continue
-            self._reserved = self._reserved or next(self._names)
-            taken = await self._store.take(self._reserved, urgent=self.line.is_urgent)
+            taken = await self._store.take(self._reservation(urgent), urgent=urgent)
             ready = self._loop.time() + taken.wait
+            if taken.status == ASKING:
+                self.told.learn(ready)
             await self._note_fence(taken.status == FENCED)
             if taken.status == TOO_LATE:
                 # It came in time all the same: the server's clock has jumped.
@@ -242,34 +226,42 @@ class RedisQueue:
                 self._next_turn = ready
                 if (passing := await self._passing()) is not None:
                     return passing
-                await self._sleep(taken.wait - _CLOSE / 2)
+                await self._sleep(min(taken.wait - _CLOSE / 2, _LOOK_AGAIN))
             else:
                 await asyncio.sleep(taken.wait)
                 now = self._loop.time()
-                if now - ready < _STALE and self._paused_until <= now:
+                if now - ready < _STALE and self.told.held_until(urgent) <= now:
                     name, self._reserved, self._next_turn = self._reserved, "", -math.inf
+                    self.told.passed(name, urgent)
                     return Token(name, LimiterMode.SHARED)
         return None
 
+    def _reservation(self, urgent: bool) -> str:
+        """The name of the token that is asked for. An urgent caller that may go sooner than others
+        asks for one of its own."""
+        if urgent and not self._is_reserved_urgent and self.told.urgent_may_pass:
+            self._drop_reservation()
+        if not self._reserved:
+            self._reserved, self._is_reserved_urgent = next(self._names), urgent
+        return self._reserved
+
     async def _note_fence(self, is_fenced: bool) -> None:
         """A store that starts anew knows neither what is in use nor of a slower limit."""
-        was_fenced, self._is_fenced = self._is_fenced, is_fenced
-        if is_fenced and not was_fenced:
-            self._tell_rule()
+        if is_fenced and not self._is_fenced:
+            self.told.say_rule(again=True)
             if self._out:
                 await self._join(was_away=False)
-
-    def _tell_rule(self) -> None:
-        if self._rule != self._told:
-            self._debts.say(self._store.tighten(self._rule))
+        self._is_fenced = is_fenced
 
     async def _passing(self) -> Token | None:
         """The one token that an urgent call may have while Redis counts all as just used."""
         self._may_pass = self._is_fenced
         if not (self._is_fenced and self.line.is_urgent):
             return None
-        name = next(self._names)
-        taken = await self._store.take(name, urgent=True)
+        # Kept until it is known what became of it: whoever is cut off asks for the same once more.
+        self._passing_name = self._passing_name or next(self._names)
+        taken = await self._store.take(self._passing_name, urgent=True)
+        name, self._passing_name = self._passing_name, ""
         if taken.status == 0 and taken.wait <= 0:
             return Token(name, LimiterMode.SHARED)
         self._may_pass = False
@@ -278,22 +270,24 @@ class RedisQueue:
 
     async def _own_token(self) -> Token | None:
         while self.line:
-            is_paused = self._paused_until > self._loop.time()
+            is_paused = self.told.paused_until > self._loop.time()
             if self._may_pass and self.line.is_urgent and not is_paused:
                 self._may_pass = False
                 return self._own(None)
             # Before any request, and every so often while there is none.
             if await self._rejoin():
                 return None
-            wait = self._share.earliest(self._endpoint) - self._loop.time()
+            urgent = self.line.is_urgent
+            wait = self._share.earliest(self._endpoint, urgent=urgent) - self._loop.time()
             if wait <= 0:
-                taken = self._share.take(self._endpoint)
+                taken = self._share.take(self._endpoint, urgent=urgent)
                 return self._own(await taken.__aenter__())
             await self._sleep(min(self._probe, wait))
         return None
 
     def _own(self, taken: TakeToken | None) -> Token:
         token = Token(next(self._names), LimiterMode.OWN_SHARE, taken)
+        self.told.passed(token.name, self.line.is_urgent)
         self._own_waiting.add(token.name)
         return token
 
@@ -303,40 +297,44 @@ class RedisQueue:
         except Unreachable:
             return False
         self._change(LimiterMode.SHARED, "Redis answers again")
-        self._debts.pay(self._rule.per)
+        self.debts.pay(self.told.rule.per)
         return True
 
     async def _join(self, *, was_away: bool) -> None:
         now = self._loop.time()
         while self._own_used and self._own_used[0] <= now:
             self._own_used.popleft()
-        waiting = tuple(self._out | self._own_waiting)
-        used = len(self._own_used)
+        own, used = set(self._own_waiting), len(self._own_used)
+        waiting = tuple(self._out | own)
         await self._store.join(next(self._names), was_away=was_away, used=used, waiting=waiting)
         self._has_joined = True
-        self._known |= set(waiting) & self._own_waiting
+        self._known |= own & self._own_waiting
+        for name in own - self._own_waiting:
+            # Answered while Redis heard that it was waiting.
+            self._owe(name, self._loop.time())
 
     def _do_without(self, reason: str) -> None:
         """Close for one period, for the tokens that others used a moment ago still count; then use
         the share that is this process's own."""
         self._may_pass = True
-        self._share.pause(self._endpoint, self._rule.per)
+        self._share.pause(self._endpoint, self.told.rule.per)
         self._change(LimiterMode.OWN_SHARE, reason)
         self._drop_reservation()
 
     def _drop_reservation(self) -> None:
-        name, self._reserved, self._next_turn = self._reserved, "", -math.inf
-        if name:
-            self._owe(name, None)
+        for name in (self._reserved, self._passing_name):
+            if name:
+                self._owe(name, None)
+        self._reserved, self._passing_name, self._next_turn = "", "", -math.inf
 
     def _owe(self, name: str, used: float | None) -> None:
         self._known.discard(name)
-        self._debts.owe(name, used)
+        self.debts.owe(name, used)
         if self.mode is LimiterMode.SHARED:
-            self._debts.pay(self._rule.per)
+            self.debts.pay(self.told.rule.per)
 
     def _change(self, mode: LimiterMode, reason: str) -> None:
-        # Those who wait are not told of a later turn: a cut may be over in a moment.
+        # Who waits is not told of a later turn: a cut may be over in a moment.
         self.mode = mode
         self._tell(self._endpoint, mode, reason)
 
@@ -346,5 +344,5 @@ class RedisQueue:
         if not self.line:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
                 await self._alarm.wait()

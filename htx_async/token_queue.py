@@ -13,36 +13,15 @@ from htx_async.gate import Gate
 from htx_async.headers import LONGEST_PAUSE, PERIOD
 from htx_async.line import Line, OnTurn
 from htx_async.loop_binding import OTHER_LOOP
+from htx_async.slower_limit import SlowerLimit
 from htx_async.window import DUE, Window
 
 _MARGIN = 0.002
 """Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
 
-BELIEVED = 60.0
-"""Seconds for which a slower limit is believed after the last reply that named it."""
-
-DOCUMENTED = 5.0
-"""Requests a second on each trailing endpoint (HTX API docs, on each endpoint's page)."""
-
-_SAME_RATE = 1e-9
 _SLOW = 0.5
 """Seconds for which callers on other endpoints may wait for their answers, where nobody may be
 turned away for the room that they take."""
-
-
-class _Told:
-    """A slower limit that the exchange told, as long as it is believed."""
-
-    __slots__ = ("per", "until", "window")
-
-    def __init__(self, window: Window, per: float, until: float) -> None:
-        self.window = window
-        self.per = per
-        self.until = until
-
-    @property
-    def limit(self) -> tuple[int, float]:
-        return self.window.size, self.per
 
 
 class TokenQueue:
@@ -57,8 +36,8 @@ class TokenQueue:
         self._per = per
         self._floor = floor
         self._limit = Window(size, per + _MARGIN, per + _MARGIN - floor)
-        self._told: _Told | None = None
-        self._has_run_out = False
+        self._slower = SlowerLimit(size, per)
+        self._slow: Window | None = None
         self._gate = Gate()
         self._paused_until = -math.inf
         self.line = Line()
@@ -78,9 +57,8 @@ class TokenQueue:
         heir = TokenQueue(self._limit.size, self._per, self._floor, budget)
         now = heir._loop.time()
         heir._limit = self._limit.carried_over(shift, now)
-        if (told := self._told) is not None:
-            until = min(told.until + shift, now + BELIEVED)
-            heir._told = _Told(told.window.carried_over(shift, now), told.per, until)
+        heir._slower = self._slower.carried_over(shift, now)
+        heir._slow = None if self._slow is None else self._slow.carried_over(shift, now)
         heir._gate = self._gate.carried_over(shift, now)
         heir._paused_until = min(self._paused_until + shift, now + LONGEST_PAUSE)
         # A loop that is closed, or closes just now, runs no timer any more.
@@ -98,36 +76,23 @@ class TokenQueue:
     def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
         now = self._loop.time()
         self._forget(now)
-        has_run_out, self._has_run_out = self._has_run_out, False
-        own, told = self._limit.size / self._per, self._told
-        if rate < own * (1 - _SAME_RATE):
-            # A short interval must not shorten the hold: the documented second stays in force too.
-            size = max(1, min(self._limit.size, int(requests)))
-            return self._believe(size, max(self._per, size / rate), now)
-        if told is not None and any(abs(rate / one - 1) < _SAME_RATE for one in (own, DOCUMENTED)):
-            self._told = None
-            self._moved()
-        elif not has_run_out:
-            return None
-        return self._limit.size, self._per
-
-    def _believe(self, size: int, per: float, now: float) -> tuple[int, float] | None:
-        told = self._told
-        if told is not None and told.window.size == size and abs(told.per / per - 1) < _SAME_RATE:
-            told.until = now + BELIEVED
-            return None
-        if told is not None and size / per > told.window.size / told.per:
-            return None
-        # Tokens on their way back belong to requests that the slower limit counts too.
-        window, before = (self._limit, self._per) if told is None else (told.window, told.per)
-        self._told = _Told(window.resized(size, per - before), per, now + BELIEVED)
-        self._gate.urgent_at = max(self._gate.urgent_at, now + PERIOD)
+        was = self._slower.limit(now)
+        told = self._slower.hear(rate, requests, now)
+        size, per = self._slower.limit(now)
+        if (size, per) == was:
+            return told
+        if (size, per) == self._slower.own:
+            self._slow = None
+        else:
+            # Tokens on their way back belong to requests that the slower limit counts too.
+            self._slow = (self._slow or self._limit).resized(size, per - was[1])
+            self._gate.urgent_at = max(self._gate.urgent_at, now + PERIOD)
         self._moved()
-        return size, per
+        return told
 
     def _forget(self, now: float) -> None:
-        if self._told is not None and self._told.until <= now:
-            self._told, self._has_run_out = None, True
+        if self._slow is not None and self._slower.limit(now) == self._slower.own:
+            self._slow = None
         self._gate.forget(now)
 
     def pause(self, length: float) -> None:
@@ -158,7 +123,10 @@ class TokenQueue:
         now = self._loop.time()
         self._forget(now)
         ahead = behind + self.line.ahead(urgent)
-        turn = self._turn(ahead, urgent, now, *self._turns(now), round_trip)
+        if not ahead and self._opens_at(urgent, now) <= now:
+            turn = now
+        else:
+            turn = self._turn(ahead, urgent, now, *self._turns(now), round_trip)
         if self.budget is None:
             return turn
         return self.budget.turn(self, ahead, urgent, turn, now, others)
@@ -167,8 +135,7 @@ class TokenQueue:
         """How many of its line could go until loop time `at`."""
         if self._paused_until > now or not self._gate.is_open:
             return 0
-        window = self._limit if self._told is None else self._told.window
-        return window.uses_by(at, now, round_trip)
+        return (self._slow or self._limit).uses_by(at, now, round_trip)
 
     def _moved(self) -> None:
         self._grant()
@@ -183,8 +150,7 @@ class TokenQueue:
                 on_turn(self._turn(ahead, ahead < urgents, now, *turns))
 
     def _turns(self, now: float) -> tuple[list[float], list[float]]:
-        told = self._told
-        return self._limit.turns(now), [] if told is None else told.window.turns(now)
+        return self._limit.turns(now), [] if self._slow is None else self._slow.turns(now)
 
     def _turn(
         self,
@@ -192,16 +158,16 @@ class TokenQueue:
         urgent: bool,
         now: float,
         turns: list[float],
-        told_turns: list[float],
+        slow_turns: list[float],
         round_trip: float = 0.0,
     ) -> float:
-        gate, told = self._gate, self._told
+        gate = self._gate
         least = max(self._paused_until, gate.earliest(urgent, self.line.is_urgent))
         turn = self._limit.turn(ahead, turns, least, round_trip)
-        if told is None or (urgent and not gate.is_open):
+        if self._slow is None or (urgent and not gate.is_open):
             return turn
-        slow = told.window.turn(ahead, told_turns, least, round_trip)
-        if urgent and told.per > PERIOD:
+        slow = self._slow.turn(ahead, slow_turns, least, round_trip)
+        if urgent and self._slower.is_below_one_a_second(now):
             slow = min(slow, max(now, gate.urgent_at) + ahead * PERIOD)
         return max(turn, slow)
 
@@ -224,8 +190,8 @@ class TokenQueue:
 
     def _passed(self, caller: object, urgent: bool, now: float) -> None:
         self._limit.take()
-        if self._told is not None:
-            self._told.window.take()
+        if self._slow is not None:
+            self._slow.take()
         if self.budget is not None:
             self.budget.take(urgent, now)
         self._gate.passed(caller, urgent, now)
@@ -239,16 +205,16 @@ class TokenQueue:
 
     def give_back(self, caller: object) -> None:
         self._limit.give_back()
-        if self._told is not None:
-            self._told.window.give_back()
+        if self._slow is not None:
+            self._slow.give_back()
         self._gate.left(caller)
         self._grant()
 
     def settle(self, caller: object, answered: bool) -> None:
         now = self._loop.time()
         self._limit.settle(now, answered)
-        if self._told is not None:
-            self._told.window.settle(now, answered)
+        if self._slow is not None:
+            self._slow.settle(now, answered)
         if answered:
             self._gate.answered(caller)
         else:
@@ -257,11 +223,11 @@ class TokenQueue:
 
     def _opens_at(self, urgent: bool, now: float) -> float:
         """When the next caller may go, the account's budget apart; `math.inf`: after an answer."""
-        at, gate, told = max(self._limit.opens_at(now), self._paused_until), self._gate, self._told
-        if told is None or (urgent and not gate.is_open):
+        at, gate = max(self._limit.opens_at(now), self._paused_until), self._gate
+        if self._slow is None or (urgent and not gate.is_open):
             return max(at, gate.opens_at(urgent))
-        slow = told.window.opens_at(now)
-        if urgent and told.per > PERIOD:
+        slow = self._slow.opens_at(now)
+        if urgent and self._slower.is_below_one_a_second(now):
             slow = min(slow, gate.urgent_at)
         return max(at, slow, gate.opens_at(urgent))
 
@@ -285,8 +251,8 @@ class TokenQueue:
                 break
             if (waiter := self.line.call_next()) is not None:
                 self._passed(waiter, urgent, now)
-        if wanted is not None and self._told is not None:
-            wanted = min(wanted, self._told.until)
+        if wanted is not None and self._slow is not None:
+            wanted = min(wanted, self._slower.until)
         self._set_timer(None if wanted == math.inf else wanted)
 
     def _set_timer(self, at: float | None) -> None:

@@ -122,7 +122,8 @@ class Stored:
         self.endpoint = f"{tag}:{PATH}"
         self.waiting, self.back = f"{self.endpoint}:waiting", f"{self.endpoint}:back"
         self.account_waiting, self.account_back = f"{tag}:waiting", f"{tag}:back"
-        self._sets = (self.waiting, self.back, self.account_waiting, self.account_back)
+        self.asking = f"{self.endpoint}:asking"
+        self._sets = (self.waiting, self.back, self.account_waiting, self.account_back, self.asking)
         self._server = server
 
     def client(self) -> "redis.Redis":
@@ -165,7 +166,8 @@ class Stored:
         than nothing is a clock that went back, and `last` is ahead of it then.
         """
         past = round(seconds * 1e6)
-        aged = {"fence", "pause", "slowed"} | ({"last"} if seconds < 0 else set())
+        aged = {"fence", "pause", "slowed", "shut", "forgotten", "ask"}
+        aged |= {"last"} if seconds < 0 else set()
         with self.client() as client:
             for key in self._sets:
                 members: Any = client.zrange(key, 0, -1)

@@ -126,6 +126,30 @@ async def test_without_redis_the_share_of_its_own_is_used(
     assert exchange.open_orders() == ()
 
 
+async def test_the_doctor_takes_a_token_and_gives_it_back(
+    exchange: SimulatedExchange, server: RedisServer
+) -> None:
+    """None of the account's; where none can be had it fails and says why, though the server
+    answers a PING, and never shows a password that makes the URL unreadable."""
+    Stored(server, FLEET).admit("looker", PASSWORD, "ping", "hello", "client", "script")
+    to = ("doctor", "--base-url", exchange.url)
+    well = server.url.replace("//", f"//desk:{PASSWORD}@")
+    ill = server.url.replace("//", f"//looker:{PASSWORD}@")
+    broken = server.url.replace("//", f"//desk:{PASSWORD}#7@")
+    fine, failed, unread = await one_by_one(
+        Run(to, {"HTX_REDIS_URL": well, "HTX_ACCOUNT": FLEET}),
+        Run(to, {"HTX_REDIS_URL": ill, "HTX_ACCOUNT": FLEET}),
+        Run(to, {"HTX_REDIS_URL": broken, "HTX_ACCOUNT": FLEET}),
+    )
+    assert [silent(each).code for each in (fine, failed, unread)] == [0, 6, 2]
+    assert "a token was taken and given back" in fine.out
+    assert "FAIL limiter: Redis refused, saying " in failed.out
+    assert "no permissions" in failed.out
+    assert "may run scripts" in failed.out
+    assert "percent-encoded" in unread.err
+    assert Stored(server, FLEET).fields() == {"last": "1"}
+
+
 WITHOUT_REDIS = """
 import sys
 sys.modules["redis"] = None

@@ -26,13 +26,15 @@ from htx_async.limits import (
     as_rate_limiter,
 )
 from htx_async.redis_limits import RedisTokenBucket
-from htx_async.redis_store import WITHIN
+from htx_async.redis_link import WITHIN
 from htx_async.simulator import SimulatedExchange
 from htx_async.tasks import own_task
 from htx_async.terms import LimiterMode
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_token_bucket import busiest, now
+
+pytestmark = pytest.mark.usefixtures("tasks")
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 

@@ -1,0 +1,70 @@
+"""A slower limit that the exchange told: for how long it is believed, and what ends it. Pure."""
+
+from htx_async.headers import PERIOD
+
+BELIEVED = 60.0
+"""Seconds for which a slower limit is believed after the last reply that named it."""
+
+DOCUMENTED = 5.0
+"""Requests a second on each trailing endpoint (HTX API docs, on each endpoint's page)."""
+
+_SAME = 1e-9
+
+
+class SlowerLimit:
+    """The limit in force, where `size` requests in any `per` seconds are a limiter's own. Times are
+    loop times, in seconds."""
+
+    __slots__ = ("_has_run_out", "_told", "own", "until")
+
+    def __init__(self, size: int, per: float) -> None:
+        self.own = size, per
+        self._told: tuple[int, float] | None = None
+        self.until = 0.0
+        """When the slower limit runs out."""
+        self._has_run_out = False
+
+    def limit(self, now: float) -> tuple[int, float]:
+        """Requests, and the seconds that they are for."""
+        if self._told is not None and self.until <= now:
+            self._told, self._has_run_out = None, True
+        return self._told or self.own
+
+    def is_below_one_a_second(self, now: float) -> bool:
+        """Whether it could keep even urgent callers waiting for longer than they have to."""
+        per = self.limit(now)[1]
+        return per > self.own[1] and per > PERIOD
+
+    def hear(self, rate: float, requests: float, now: float) -> tuple[int, float] | None:
+        """A reply names `requests` at `rate` a second; the limit in force, if that has changed it
+        or is the first since a slower one ran out."""
+        size, (own_size, own_per) = self.limit(now)[0], self.own
+        has_run_out, self._has_run_out = self._has_run_out, False
+        if rate < own_size / own_per * (1 - _SAME):
+            # A short interval must not shorten the hold: the documented second stays in force too.
+            size = max(1, min(size, int(requests)))
+            return self._believe((size, max(own_per, size / rate)), now)
+        is_own = any(abs(rate / one - 1) < _SAME for one in (own_size / own_per, DOCUMENTED))
+        if self._told is not None and is_own:
+            self._told = None
+            return self.own
+        return self.own if has_run_out else None
+
+    def _believe(self, told: tuple[int, float], now: float) -> tuple[int, float] | None:
+        before = self._told
+        if before is not None:
+            ratio = told[0] / told[1] * before[1] / before[0]
+            if ratio > 1 + _SAME:
+                return None
+            if ratio > 1 - _SAME:
+                self.until = now + BELIEVED
+                return None
+        self._told, self.until = told, now + BELIEVED
+        return told
+
+    def carried_over(self, shift: float, now: float) -> "SlowerLimit":
+        """The same by a clock that shows `shift` seconds more."""
+        heir = SlowerLimit(*self.own)
+        heir._told, heir._has_run_out = self._told, self._has_run_out
+        heir.until = min(self.until + shift, now + BELIEVED)
+        return heir
