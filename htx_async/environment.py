@@ -1,7 +1,7 @@
 """Settings from the environment; the only door to pydantic-settings, loaded when asked for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,17 +11,24 @@ from htx_async.errors import InvalidRequest
 _NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY")
 
 
+class _Hidden(SecretStr):
+    """Masked where it is shown, and never part of a pickle: it stands in frames that may be."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is a credential and is not pickled")
+
+
 class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
         case_sensitive=True, extra="ignore", hide_input_in_errors=True
     )
 
-    access_key: SecretStr | None = Field(default=None, validation_alias="HTX_ACCESS_KEY")
-    secret_key: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY")
+    access_key: _Hidden | None = Field(default=None, validation_alias="HTX_ACCESS_KEY")
+    secret_key: _Hidden | None = Field(default=None, validation_alias="HTX_SECRET_KEY")
     # Masked too: somebody may put the key itself where its file's name belongs.
-    access_key_file: SecretStr | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
+    access_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
     generation: str | None = Field(default=None, validation_alias="HTX_GENERATION")
-    secret_key_file: SecretStr | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
+    secret_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
 
 
 def read_keys() -> tuple[SecretStr, SecretStr]:
@@ -59,7 +66,7 @@ def _key(name: str, value: SecretStr | None, file: SecretStr | None) -> SecretSt
 def _read(file: SecretStr) -> SecretStr | str:
     # The reason is returned, not raised here: a decoding error carries the file's bytes with it.
     try:
-        return SecretStr(_without_newline(Path(file.get_secret_value()).read_bytes().decode()))
+        return _Hidden(_without_newline(Path(file.get_secret_value()).read_bytes().decode()))
     except OSError as error:
         return error.strerror or "cannot be read"
     except UnicodeDecodeError:

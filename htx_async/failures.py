@@ -12,7 +12,7 @@ import zlib
 
 import aiohttp
 
-from htx_async.tasks import Interrupted
+from htx_async.isolation import Withdrawn
 
 NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 """What says that there was no connection to the exchange."""
@@ -26,9 +26,9 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ServerDisconnectedError, "the exchange closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "the answer was cut short"),
     (aiohttp.ClientResponseError, "the answer was not HTTP that can be read"),
-    (Interrupted, "the HTTP library was interrupted"),
     (ValueError, "the answer could not be decoded"),
     (zlib.error, "the answer could not be decoded"),
+    (Withdrawn, "a name look-up or connection that it waited for was cancelled by others"),
 )
 
 

@@ -135,6 +135,10 @@ class Signer:
             signed = self._signed[key] = sign(self._credentials, request, base_url, at)
         return signed.with_body(request.body)
 
+    def forget(self) -> None:
+        """Keep nothing that was signed."""
+        self._signed.clear()
+
 
 def sign(credentials: Credentials, request: Request, base_url: str, at: datetime) -> SignedRequest:
     """`request` for the host of `base_url`, signed for the second of `at`.
@@ -142,6 +146,17 @@ def sign(credentials: Credentials, request: Request, base_url: str, at: datetime
     The signed host is what the Host header will carry: no port when it is the scheme's own
     (HTX API docs, "FAQ Q6"), so `base_url` must come without a default port.
     """
+    try:
+        return _signed(credentials, request, base_url, at)
+    except BaseException as error:
+        # Ctrl-C may come at any moment, and the frames below hold the signature.
+        error.__traceback__ = None
+        raise
+
+
+def _signed(
+    credentials: Credentials, request: Request, base_url: str, at: datetime
+) -> SignedRequest:
     query = credentials.query_head + at.astimezone(UTC).strftime(_TIMESTAMP)
     if request.params:
         extra = (f"{_quoted(name)}={_quoted(value)}" for name, value in request.params)

@@ -1,20 +1,19 @@
 """Requests out, complete replies in: the client's only door to aiohttp.
 
 One `Sending` is one request on the wire. Foreign exceptions become `SendFailed` here, in our own
-words: aiohttp's carry the URL, and a signed URL is a credential. For the same reason no frame of
-this module binds a URL, a response or an aiohttp exception to a name while an error passes.
+words: aiohttp's carry the URL, and a signed URL is a credential. For the same reason aiohttp runs
+in isolation, where none of its frames stays on an exception that goes on, and no frame of this
+module binds a URL, a response or an aiohttp exception to a name while an error passes.
 """
 
 import asyncio
 import socket
 import ssl as tls
 import struct
-import types
 import zlib
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, cast
 
 import aiohttp
 from aiohttp import BytesPayload, ClientSession, ClientTimeout
@@ -24,16 +23,15 @@ from yarl import URL
 from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.failures import NO_CONNECTION, in_words
-from htx_async.names import Connector
-from htx_async.tasks import own_cancellations
-from htx_async.timers import TimeLimit
-from htx_async.wire import Answer, SendFailed, SignedRequest
-
-_NOT_FOR_ALL = frozenset(
-    {"authorization", "connection", "content-encoding", "content-length", "expect", "host"}
-    | {"trailer", "transfer-encoding", "upgrade"}
+from htx_async.http_sessions import (
+    check_harmless,
+    check_headers,
+    new_session,
+    without_extras,
 )
-"""Default headers of a caller's session that would change what is sent, or how."""
+from htx_async.isolation import isolated
+from htx_async.timers import StallMeter, TimeLimit
+from htx_async.wire import Answer, SendFailed, SignedRequest
 
 _HEADERS = {
     "Accept-Encoding": "identity",
@@ -42,7 +40,6 @@ _HEADERS = {
 }
 _TOO_MANY_REQUESTS = 429
 _RESET = struct.pack("ii", 1, 0)
-_NO_CEILING = float("inf")
 
 
 class Transport:
@@ -50,19 +47,20 @@ class Transport:
 
     TLS is always verified, by `ssl` or by the system's store; a context set on a caller's
     connector is not used. Raises `InvalidRequest` for a context that does not verify and for a
-    caller's session that takes proxies or passwords from the environment, has headers of its own
-    that would change the request, or, where some base URL is plain http (`plain`), has a proxy.
+    caller's session that would change what is sent to one of `base_urls` (see `check_harmless`).
     """
 
     def __init__(
-        self, http: ClientSession | None, ssl: tls.SSLContext | None, *, plain: bool = False
+        self,
+        http: ClientSession | None,
+        ssl: tls.SSLContext | None,
+        *,
+        base_urls: Iterable[str] = (),
     ) -> None:
         if ssl is not None:
             _check_verifies(ssl)
         if http is not None:
-            if not isinstance(http, ClientSession):
-                raise InvalidRequest(f"http must be a ClientSession, not {type(http).__name__}")
-            _check_harmless(http, plain)
+            check_harmless(http, base_urls)
         self._http = http
         self._is_own = http is None
         self._is_closed = False
@@ -70,7 +68,10 @@ class Transport:
 
     def prepare(self, request: SignedRequest) -> "Sending":
         """One attempt at `request`; nothing is sent yet."""
-        return Sending(self._session(), request, self._ssl, None if self._is_own else _HEADERS)
+        http = self._session()
+        if self._is_own or http is None:
+            return Sending(http, request, self._ssl, None)
+        return Sending(without_extras(http), request, self._ssl, _HEADERS, is_copy=True)
 
     async def aclose(self) -> None:
         """Send nothing from now on; close the session unless it is a caller's."""
@@ -91,40 +92,15 @@ class Transport:
                 "the aiohttp session given as http= belongs to another event loop, so nothing was "
                 "sent; make it in the loop that calls"
             )
+        # Unlike the other settings of a session these may have changed since.
+        check_headers(self._http)
 
     def _session(self) -> ClientSession | None:
         if self._is_closed or (self._http is not None and self._http.closed):
             return None
         if self._http is None:
-            self._http = ClientSession(
-                connector=Connector(),
-                headers=_HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-            # Process-wide hooks would pass the signed URL on. Not `clear`: the list may be theirs.
-            self._http._trace_configs = []
+            self._http = new_session(_HEADERS)
         return self._http
-
-
-def _check_harmless(http: ClientSession, plain: bool) -> None:
-    # aiohttp tells nobody about a session's proxy; over https one sees nothing but a tunnel.
-    if plain and getattr(http, "_default_proxy", None) is not None:
-        raise InvalidRequest(
-            "http= is a session with a proxy, which would see signed requests to a base URL of "
-            "plain http; use https, or a session without a proxy"
-        )
-    if http.trust_env:
-        raise InvalidRequest(
-            "http= is a session with trust_env=True, which sends requests to proxies that the "
-            "environment names; make it without trust_env"
-        )
-    harmful = sorted(name for name in http.headers if name.lower() in _NOT_FOR_ALL)
-    if harmful:
-        raise InvalidRequest(
-            f"http= is a session that sends {', '.join(harmful)} with every request; these belong "
-            "to one request each: make it without them"
-        )
 
 
 def _check_verifies(context: object) -> None:
@@ -146,8 +122,11 @@ class Sending:
         request: SignedRequest,
         ssl: tls.SSLContext | bool,
         headers: Mapping[str, str] | None,
+        *,
+        is_copy: bool = False,
     ) -> None:
         self._http = http
+        self._is_copy = is_copy
         self._headers = headers
         self._request = request
         self._ssl = ssl
@@ -169,40 +148,47 @@ class Sending:
         """
         if self._http is None:
             raise SendFailed("the HTTP session was closed", sent=False)
-        failure, until = None, asyncio.get_running_loop().time() + within
+        until = asyncio.get_running_loop().time() + within
+        failure, meter = None, StallMeter(lambda: self.sent)
         try:
-            with own_cancellations(), TimeLimit(until, self._body.reset, outer=limit):
-                await self._exchange(self._http, connect)
-                return await self._read()
+            with meter, TimeLimit(until, self._body.reset, outer=limit):
+                return await isolated(self._attempt(self._http, connect), self._body.reset)
         except Exception as error:
-            # A caller's session may raise anything, and whatever it is may carry the URL.
-            failure = self._failed(error, within, connect)
-        finally:
-            if self._response is None or not self._response.closed:
-                self._abandon()
+            # A caller's session may raise anything, and whatever it is may carry the URL; aiohttp's
+            # connections keep some, which must not lead back to this frame.
+            failure = self._failed(error.with_traceback(None), within, connect)
+            failure.stalled = isinstance(error, TimeoutError) and meter.is_excuse
         # Raised out here, so that no foreign exception hangs on ours.
         try:
             raise failure
         finally:
             del failure
 
+    async def _attempt(self, http: ClientSession, connect: float) -> Answer:
+        # With every foreign exception that passes here `isolated` cuts these frames off.
+        try:
+            await self._exchange(http, connect)
+            return await self._read()
+        finally:
+            if self._response is None or not self._response.closed:
+                self._abandon()
+            if self._is_copy:
+                http.detach()
+
     async def _exchange(self, http: ClientSession, connect: float) -> None:
-        self._response = await _watched(
-            http.request(
-                self._request.method,
-                self._request.prepared(_parsed),
-                # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
-                # connection has died, which would take no token and use a signature twice.
-                data=self._body,
-                headers=self._headers,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=False,
-                middlewares=(),
-                ssl=self._ssl,
-                timeout=_timeouts(connect),
-            ),
-            self._body.reset,
+        self._response = await http.request(
+            self._request.method,
+            self._request.prepared(_parsed),
+            # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
+            # connection has died, which would take no token and use a signature twice.
+            data=self._body,
+            headers=self._headers,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=False,
+            middlewares=(),
+            ssl=self._ssl,
+            timeout=_timeouts(connect),
         )
         if self._body.was_passed_over():
             self._abandon()
@@ -244,36 +230,12 @@ class Sending:
         return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
 
 
-@types.coroutine
-def _watched(
-    request: Awaitable[aiohttp.ClientResponse], reset: Callable[[], None]
-) -> Generator[Any, Any, aiohttp.ClientResponse]:
-    """`request`, with `reset` called before any exception from outside reaches it.
-
-    aiohttp closes a connection in its own way first: over TLS that says goodbye, may take half a
-    minute, and leaves a transport that can no longer be aborted.
-    """
-    steps = request.__await__()
-    try:
-        waiting = next(steps)
-        while True:
-            try:
-                result = yield waiting
-            except BaseException as error:
-                reset()
-                waiting = steps.throw(error)
-            else:
-                waiting = steps.send(result)
-    except StopIteration as end:
-        return cast("aiohttp.ClientResponse", end.value)
-
-
 _parsed = partial(URL, encoded=True)
 
 
 @lru_cache(maxsize=8)
 def _timeouts(connect: float) -> ClientTimeout:
-    return ClientTimeout(total=None, connect=connect, ceil_threshold=_NO_CEILING)
+    return ClientTimeout(total=None, connect=connect, ceil_threshold=float("inf"))
 
 
 class _MarkedBody(BytesPayload):
@@ -331,4 +293,5 @@ class _MarkedBody(BytesPayload):
         with suppress(Exception):
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        transport.abort()
+        with suppress(Exception):
+            transport.abort()

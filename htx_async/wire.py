@@ -151,11 +151,21 @@ class SendFailed(Exception):
     """An attempt without a complete reply: a signal between modules, never a user's error.
 
     `reason` is our own text, with nothing secret. `sent` is False only when it is certain that no
-    byte left for the exchange; `connecting` tells that the connection was never made.
+    byte left for the exchange; `connecting` tells that the connection was never made, and `stalled`
+    that this loop was blocked for a good part of the time before that.
     """
 
-    def __init__(self, reason: str, *, sent: bool, connecting: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, sent: bool, connecting: bool = False, stalled: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.connecting = connecting
+        self.stalled = stalled
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether it counts against the host: a connection that was not made, or no answer over
+        one; not a kept connection that had ended before anything was written to it."""
+        return self.sent or (self.connecting and not self.stalled)

@@ -1,8 +1,9 @@
 """Keys, signatures and signed URLs stay out of everything that a caller can see.
 
 Each test plants canaries, lets a call end in one way, and searches what came out: the exception
-with all that hangs on it, the locals of our frames in its traceback, the report, pickles, log
-records in debug mode, warnings, and what was printed.
+with all that hangs on it, the locals of every frame in its traceback, ours and any library's, as
+reporters would show them, the report, pickles, log records in debug mode, warnings, and what was
+printed.
 """
 
 import asyncio
@@ -28,8 +29,9 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import aiohttp
 import pytest
+from rich.pretty import pretty_repr
+from sentry_sdk.serializer import serialize
 
-import htx_async
 from htx_async import (
     AccountMigrated,
     AuthenticationFailed,
@@ -70,7 +72,7 @@ from tests.fault_server import (
     silent,
 )
 
-PACKAGE = str(Path(htx_async.__file__).parent)
+TESTS = str(Path(__file__).parent)
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PLAIN = re.compile(r"[0-9A-Za-z]{43}=")
@@ -100,21 +102,30 @@ def in_exception(error: BaseException, where: str = "exception") -> Texts:
         with suppress(TypeError, AttributeError, pickle.PicklingError):
             yield f"pickle of {name}", pickle.dumps(one).decode("latin-1")
         yield from in_frames(one.__traceback__, name)
-        waiting += [
-            (f"{link} of {name}", linked)
-            for link, linked in (("cause", one.__cause__), ("context", one.__context__))
-            if linked is not None
-        ]
+        links = [("cause", one.__cause__), ("context", one.__context__)]
+        if isinstance(one, BaseExceptionGroup):
+            links += [(f"member {number}", one) for number, one in enumerate(one.exceptions)]
+        waiting += [(f"{link} of {name}", linked) for link, linked in links if linked is not None]
 
 
 def in_frames(trace: TracebackType | None, name: str) -> Texts:
-    """The locals of this package's frames."""
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_filename.startswith(PACKAGE):
-            for variable, value in frame.f_locals.items():
-                yield f"{frame.f_code.co_qualname}: {variable}, in {name}", repr(value)
-        trace = trace.tb_next
+    """The locals of all frames but those of the tests, which hold the canaries themselves."""
+    for frame, _ in traceback.walk_tb(trace):
+        if frame.f_code.co_filename.startswith(TESTS):
+            continue
+        for variable, value in frame.f_locals.items():
+            where = f"{frame.f_code.co_qualname}: {variable}, in {name}"
+            yield from in_value(value, where)
+
+
+def in_value(value: object, where: str) -> Texts:
+    """What reporters make of a local: its texts, and what they open it up to."""
+    yield f"repr of {where}", repr(value)
+    yield f"str of {where}", str(value)
+    yield f"pretty {where}", pretty_repr(value)
+    yield f"serialised {where}", str(serialize({"value": value}, is_vars=True))
+    with suppress(Exception):
+        yield f"pickle of {where}", pickle.dumps(value).decode("latin-1")
 
 
 def in_report(report: CancelReport) -> Texts:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import gzip
 import hashlib
 import hmac
@@ -12,6 +13,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from unittest.mock import Mock
 from urllib.parse import unquote
@@ -24,6 +26,7 @@ from aioresponses import CallbackResult, aioresponses
 from yarl import URL
 
 from htx_async import (
+    CancelError,
     Credentials,
     HtxSession,
     InvalidRequest,
@@ -1069,6 +1072,69 @@ async def test_silence_behind_a_blocked_loop_is_a_time_out() -> None:
 
     async with FaultServer(script) as server:
         assert facts(await Sent(server.url, within=0.1).failure()) == SENT
+
+
+# --- what stays ----------------------------------------------------------------------------------
+
+
+async def cancelled_on_the_wire(htx: HtxSession, server: FaultServer) -> None:
+    call = asyncio.create_task(htx.cancel_all_trailing("BTC-USDT"))
+    await server.arrived.wait()
+    call.cancel()
+    await asyncio.wait([call])
+
+
+async def to_its_end(htx: HtxSession, server: FaultServer) -> None:
+    with suppress(CancelError):
+        await htx.cancel_all_trailing("BTC-USDT", deadline=0.3)
+
+
+LEFT: dict[str, tuple[Script, Callable[[HtxSession, FaultServer], Awaitable[None]]]] = {
+    "answered": (answers(OK), to_its_end),
+    "silent": (silent, to_its_end),
+    "cancelled": (silent, cancelled_on_the_wire),
+    "reset": (resets_after_request, to_its_end),
+    "closed": (closes_after_request, to_its_end),
+    "reset on accept": (resets, to_its_end),
+    "cut short": (sends_then_closes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), to_its_end),
+    "reset in the middle": (
+        sends_then_resets(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
+        to_its_end,
+    ),
+    "not HTTP": (answers(b"\x00\xff not HTTP\r\n\r\n"), to_its_end),
+    "too large": (answers(reply(bytes(300_000))), to_its_end),
+    "not decodable": (answers(reply(b"{}", Content_Encoding="gzip")), to_its_end),
+    "redirect": (answers(reply(b"", 302, Location="http://127.0.0.1:1/")), to_its_end),
+}
+
+
+@pytest.mark.parametrize("callers", [False, True], ids=["own", "callers"])
+@pytest.mark.parametrize("kind", LEFT)
+@bounded
+async def test_no_signed_request_outlives_its_call(kind: str, callers: bool) -> None:
+    """Without the garbage collector: none hangs in a cycle of exceptions and frames once the call
+    has ended and the session was closed."""
+    script, left = LEFT[kind]
+    http = aiohttp.ClientSession() if callers else None
+
+    def alive() -> int:
+        return sum(type(one) is SignedRequest for one in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        async with FaultServer(script) as server:
+            repeated = RetryPolicy(repeat_unknown=True, attempts=2, base=0.001)
+            brief = {"attempt_timeout": 0.1, "retry": repeated, "generation": "v1"}
+            async with session(server.url, http=http, **brief) as htx:
+                await left(htx, server)
+        after = alive()
+    finally:
+        gc.enable()
+        if http is not None:
+            await http.close()
+    assert after == before
 
 
 # --- a caller's session, and what it may not change ----------------------------------------------

@@ -1,0 +1,100 @@
+"""aiohttp sessions: our own, and what one of a caller's may bring along."""
+
+import copy
+from collections.abc import Iterable, Mapping
+
+from aiohttp import ClientResponse, ClientSession, DummyCookieJar
+from yarl import URL
+
+from htx_async.errors import InvalidRequest
+from htx_async.names import Connector
+
+_NOT_FOR_ALL = frozenset(
+    {"authorization", "connection", "content-encoding", "content-length", "cookie", "expect"}
+    | {"host", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Default headers that would change what is sent, or how."""
+
+
+class MuteResponse(ClientResponse):
+    """One without the URL in its repr, which is shown by warnings and in the frames of a destructor
+    that fails after the loop was closed."""
+
+    def __repr__(self) -> str:
+        return f"<ClientResponse {self.status}>"
+
+
+def new_session(headers: Mapping[str, str]) -> ClientSession:
+    """One of our own, which sends `headers` and no cookies and takes nothing from the
+    environment."""
+    http = ClientSession(
+        connector=Connector(),
+        headers=headers,
+        cookie_jar=DummyCookieJar(),
+        response_class=MuteResponse,
+        trust_env=False,
+    )
+    # Process-wide hooks would pass the signed URL on. Not `clear`: the list may be theirs.
+    http._trace_configs = []
+    return http
+
+
+def check_harmless(http: object, base_urls: Iterable[str]) -> None:
+    """`InvalidRequest` for a session that takes proxies or passwords from the environment, would
+    send a password, cookies or headers of its own that change the request to one of `base_urls`,
+    or, where one of these is plain http, has a proxy."""
+    if not isinstance(http, ClientSession):
+        raise InvalidRequest(f"http must be a ClientSession, not {type(http).__name__}")
+    urls = tuple(base_urls)
+    # aiohttp tells nobody about a session's proxy; over https one sees nothing but a tunnel.
+    is_plain = any(url.startswith("http://") for url in urls)
+    if is_plain and getattr(http, "_default_proxy", None) is not None:
+        raise InvalidRequest(
+            "http= is a session with a proxy, which would see signed requests to a base URL of "
+            "plain http; use https, or a session without a proxy"
+        )
+    if http.trust_env:
+        raise InvalidRequest(
+            "http= is a session with trust_env=True, which sends requests to proxies that the "
+            "environment names; make it without trust_env"
+        )
+    if http.auth is not None:
+        raise InvalidRequest(
+            "http= is a session with auth=, which sends a password with every request; requests "
+            "to the exchange are signed: make it without auth"
+        )
+    check_headers(http)
+    _check_cookies(http, urls)
+
+
+def check_headers(http: ClientSession) -> None:
+    """`InvalidRequest` for default headers that would change what is sent, or how."""
+    harmful = sorted(name for name in http.headers if name.lower() in _NOT_FOR_ALL)
+    if harmful:
+        raise InvalidRequest(
+            f"http= is a session that sends {', '.join(harmful)} with every request; these belong "
+            "to one request each: make it without them"
+        )
+
+
+def _check_cookies(http: ClientSession, base_urls: Iterable[str]) -> None:
+    jar = http.cookie_jar
+    paths = {"/"} | {morsel["path"] for morsel in jar if morsel["path"].startswith("/")}
+    for base_url in base_urls:
+        if any(jar.filter_cookies(URL(base_url + path)) for path in paths):
+            raise InvalidRequest(
+                f"http= is a session whose cookie jar would send cookies to {base_url}, and a "
+                "signed request takes none along: clear them, or make it with "
+                "cookie_jar=aiohttp.DummyCookieJar()"
+            )
+
+
+def without_extras(http: ClientSession) -> ClientSession:
+    """A session for one request that shares everything with `http`, its connections and trace
+    hooks too, but its cookies: none is sent, and none that comes is kept. To be detached."""
+    # By aiohttp's own means cookies can be added to a request, never left out.
+    twin = copy.copy(http)
+    twin._cookie_jar = DummyCookieJar()
+    if twin._response_class is ClientResponse:
+        twin._response_class = MuteResponse
+    return twin
