@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from htx_async.errors import InvalidRequest
@@ -11,67 +12,100 @@ BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
 """The exchange's two hosts for USDT-M swaps (HTX API docs, "FAQ Q2")."""
 
 _AVOIDED = 30.0
-"""Seconds for which a base URL that could not be connected to is tried last."""
+"""Seconds for which a base URL that gave no answer is tried last; then one attempt goes there."""
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _HOST = re.compile(r"[a-z0-9._:-]+")
 
 
+class Sickness(NamedTuple):
+    """What a base URL that gave no answer costs: whole seconds the last time, and how often since
+    it gave one. More is worse."""
+
+    cost: int = 0
+    times: int = 0
+
+
+_WELL = Sickness()
+
+
 class BaseUrls:
-    """The base URLs of a session, with a memory of those that failed to connect."""
+    """The base URLs of a session, with a memory of those that gave no answer.
+
+    No connection, silence, a reset, an error of the gateway: whatever is not the exchange's own
+    word. All calls share what one of them found out.
+    """
 
     def __init__(self, urls: Iterable[str]) -> None:
         self._urls = checked(urls)
-        self._failed: dict[str, float] = {}
+        self._sick: dict[str, tuple[float, Sickness]] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._urls)
 
-    @property
-    def any_plain(self) -> bool:
-        """Whether one of them is plain http, to this machine."""
-        return any(url.startswith("http://") for url in self._urls)
-
     def itinerary(self, now: float) -> "Itinerary":
         """The order for one call that starts at loop time `now`."""
-        if not self._failed:
-            return Itinerary(self._urls)
-        return Itinerary(sorted(self._urls, key=lambda url: self._is_avoided(url, now)))
+        return Itinerary(self, now)
 
-    def note(self, url: str, now: float, *, connected: bool) -> None:
-        """Remember whether the last attempt could connect to `url`."""
-        if not connected:
-            self._failed[url] = now
-        elif self._failed:
-            self._failed.pop(url, None)
+    def note(self, url: str, now: float, *, answered: bool, took: float = 0.0) -> None:
+        """Remember whether the last attempt at `url`, of so many seconds, had an answer of the
+        exchange."""
+        if not answered:
+            _, before = self._sick.get(url, (now, _WELL))
+            self._sick[url] = now, Sickness(int(took), before.times + 1)
+        elif self._sick:
+            self._sick.pop(url, None)
 
-    def _is_avoided(self, url: str, now: float) -> bool:
-        failed = self._failed.get(url)
-        return failed is not None and now - failed < _AVOIDED
+    def by_health(self, urls: Sequence[str], now: float) -> Sequence[str]:
+        """`urls` in their order, those to avoid last, the worst of these at the end."""
+        return sorted(urls, key=lambda url: self.sickness(url, now)) if self._sick else urls
+
+    def sickness(self, url: str, now: float) -> Sickness:
+        """What is remembered against `url`; nothing when that is long ago."""
+        at, sickness = self._sick.get(url, (now, _WELL))
+        return sickness if now - at < _AVOIDED else _WELL
+
+    def begin(self, url: str, now: float) -> None:
+        """An attempt goes to `url`: if that is to find out whether it is well again, the others
+        avoid it meanwhile."""
+        if url in self._sick and self.sickness(url, now) is _WELL:
+            self._sick[url] = now, self._sick[url][1]
 
 
 class Itinerary:
-    """Base URLs in the order in which one call tries them, round and round."""
+    """Where one call goes: in rounds, each base URL once in a round, those to avoid last."""
 
-    def __init__(self, order: Sequence[str]) -> None:
-        self._order = order
-        self._place = 0
-        self._tried = 0
-
-    @property
-    def current(self) -> str:
-        """Where the next attempt goes."""
-        return self._order[self._place]
+    def __init__(self, urls: BaseUrls, now: float) -> None:
+        self._urls = urls
+        self._now = now
+        self._left = [*urls]
+        self.current = urls.by_health(self._left, now)[0]
+        """Where the next attempt goes, by what is known so far."""
 
     @property
     def untried(self) -> bool:
         """Whether this round has a base URL left after the current one."""
-        return self._tried + 1 < len(self._order)
+        return len(self._left) > 1
+
+    @property
+    def untried_no_worse(self) -> bool:
+        """Whether this round has one left that is no worse than the current one."""
+        mine = self._urls.sickness(self.current, self._now)
+        others = (url for url in self._left if url != self.current)
+        return any(self._urls.sickness(url, self._now) <= mine for url in others)
+
+    def choose(self, now: float) -> str:
+        """Where the attempt goes that begins at loop time `now`."""
+        self._now = now
+        self.current = self._urls.by_health(self._left, now)[0]
+        self._urls.begin(self.current, now)
+        return self.current
 
     def advance(self) -> None:
-        """Go on to the next base URL; after the last one a new round begins."""
-        self._tried = self._tried + 1 if self.untried else 0
-        self._place = (self._place + 1) % len(self._order)
+        """The current one is done with; after the last one a new round begins."""
+        self._left.remove(self.current)
+        self._left = self._left or [*self._urls]
+        self.current = self._urls.by_health(self._left, self._now)[0]
 
 
 def checked(urls: Iterable[str]) -> tuple[str, ...]:

@@ -71,7 +71,8 @@ class ExchangeTime:
         loop = asyncio.get_running_loop()
         # A timer and short tasks: one that lasted would be over with whoever cancels all tasks.
         self._next_use = loop.call_later(every, self.keep_warm, every)
-        self._start(self._warm(self._base_urls.itinerary(loop.time()).current))
+        now = loop.time()
+        self._start(self._warm(self._base_urls.itinerary(now).choose(now)))
 
     def stop(self) -> None:
         """Ask nobody any more; a `warm_up` that waits tells of it."""
@@ -97,14 +98,17 @@ class ExchangeTime:
 
     async def _warm(self, base_url: str) -> WarmUp:
         loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             # The first opens the connection, the second measures what a warm one takes.
             await self._ask(base_url)
             skew, round_trip = await self._ask(base_url)
         except SendFailed as failure:
-            self._base_urls.note(base_url, loop.time(), connected=not failure.connecting)
+            if failure.is_of_host:
+                took = loop.time() - began
+                self._base_urls.note(base_url, loop.time(), answered=False, took=took)
             return WarmUp(base_url=base_url, problem=failure.reason)
-        self._base_urls.note(base_url, loop.time(), connected=True)
+        self._base_urls.note(base_url, loop.time(), answered=True)
         return WarmUp(base_url=base_url, round_trip=round_trip, skew=skew)
 
     async def _ask(self, base_url: str) -> tuple[float, float]:

@@ -220,24 +220,24 @@ def test_untried_ends_with_the_round(urls: list[str], expected: list[bool]) -> N
 def test_a_dead_base_url_is_tried_last_for_30_s(later: float, expected: list[str]) -> None:
     """One that failed to connect goes to the end, is not left out, and is back after 30 s."""
     urls = BaseUrls([COM, VN, NET])
-    urls.note(COM, 100.0, connected=False)
+    urls.note(COM, 100.0, answered=False)
     assert journey(urls, 100.0 + later, 3) == expected
 
 
 def test_a_connection_forgives() -> None:
     """Once connected to, a base URL has its place again, and so has one that never failed."""
     urls = BaseUrls([COM, VN])
-    urls.note(COM, 5.0, connected=False)
-    urls.note(COM, 6.0, connected=True)
-    urls.note(VN, 6.0, connected=True)
+    urls.note(COM, 5.0, answered=False)
+    urls.note(COM, 6.0, answered=True)
+    urls.note(VN, 6.0, answered=True)
     assert journey(urls, 6.0, 2) == [COM, VN]
 
 
 def test_a_new_failure_starts_the_30_s_anew() -> None:
     """What fails again is avoided from then on."""
     urls = BaseUrls([COM, VN])
-    urls.note(COM, 0.0, connected=False)
-    urls.note(COM, 20.0, connected=False)
+    urls.note(COM, 0.0, answered=False)
+    urls.note(COM, 20.0, answered=False)
     assert journey(urls, 45.0, 2) == [VN, COM]
     assert journey(urls, 51.0, 2) == [COM, VN]
 
@@ -246,9 +246,9 @@ def test_all_dead_keep_their_order() -> None:
     """When all failed, all are tried, in the caller's order."""
     urls = BaseUrls([COM, VN, NET])
     for url in (NET, COM, VN):
-        urls.note(url, 1.0, connected=False)
+        urls.note(url, 1.0, answered=False)
     assert journey(urls, 2.0, 4) == [COM, VN, NET, COM]
-    urls.note(NET, 3.0, connected=True)
+    urls.note(NET, 3.0, answered=True)
     assert journey(urls, 3.0, 3) == [NET, COM, VN]
 
 
@@ -256,7 +256,7 @@ def test_a_call_under_way_keeps_its_order() -> None:
     """A failure seen by one call reorders later calls, not the one on its way."""
     urls = BaseUrls([COM, VN])
     first = urls.itinerary(0.0)
-    urls.note(COM, 0.0, connected=False)
+    urls.note(COM, 0.0, answered=False)
     assert first.current == COM
     assert urls.itinerary(0.0).current == VN
     first.advance()
@@ -266,5 +266,5 @@ def test_a_call_under_way_keeps_its_order() -> None:
 def test_the_memory_is_the_sessions_own() -> None:
     """Two sets of base URLs do not share what they remember."""
     one, other = BaseUrls([COM, VN]), BaseUrls([COM, VN])
-    one.note(COM, 0.0, connected=False)
+    one.note(COM, 0.0, answered=False)
     assert journey(other, 0.0, 1) == [COM]

@@ -77,33 +77,110 @@ def delay(policy: RetryPolicy, made: int, *rest: Any, untried: bool = False) -> 
     return policy.delay(*rest, made=made, untried=untried)
 
 
-# base 0.05 and cap 2: half of 50, 100, 200, 400, 800, 1600 ms, and then of the cap.
-HALVES = [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+# base 0.05 and cap 2, halfway between: 0.1 to 0.2 s, doubling, up to the cap.
+HALVES = [0.15, 0.3, 0.6, 1.2, 1.5, 1.5]
+# 0.1 to 0.2 s, 0.4 to 0.8 s, 2.2 to 4 s (from the first, which is now), then 2.1 to 3 s.
+SCHEDULE = [0.15, 0.6, 3.1, 2.55, 2.55]
 
 
 def test_the_first_attempt_is_meant_and_every_base_url_was_tried() -> None:
     """Nothing said of earlier attempts means that there were none, and no other way is left."""
     policy = RetryPolicy(attempts=2, random=half)
     assert policy.delay(Verdict.NOT_SENT) == pytest.approx(HALVES[0])
-    assert policy.delay(Verdict.UNKNOWN) == pytest.approx(HALVES[0])
+    assert policy.delay(Verdict.UNKNOWN) == pytest.approx(SCHEDULE[0])
 
 
-@pytest.mark.parametrize(("verdict", "code_class"), UNTIL_DEADLINE)
 @pytest.mark.parametrize(("made", "expected"), list(enumerate(HALVES, 1)))
-def test_back_off_until_the_deadline(
-    verdict: Verdict, code_class: CodeClass | None, made: int, expected: float
+def test_back_off_until_the_deadline(made: int, expected: float) -> None:
+    """What was not sent doubles its wait up to the cap, with no end."""
+    assert delay(RetryPolicy(random=half), made, Verdict.NOT_SENT) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("made", "expected"), list(enumerate(SCHEDULE, 1)))
+def test_refusals_of_class_retryable_follow_the_schedule_until_the_deadline(
+    made: int, expected: float
 ) -> None:
-    """Not sent, and refusals of class retryable, double their wait up to the cap, with no end."""
-    assert delay(RetryPolicy(random=half), made, verdict, code_class) == pytest.approx(expected)
+    """As unknown outcomes do, with no end."""
+    policy = RetryPolicy(random=half)
+    assert delay(policy, made, *UNTIL_DEADLINE[1]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("made", [1, 2, 3, 4, 5, 40])
 @pytest.mark.parametrize("attempts", [1, 2, 4])
 def test_unknown_outcomes_are_counted(attempts: int, made: int) -> None:
-    """A command whose outcome is unknown is sent at most `attempts` times."""
+    """A command whose outcome is unknown is sent at most `attempts` times; one that goes on to its
+    deadline as often as that allows."""
     policy = RetryPolicy(attempts=attempts, random=half)
-    wait = delay(policy, made, Verdict.UNKNOWN)
-    assert wait == (pytest.approx(HALVES[made - 1]) if made < attempts else None)
+    expected = pytest.approx(SCHEDULE[min(made, 5) - 1])
+    assert delay(policy, made, Verdict.UNKNOWN) == (expected if made < attempts else None)
+    assert policy.delay(Verdict.UNKNOWN, made=made, persists=True) == expected
+
+
+@pytest.mark.parametrize("drawn", [0.0, 0.5, 1 - 2**-53])
+@pytest.mark.parametrize("base", [0.01, 0.05, 0.1])
+def test_base_and_cap_scale_the_waits(base: float, drawn: float) -> None:
+    """The second and third by `base`, the fourth and all others by `cap`."""
+    policy = RetryPolicy(base=base, cap=40 * base, random=lambda: drawn, attempts=9)
+    waits = [delay(policy, made, Verdict.UNKNOWN) for made in (1, 2, 3, 4, 5)]
+    assert waits == pytest.approx(
+        [base * (2 + 2 * drawn), base * (8 + 8 * drawn), base * (44 + 36 * drawn)]
+        + [base * (42 + 18 * drawn)] * 2
+    )
+
+
+def test_a_long_base_is_bounded_by_the_cap() -> None:
+    """No wait before the fourth is longer than `cap`, whatever `base` says."""
+    policy = RetryPolicy(base=1.0, cap=1.0, random=lambda: 1.0)
+    assert [delay(policy, made, Verdict.UNKNOWN) for made in (1, 2, 3)] == [1.0, 1.0, 2.0]
+
+
+def test_what_an_attempt_took_counts() -> None:
+    """Waits are reckoned from beginning to beginning; the fourth one's from the first."""
+    policy = RetryPolicy(random=half)
+    waits = [policy.delay(Verdict.UNKNOWN, made=made, took=0.1, since=1.0) for made in (1, 2, 3)]
+    assert waits == pytest.approx([0.05, 0.5, 2.1])
+    assert policy.delay(Verdict.UNKNOWN, made=1, took=9.0) == 0.0
+    assert policy.delay(Verdict.UNKNOWN, made=3, since=9.0) == 0.0
+    assert policy.delay(Verdict.UNKNOWN, made=7, took=0.5, persists=True) == pytest.approx(2.05)
+    assert policy.delay(Verdict.NOT_SENT, made=2, took=0.1) == pytest.approx(0.2)
+
+
+def test_a_time_out_takes_the_least_wait() -> None:
+    """None before the second and third, and no more than the schedule asks for before others."""
+    policy = RetryPolicy(random=half)
+    for made, expected in ((1, 0.0), (2, 0.0), (3, 1.2), (4, 1.8)):
+        wait = policy.delay(
+            Verdict.UNKNOWN, made=made, timed_out=True, since=1.0, took=0.3, persists=True
+        )
+        assert wait == pytest.approx(expected)
+    assert policy.delay(Verdict.NOT_SENT, made=3, timed_out=True) == 0.0
+
+
+@pytest.mark.parametrize("within", [0.5, 1.0, 2.0, 4.9])
+def test_a_short_deadline_shortens_the_waits_in_proportion(within: float) -> None:
+    """Those before the first four; what comes after them keeps its two seconds."""
+    policy, part = RetryPolicy(random=half), within / 5.0
+    for made in (1, 2, 3):
+        wait = policy.delay(Verdict.UNKNOWN, made=made, within=within)
+        assert wait == pytest.approx(SCHEDULE[made - 1] * part)
+    wait = policy.delay(Verdict.UNKNOWN, made=4, within=within, persists=True)
+    assert wait == pytest.approx(SCHEDULE[3])
+    assert policy.delay(Verdict.UNKNOWN, made=2, within=60.0) == pytest.approx(SCHEDULE[1])
+
+
+@pytest.mark.parametrize("within", [1.5, math.inf])
+@pytest.mark.parametrize("untried", [True, False])
+def test_a_busy_exchange_is_given_a_second(within: float, untried: bool) -> None:
+    """Counted from its answer, by any deadline and over any base URL."""
+    policy = RetryPolicy(random=half)
+    for made in (1, 2):
+        wait = policy.delay(
+            Verdict.UNKNOWN, made=made, is_busy=True, took=0.5, within=within, untried=untried
+        )
+        assert wait == pytest.approx(1.1)
+    assert policy.delay(Verdict.UNKNOWN, made=3, is_busy=True, since=2.5) == pytest.approx(1.1)
+    assert policy.delay(Verdict.UNKNOWN, made=3, is_busy=True, since=0.0) == pytest.approx(3.1)
+    assert policy.delay(Verdict.UNKNOWN, made=4, is_busy=True) is None
 
 
 @pytest.mark.parametrize("untried", [True, False])
@@ -123,11 +200,14 @@ def test_repeat_unknown_leaves_the_rest_alone() -> None:
 
 
 def test_an_untried_base_url_is_next_at_once() -> None:
-    """Not sent with a base URL untried waits for nothing; an unknown outcome still backs off."""
+    """Not sent with a base URL untried waits for nothing; an unknown outcome only the first time,
+    and a refusal, which is the exchange's own, never."""
     policy = RetryPolicy(random=half)
     assert delay(policy, 1, Verdict.NOT_SENT, untried=True) == 0.0
     assert delay(policy, 7, Verdict.NOT_SENT, untried=True) == 0.0
-    assert delay(policy, 1, Verdict.UNKNOWN, untried=True) == pytest.approx(0.025)
+    assert delay(policy, 1, Verdict.UNKNOWN, untried=True) == 0.0
+    assert delay(policy, 2, Verdict.UNKNOWN, untried=True) == pytest.approx(SCHEDULE[1])
+    assert delay(policy, 1, *UNTIL_DEADLINE[1], untried=True) == pytest.approx(SCHEDULE[0])
 
 
 @pytest.mark.parametrize("made", [1, 4, 5, 1000])
@@ -151,21 +231,21 @@ def test_an_accepted_command_is_not_tried_again() -> None:
 
 
 def test_every_verdict_and_class_has_an_answer() -> None:
-    """No combination raises, and none waits longer than the cap."""
+    """No combination raises, and none waits longer than twice the cap."""
     policy = RetryPolicy(random=lambda: 1 - 2**-53)
     for verdict in Verdict:
         for code_class in [None, *CodeClass]:
             for made in (1, 2, 63, 64, 1023, 1025, 10**9):
                 wait = delay(policy, made, verdict, code_class)
-                assert wait is None or 0 <= wait <= 2.0
+                assert wait is None or 0 <= wait <= 4.0
 
 
 @pytest.mark.parametrize("drawn", [0.0, 1e-300, 0.25, 1 - 2**-53])
-def test_full_jitter_spans_from_zero_to_the_bound(drawn: float) -> None:
-    """The wait is a fraction of the bound, from nothing at all up to all of it."""
+def test_jitter_spans_from_half_of_the_bound_to_all_of_it(drawn: float) -> None:
+    """A wait is never nothing, and two calls seldom wait the same."""
     policy = RetryPolicy(base=0.1, cap=5.0, random=lambda: drawn)
-    for made, bound in ((1, 0.1), (2, 0.2), (6, 3.2), (7, 5.0), (5000, 5.0)):
-        assert delay(policy, made, Verdict.NOT_SENT) == pytest.approx(drawn * bound)
+    for made, bound in ((1, 0.4), (2, 0.8), (4, 3.2), (5, 5.0), (5000, 5.0)):
+        assert delay(policy, made, Verdict.NOT_SENT) == pytest.approx((1 + drawn) / 2 * bound)
 
 
 def test_chance_is_drawn_afresh_each_time() -> None:
@@ -173,15 +253,15 @@ def test_chance_is_drawn_afresh_each_time() -> None:
     draws = iter([0.1, 0.9])
     policy = RetryPolicy(base=1.0, cap=1.0, random=lambda: next(draws))
     waits = [delay(policy, 1, Verdict.NOT_SENT) for _ in range(2)]
-    assert waits == pytest.approx([0.1, 0.9])
+    assert waits == pytest.approx([0.55, 0.95])
 
 
 def test_the_default_source_of_chance_spreads() -> None:
     """Without `random=` two hundred waits fill the range and no two fleets march in step."""
     waits = [delay(RetryPolicy(base=1.0, cap=1.0), 1, Verdict.NOT_SENT) or 0.0 for _ in range(200)]
-    assert all(0 <= wait < 1 for wait in waits)
+    assert all(0.5 <= wait < 1 for wait in waits)
     assert len(set(waits)) > 190
-    assert min(waits) < 0.2 < 0.8 < max(waits)
+    assert min(waits) < 0.6 < 0.9 < max(waits)
 
 
 def raises() -> float:
@@ -193,8 +273,8 @@ def raises() -> float:
 )
 def test_a_chance_that_fails_is_the_whole_wait(drawn: Any) -> None:
     """A call that has sent something must not end with what its policy raised."""
-    policy = RetryPolicy(base=0.5, random=drawn)
-    assert delay(policy, 1, Verdict.UNKNOWN, None) == 0.5
+    policy = RetryPolicy(base=0.25, cap=1.0, random=drawn)
+    assert delay(policy, 1, Verdict.UNKNOWN, None) == 1.0
 
 
 @pytest.mark.parametrize("wrong", [None, 0.5, "random"])

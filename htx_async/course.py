@@ -1,0 +1,85 @@
+"""Where and when one call goes next: its base URLs and its retry policy together."""
+
+from collections.abc import Sequence
+
+from htx_async.base_urls import BaseUrls
+from htx_async.codes import BUSY
+from htx_async.report import Attempt
+from htx_async.retry import RetryPolicy
+from htx_async.terms import Verdict
+
+_CONNECT_ELSEWHERE = 1.0
+"""Seconds to connect while another base URL is untried."""
+
+
+class Course:
+    """The way of one call that starts at loop time `now`.
+
+    `timeout`: seconds for one attempt. `persists`, `lost`: see `Call`.
+    """
+
+    def __init__(
+        self,
+        base_urls: BaseUrls,
+        retry: RetryPolicy,
+        timeout: float,
+        now: float,
+        *,
+        persists: bool,
+        lost: int,
+    ) -> None:
+        self._itinerary = base_urls.itinerary(now)
+        self._retry = retry
+        self._timeout = timeout
+        self._persists = persists
+        self._lost = lost
+
+    @property
+    def has_untried(self) -> bool:
+        """Whether this round has a base URL left after the current one."""
+        return self._itinerary.untried
+
+    def begin(self, now: float) -> str:
+        """The base URL of the attempt that begins now: what others learnt while it waited for
+        its token counts."""
+        return self._itinerary.choose(now)
+
+    def to_connect(self) -> float:
+        """Seconds for the connection."""
+        return min(self._timeout, _CONNECT_ELSEWHERE) if self.has_untried else self._timeout
+
+    def after(
+        self,
+        attempts: Sequence[Attempt],
+        spans: Sequence[tuple[float, float]],
+        now: float,
+        deadline: float,
+    ) -> float | None:
+        """Seconds until the next attempt, at the base URL that it goes to; None: no more.
+
+        `spans`: loop times at which each of the attempts so far began and ended.
+        """
+        last = attempts[-1]
+        if last.verdict is Verdict.ACCEPTED:
+            return None
+        pairs = zip(attempts, spans, strict=True)
+        alike = [began for attempt, (began, _) in pairs if attempt.verdict is last.verdict]
+        # Where nothing left this machine a worse host costs nothing either.
+        is_lost = last.verdict is Verdict.UNKNOWN
+        elsewhere = self.has_untried and (not is_lost or self._itinerary.untried_no_worse)
+        wait = self._retry.delay(
+            last.verdict,
+            last.code_class if last.verdict is Verdict.REFUSED else None,
+            made=len(alike) + (self._lost if is_lost else 0),
+            untried=elsewhere,
+            since=now - alike[0],
+            took=now - alike[-1],
+            timed_out=last.http_status is None and last.wire >= self._timeout,
+            is_busy=last.code in BUSY,
+            within=deadline - alike[0],
+            persists=self._persists,
+        )
+        is_done_with = elsewhere or not self.has_untried
+        if is_done_with and last.verdict in (Verdict.NOT_SENT, Verdict.UNKNOWN):
+            self._itinerary.advance()
+        return wait
