@@ -64,30 +64,33 @@ class Account:
     After the move v1's private calls answer by `v1_variant`: "answering", as before, over the
     same book; "empty" and "1051", as if there were no orders, a cancel-all with two empty lists or
     with 1051, a cancel by ids with two empty lists or each id as not found; else that code or
-    HTTP status. Assumed: signatures and limits are judged first all the same.
+    HTTP status. Assumed: signatures and limits are judged first all the same. Until the move V5
+    answers by `v5_refusal`, or, without one, as if there were no orders.
     """
 
     def __init__(
         self,
         generation: Generation,
         v1_variant: V1Variant,
-        v5_refusal: V5Refusal,
+        v5_refusal: V5Refusal | None,
         contracts: Contracts,
         book: Book,
         v5: V5Desk,
+        bare_v5: V5Desk,
     ) -> None:
         if generation not in get_args(Generation):
             raise ValueError("account is v1 or v5")
         if v1_variant not in get_args(V1Variant):
             raise ValueError(f"v1_variant is one of {', '.join(get_args(V1Variant))}")
-        if v5_refusal not in _NOT_ON_V5:
-            raise ValueError("v5_refusal is 6001 or 4007")
+        if v5_refusal is not None and v5_refusal not in _NOT_ON_V5:
+            raise ValueError("v5_refusal is 6001, 4007 or None")
         self._moves_at = math.inf if generation == "v1" else -math.inf
         self._variant = v1_variant
-        self._refusal = Refusal(v5_refusal, _NOT_ON_V5[v5_refusal])
+        self._refusal = v5_refusal and Refusal(v5_refusal, _NOT_ON_V5[v5_refusal])
         self._v1 = Desk(contracts, book)
         self._bare = Desk(contracts, Book())
         self._v5 = v5
+        self._bare_v5 = bare_v5
 
     def move(self, at: float) -> None:
         """Be on V5 from `at` on, on the exchange's clock, or from the earlier moment arranged."""
@@ -107,9 +110,10 @@ class Account:
         if endpoint.is_v5:
             if not has_moved and endpoint.call == "v5_asset_mode":
                 return accepted_on_v5({"assets_mode": 0}, when.ms)
-            if not has_moved:
+            if not has_moved and self._refusal:
                 raise Refused(self._refusal)
-            return accepted_on_v5(self._v5.serve(endpoint, form, when, delay), when.ms)
+            desk = self._v5 if has_moved else self._bare_v5
+            return accepted_on_v5(desk.serve(endpoint, form, when, delay), when.ms)
         if not has_moved or self._variant == "answering":
             return accepted(self._v1.serve(endpoint, form, when, delay), when.ms)
         if self._variant in _PAGES:

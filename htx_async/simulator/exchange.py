@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from htx_async.signing import Credentials
 from htx_async.simulator.account import Account, V1Variant, V5Refusal
+from htx_async.simulator.book import Book
 from htx_async.simulator.door import Door
 from htx_async.simulator.endpoints import BY_REQUEST, Call, Endpoint, Generation
 from htx_async.simulator.faults import Fault
@@ -30,7 +31,7 @@ from htx_async.simulator.messages import (
 )
 from htx_async.simulator.orders import Moment
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
-from htx_async.simulator.v5_desk import ItemForm, V5Desk
+from htx_async.simulator.v5_desk import ItemForm, Lists, RowOrder, V5Desk
 from htx_async.simulator.v5_forms import rows_of
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")
@@ -62,8 +63,10 @@ class SimulatedExchange(Holdings):
     `v5_limit` in `interval` seconds, if given.
 
     `account`: the generation that the account is on, until `move`. `v1_variant`: what v1 answers
-    once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then. `v5_items`: the form
-    of what V5 says of a single order, by `code` or by `success` (see `V5Desk`).
+    once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then; None: it answers as
+    if the account had no orders. `v5_items`: the form of what V5 says of a single order, by `code`
+    or by `success` (see `V5Desk`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: how V5 lists,
+    the most rows on a page, their order, and so on (see `Lists`).
 
     `contracts`: the contracts that exist, and else every well-formed one does. `clock`: seconds
     for arrivals, limits and what takes effect when, by default the running loop's time. `now`:
@@ -103,8 +106,12 @@ class SimulatedExchange(Holdings):
         cancel_delay: float | Callable[[], float] = 0.0,
         account: Generation = "v1",
         v1_variant: V1Variant = "answering",
-        v5_refusal: V5Refusal = 6001,
+        v5_refusal: V5Refusal | None = 6001,
         v5_items: ItemForm = "code",
+        v5_page: int = 100,
+        v5_order: RowOrder = "oldest first",
+        v5_inclusive: bool = False,
+        v5_lag: float = 0.0,
         v5_limit: int | None = None,
         clock: Callable[[], float] | None = None,
         now: Callable[[], float] = time.time,
@@ -118,9 +125,11 @@ class SimulatedExchange(Holdings):
         self.stale_code = stale_code
         self.cancel_delay = cancel_delay
         self._judge = Judge(access_key, secret_key)
-        self._v5 = V5Desk(self._contracts, self._book, v5_items)
+        lists = Lists(v5_page, v5_order, v5_inclusive, v5_lag)
+        self._v5 = V5Desk(self._contracts, self._book, v5_items, lists)
+        bare = V5Desk(self._contracts, Book(), v5_items, lists)
         self._account = Account(
-            account, v1_variant, v5_refusal, self._contracts, self._book, self._v5
+            account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, bare
         )
         self._limits = Limits(limit, interval, v5_limit)
         self._arrivals: list[Arrival] = []

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from htx_async.simulator.book import NOT_FOUND, Book
 from htx_async.simulator.contracts import Contracts
@@ -13,6 +13,7 @@ from htx_async.simulator.v5_forms import Item, Wanted, read_items, read_query
 from htx_async.simulator.v5_rows import position_side, v5_row
 
 ItemForm = Literal["code", "success"]
+RowOrder = Literal["oldest first", "newest first", "newest first, next is newer"]
 
 _SUCCESS = Refusal(200, "Success")
 
@@ -20,6 +21,20 @@ _SUCCESS = Refusal(200, "Success")
 class _Spoiled(NamedTuple):
     items: tuple[object, ...]
     work: bool
+
+
+class Lists(NamedTuple):
+    """How V5 lists, of which HTX publishes nothing. `most`: rows on a page, whatever was asked for.
+    `order`: "oldest first", where `next` leads to newer rows (HTX V5 docs, the example of "Get
+    Current Orders"); "newest first", where it leads to older ones; or newest first, and `next`
+    leads to newer ones all the same. `inclusive`: the row that a page is asked for from is on it.
+    `lag`: seconds until an order that was placed is among the open ones.
+    """
+
+    most: int = 100
+    order: RowOrder = "oldest first"
+    inclusive: bool = False
+    lag: float = 0.0
 
 
 class V5Desk:
@@ -31,9 +46,14 @@ class V5Desk:
     published: that the outer code stays 200 and that the codes are v1's is assumed.
     """
 
-    def __init__(self, contracts: Contracts, book: Book, item_form: ItemForm) -> None:
+    def __init__(self, contracts: Contracts, book: Book, item_form: ItemForm, lists: Lists) -> None:
         if item_form not in ("code", "success"):
             raise ValueError("v5_items is code or success")
+        if lists.order not in get_args(RowOrder) or lists.most < 1:
+            raise ValueError(
+                f"v5_order is one of {', '.join(get_args(RowOrder))}, of a row or more"
+            )
+        self._lists = lists
         self._contracts = contracts
         self._book = book
         self._item_form = item_form
@@ -57,7 +77,9 @@ class V5Desk:
             orders = (*self._book.open(), *self._book.ended())
             one_way = "both" in map(position_side, orders)
             return {"position_mode": "single_side" if one_way else "dual_side"}
-        return [v5_row(order) for order in self._page(wanted)]
+        is_open = endpoint.call == "v5_opens"
+        latest = when.ms - round(self._lists.lag * 1000) if is_open else when.ms
+        return [v5_row(order) for order in self._page(wanted, latest)]
 
     def spoil(self, order_id: str, items: tuple[object, ...], work: bool, times: int) -> None:
         if self._book.find(order_id) is None:
@@ -66,19 +88,25 @@ class V5Desk:
             raise ValueError("times is at least 1")
         self._spoiled.setdefault(order_id, deque()).extend([_Spoiled(items, work)] * times)
 
-    def _page(self, wanted: Wanted) -> list[Order]:
-        """In the order of row ids, the oldest first, from the one after `from` on, that one not
-        among them (HTX V5 docs, the example of "Get Current Orders"). Assumed: `prev` goes from
-        there to older rows, and from 0 starts at the newest, the nearest row first.
+    def _page(self, wanted: Wanted, latest: int) -> list[Order]:
+        """Placed by `latest`, in the order of row ids. Assumed: `prev` goes the other way than
+        `next`, the nearest row first, and from 0 starts at the other end.
         """
         orders = (*self._book.open(), *self._book.ended())
-        found = [order for order in orders if wanted.covers(order)]
-        found.sort(key=lambda order: order.query_id, reverse=wanted.backwards)
-        if wanted.after and wanted.backwards:
-            found = [order for order in found if order.query_id < wanted.after]
-        elif wanted.after:
-            found = [order for order in found if order.query_id > wanted.after]
-        return found[: wanted.limit]
+        found = [one for one in orders if wanted.covers(one) and one.created_at <= latest]
+        order, row = self._lists.order, wanted.after
+        is_mirrored = order == "newest first, next is newer"
+        to_older = wanted.backwards != (order == "newest first") or (is_mirrored and not row)
+        if row:
+            found = [one for one in found if self._lies_beyond(row, one.query_id, to_older)]
+        found.sort(key=lambda one: one.query_id, reverse=to_older)
+        page = found[: min(wanted.limit, self._lists.most)]
+        return page[::-1] if is_mirrored and not to_older else page
+
+    def _lies_beyond(self, row: int, other: int, to_older: bool) -> bool:
+        if other == row:
+            return self._lists.inclusive
+        return other < row if to_older else other > row
 
     def _cancel(self, item: Item, when: Moment, delay: Callable[[], float]) -> tuple[object, ...]:
         """Assumed: an order of another contract is not found."""
