@@ -42,6 +42,10 @@ ANY_KEY_FAULT = 403
 CLOCK_CODES = frozenset({12001, 12006, 12007, 12008})
 """Refusals that a clock which is off may cause; so may a 403."""
 
+BUSY = frozenset({1004, "system-busy"})
+"""The exchange asks not to keep cancelling while it says so (HTX API docs, "FAQ Order and Trade"
+Q1)."""
+
 NOT_FOUND = frozenset({1017, 1061})
 """Per-order codes of orders that the exchange does not know."""
 

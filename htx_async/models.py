@@ -144,7 +144,8 @@ class CancelAllTrailing(BaseModel):
     @property
     def instrument(self) -> str:
         """The contract in words."""
-        return self.contract_code or f"{self.pair} {self.contract_type}"
+        by_pair = f"{self.pair} {self.contract_type}" if self.pair else "all contracts"
+        return self.contract_code or by_pair
 
 
 def _in_words(name: str, message: str) -> str:

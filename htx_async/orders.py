@@ -18,6 +18,8 @@ CANCELLED = 6
 TRIGGERED = (4, 5)
 """Statuses of ended orders: 5 triggered too, but its order was not taken."""
 
+_DIRECTIONS = tuple(Direction)
+_OFFSETS = tuple(Offset)
 _LONGEST_WORD = 64
 
 
@@ -100,7 +102,7 @@ class TrailingOrder(BaseModel):
     @property
     def is_one_way(self) -> bool:
         """Whether its offset is neither open nor close, so that no offset filter is sure of it."""
-        return self.offset not in tuple(Offset)
+        return self.offset not in _OFFSETS
 
     def matches(self, wanted: CancelAllTrailing) -> bool:
         """Whether it may be one of those that `wanted` means; in doubt it is.
@@ -113,8 +115,8 @@ class TrailingOrder(BaseModel):
             and (pair is None or self.pair is None or self.pair.casefold() == pair.casefold())
             and (kind is None or self.contract_type in (None, kind))
             and (self.margin_mode or wanted.margin_mode) == wanted.margin_mode
-            and _may_be(wanted.direction, self.direction, tuple(Direction))
-            and _may_be(wanted.offset, self.offset, tuple(Offset))
+            and _may_be(wanted.direction, self.direction, _DIRECTIONS)
+            and _may_be(wanted.offset, self.offset, _OFFSETS)
         )
 
 
@@ -123,12 +125,14 @@ def _may_be(wanted: str | None, found: str, known: tuple[str, ...]) -> bool:
 
 
 class Page(NamedTuple):
-    """Part of a list of orders. `following`: what to ask for next, "" at the end. `total`: how long
-    the list says it is; None when it does not say."""
+    """Part of a list of orders. `following`: what to ask for next; "" where the page names no place
+    to go on from. `total`: how long the list says it is; None when it does not say. `rows`: the
+    numbers of its rows, on V5."""
 
     orders: tuple[TrailingOrder, ...]
     following: str = ""
     total: int | None = None
+    rows: tuple[int, ...] = ()
 
 
 class NumberedPage(BaseModel):

@@ -216,7 +216,7 @@ def test_recorded_errors(reader: Read, name: str) -> None:
 
 
 def test_the_live_list() -> None:
-    """The recorded row is read to the last field, its ids and numbers exact, as a last page."""
+    """The recorded row is read to the last field, its ids and numbers exact, with its own."""
     reply = read(v5.read_orders, 200, recorded("opens_live"))
     assert (reply.verdict, reply.code, reply.ts) == (ACCEPTED, None, 1780742714098)
     expected = {
@@ -235,7 +235,8 @@ def test_the_live_list() -> None:
         "created_at": 1780742630055,
         "update_time": 1780742630223,
     }
-    assert reply.data == Page((TrailingOrder.model_validate(expected),))
+    row = TrailingOrder.model_validate(expected)
+    assert reply.data == Page((row,), "1163773", rows=(1163773,))
 
 
 def test_the_documented_cancel() -> None:
@@ -425,10 +426,59 @@ def test_an_odd_row_makes_the_page_unreadable(odd: Any) -> None:
         assert (reply.verdict, reply.data) == (UNKNOWN, None)
 
 
-def test_a_short_page_is_the_last() -> None:
-    """With fewer rows than asked for there is nothing to go on to, whatever their numbers."""
+def test_a_short_page_goes_on_too() -> None:
+    """Only an empty one has nothing to go on from, and one whose rows have no numbers."""
     assert page_of() == Page((), "")
+    assert page_of(row(id="7"), row(id="9")).following == "9"
     assert page_of(*[row(id=None)] * (LIMIT - 1)).following == ""
+
+
+def walked(*pages: list[int]) -> list[str]:
+    """What is asked for after each of these pages, of rows with these numbers."""
+    way = v5.Pages()
+    made = [page_of(*[row(id=str(n), algo_id=str(n)) for n in rows]) for rows in pages]
+    return [way.after(page) or way.problem for page in made]
+
+
+def test_a_list_ends_where_nothing_new_comes() -> None:
+    """Empty at once; after its last row; with that row once more."""
+    assert walked([]) == [""]
+    assert walked([3, 5], []) == ["5", ""]
+    assert walked([3, 5], [5, 8], [8]) == ["5", "8", ""]
+
+
+def test_a_list_whose_rows_do_not_ascend_is_asked_for_in_both_directions() -> None:
+    """Newest first: `next` may lead to older rows, or back to newer ones."""
+    assert walked([8, 5], [3, 1], [], [8, 5, 3]) == ["5", "1", "-1", ""]
+    assert walked([8, 5], [8], [3, 1], []) == ["5", "-5", "-1", ""]
+    assert walked([8, 5], [8], [1, 3], [1]) == ["5", "-5", "-1", ""]
+
+
+def test_a_list_that_cannot_be_gone_on_with_says_why() -> None:
+    """It names no row, or it begins anew."""
+    assert walked([3, 5], [3, 5]) == ["5", "it begins anew instead of going on"]
+    way = v5.Pages()
+    assert way.after(page_of(row(id=None))) == ""
+    assert way.problem == "its rows have no numbers to go on from"
+
+
+def test_a_list_goes_back_before_a_row() -> None:
+    """The other direction, by its own word."""
+    assert dict(v5.open_orders(wanted(), "-77").request.params)["direct"] == "prev"
+    assert dict(v5.open_orders(wanted(), "-77").request.params)["from"] == "77"
+
+
+def test_ended_orders_of_every_contract_are_asked_for_by_windows() -> None:
+    """48 hours each, the most that one request may ask for."""
+    assert dict(v5.ended(None, None, "all").request.params) == {
+        "type": "trailing_stop",
+        "states": "effective,canceled,failed",
+        "limit": "100",
+    }
+    earlier = dict(v5.ended("BTC-USDT", 1_000_000_000_000, "BTC-USDT").request.params)
+    assert earlier["contract_code"] == "BTC-USDT"
+    assert int(earlier["end_time"]) - int(earlier["start_time"]) == 48 * 3_600_000
+    assert int(earlier["end_time"]) == 1_000_000_000_000
 
 
 @pytest.mark.parametrize("last", ["1163872", 1163872])
@@ -792,7 +842,8 @@ def test_the_simulated_exchange_takes_what_is_sent() -> None:
     rest = asked(exchange, v5.open_orders(wanted(), first.following)).data
     assert [order.order_id for order in (*first.orders, *rest.orders)] == list(placed)
     assert {(order.direction, order.offset) for order in first.orders} == {("sell", "close")}
-    assert rest.following == ""
+    last = asked(exchange, v5.open_orders(wanted(), rest.following)).data
+    assert (last.orders, last.following) == ((), "")
     exchange.reject_order(placed[1], 1004)
     reply = asked(exchange, v5.cancel(wanted(), placed[: v5.MOST_IDS]))
     assert reply.successes == (placed[0], *placed[2:10])

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from htx_async.job import Job, Reader
+from htx_async.job import Job, Kind, Reader
 from htx_async.models import CancelAllData, CancelAllTrailing, milliseconds
 from htx_async.orders import ListedContract, NumberedPage, Page
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
 from htx_async.routes import envelope
 from htx_async.routes.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
-from htx_async.terms import MarginMode, Verdict
+from htx_async.terms import ApiGeneration, MarginMode, Verdict
 from htx_async.wire import Answer, Request
 
 
@@ -65,7 +65,8 @@ def cancel_all(intent: CancelAllTrailing) -> Job:
     """Cancel every order that `intent` means."""
     is_isolated = intent.margin_mode is MarginMode.ISOLATED
     path = CANCEL_ALL_TRAILING if is_isolated else CANCEL_ALL.cross
-    return Job(Request("POST", path, intent.body), read, intent.instrument)
+    request = Request("POST", path, intent.body)
+    return Job(request, read, intent.instrument, ApiGeneration.V1)
 
 
 def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
@@ -74,14 +75,14 @@ def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
     if wanted.contract_type is not None:
         fields["contract_type"] = wanted.contract_type
     job = _job(CANCEL, wanted, fields, read)
-    return job._replace(may_repeat=True)
+    return job._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
 def open_orders(wanted: CancelAllTrailing, page: str = "") -> Job:
     """One page of the open orders of the contract that `wanted` names; the filters are ours."""
     number = int(page or 1)
     fields = {**_instrument(wanted), "page_index": number, "page_size": _PAGE_SIZE}
-    return _list(OPEN_ORDERS, wanted, fields, number)
+    return _list(OPEN_ORDERS, Kind.OPEN, wanted, fields, number)
 
 
 def history(wanted: CancelAllTrailing, page: str = "") -> Job:
@@ -96,12 +97,27 @@ def history(wanted: CancelAllTrailing, page: str = "") -> Job:
         "page_size": _PAGE_SIZE,
         "sort_by": "update_time",
     }
-    return _list(HISTORY, wanted, fields, number)
+    return _list(HISTORY, Kind.ENDED, wanted, fields, number)
 
 
-def _list(endpoint: Endpoint, wanted: CancelAllTrailing, fields: object, number: int) -> Job:
+class Pages:
+    """The way through one list of v1, which says how many pages it has."""
+
+    are_steady = False
+    """An order that leaves moves the others up, past the end of a page already read."""
+
+    problem = ""
+
+    def after(self, page: Page) -> str:
+        """What to ask for after `page`; "" at the end."""
+        return page.following
+
+
+def _list(
+    endpoint: Endpoint, kind: Kind, wanted: CancelAllTrailing, fields: object, number: int
+) -> Job:
     reader = partial(read_orders, number=number)
-    return _job(endpoint, wanted, fields, reader)._replace(may_repeat=True, is_read=True)
+    return _job(endpoint, wanted, fields, reader)._replace(kind=kind, may_repeat=True)
 
 
 def contracts(margin_mode: MarginMode) -> Request:
@@ -113,7 +129,7 @@ def contracts(margin_mode: MarginMode) -> Request:
 def _job(endpoint: Endpoint, wanted: CancelAllTrailing, fields: object, read: Reader) -> Job:
     body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
     request = Request("POST", endpoint.path(wanted.margin_mode), body)
-    return Job(request, read, wanted.instrument)
+    return Job(request, read, wanted.instrument, ApiGeneration.V1)
 
 
 def _instrument(wanted: CancelAllTrailing) -> dict[str, Any]:

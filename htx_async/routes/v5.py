@@ -11,15 +11,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from htx_async.job import Job
+from htx_async.job import Job, Kind
 from htx_async.models import CancelAllTrailing, milliseconds
 from htx_async.orders import Page, TrailingOrder
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
-from htx_async.routes import envelope
+from htx_async.routes import envelope, v5_pages
 from htx_async.routes.envelope import SUCCESS, Scrub, check_rows, printable
-from htx_async.terms import Verdict
+from htx_async.routes.v5_pages import BACK
+from htx_async.terms import ApiGeneration, Verdict
 from htx_async.wire import Answer, Request
+
+Pages = v5_pages.Pages
+"""The way through its lists."""
 
 CANCEL = "/v5/algo/cancel_orders"
 """Permission Trade; whether v1's five a second hold for it is not known, so they are kept."""
@@ -28,10 +32,15 @@ OPEN_ORDERS = "/v5/algo/order/opens"
 HISTORY = "/v5/algo/order/history"
 """Among the account's reads."""
 
+_KINDS = {OPEN_ORDERS: Kind.OPEN, HISTORY: Kind.ENDED}
+
 MOST_IDS = 10
 """Order ids in one cancel, as for ordinary orders (HTX V5 docs, "Cancel multiple orders")."""
 
 _LIMIT = 100
+WINDOW = 48 * 3_600_000
+"""Milliseconds that one request for the history reaches back."""
+
 _LONGEST_ID = 64
 _MOST_DIGITS = 15
 _TYPE = ("type", "trailing_stop")
@@ -58,11 +67,26 @@ def history(wanted: CancelAllTrailing, following: str = "") -> Job:
     return _list(HISTORY, wanted, following, _ENDED)
 
 
+def opens(contract_code: str | None, about: str) -> Job:
+    """The first page of the open orders of a contract, or, with None, of every contract."""
+    return _page(OPEN_ORDERS, _named(contract_code), "", about)
+
+
+def ended(contract_code: str | None, until: int | None, about: str) -> Job:
+    """The first page of those that have ended in the 48 hours before `until` (Unix milliseconds;
+    None: now), the most that one request may ask for (HTX's Java SDK); None: of every contract."""
+    window: tuple[tuple[str, str], ...] = ()
+    if until is not None:
+        window = (("start_time", str(until - WINDOW)), ("end_time", str(until)))
+    return _page(HISTORY, (*_named(contract_code), _ENDED, *window), "", about)
+
+
 def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
     """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names."""
     rows = [{"contract_code": wanted.contract_code, "algo_id": each} for each in order_ids]
     body = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
-    return Job(Request("POST", CANCEL, body), read, wanted.instrument, may_repeat=True)
+    job = Job(Request("POST", CANCEL, body), read, wanted.instrument, ApiGeneration.V5)
+    return job._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
 def read(answer: Answer, scrub: Scrub) -> Reply:
@@ -77,11 +101,21 @@ def read_orders(answer: Answer, scrub: Scrub) -> Reply:
 
 
 def _list(path: str, wanted: CancelAllTrailing, following: str, *more: tuple[str, str]) -> Job:
-    named = () if wanted.contract_code is None else (("contract_code", wanted.contract_code),)
-    cursor = (("from", following), ("direct", "next")) if following else ()
-    params = (_TYPE, *named, *more, *cursor, ("limit", str(_LIMIT)))
-    job = Job(Request("GET", path, params=params), read_orders, wanted.instrument)
-    return job._replace(may_repeat=True, is_read=True)
+    named = _named(wanted.contract_code)
+    return _page(path, (*named, *more), following, wanted.instrument)
+
+
+def _named(contract_code: str | None) -> tuple[tuple[str, str], ...]:
+    return () if contract_code is None else (("contract_code", contract_code),)
+
+
+def _page(path: str, given: Sequence[tuple[str, str]], following: str, about: str) -> Job:
+    direct = "prev" if following.startswith(BACK) else "next"
+    row = following.removeprefix(BACK)
+    cursor = (("from", row), ("direct", direct)) if following else ()
+    params = (_TYPE, *given, *cursor, ("limit", str(_LIMIT)))
+    job = Job(Request("GET", path, params=params), read_orders, about, ApiGeneration.V5)
+    return job._replace(kind=_KINDS[path], may_repeat=True)
 
 
 def _rows(body: dict[str, Any]) -> list[Any] | None:
@@ -100,16 +134,20 @@ def _orders(body: dict[str, Any], scrub: Scrub) -> Reply | None:
         return None
     orders = tuple(map(_order, rows))
     check_rows(orders, scrub)
-    following = "" if len(rows) < _LIMIT else _cursor(rows[-1])
-    return Reply(Verdict.ACCEPTED, ts=milliseconds(body.get("ts")), data=Page(orders, following))
+    cursors = tuple(map(_cursor, rows))
+    following = cursors[-1] if cursors else ""
+    if not following and len(rows) >= _LIMIT:
+        raise ValueError("a full page without a place to go on from")
+    numbers = tuple(map(int, cursors)) if all(cursors) else ()
+    page = Page(orders, following, rows=numbers)
+    return Reply(Verdict.ACCEPTED, ts=milliseconds(body.get("ts")), data=page)
 
 
 def _cursor(row: Mapping[str, Any]) -> str:
-    """The row's own number, not the order's: lists go on after it."""
+    """The row's own number, not the order's: lists go on after it. "" when it has none."""
     cursor = str(row.get("id"))
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_ID):
-        raise ValueError("a full page without a place to go on from")
-    return cursor
+    is_number = cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_ID
+    return cursor if is_number else ""
 
 
 def _order(row: Any) -> TrailingOrder:
