@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+from htx_async.calls.scope import Scope
 from htx_async.desk import Desk
-from htx_async.means import LiveCalls, Means
+from htx_async.means import Means
 from htx_async.tasks import outlast, own_task
 
 _CLOSED = "the session was closed"
@@ -14,7 +15,7 @@ _CLOSED = "the session was closed"
 class Closing:
     """Ends what the `desks` of `session` have under way, once, whoever is cancelled meanwhile."""
 
-    def __init__(self, session: object, desks: Sequence[Desk], live: LiveCalls) -> None:
+    def __init__(self, session: object, desks: Sequence[Desk], live: Scope) -> None:
         self._session = session
         self._desks = desks
         self._live = live
@@ -53,7 +54,7 @@ class Closing:
     async def _finish(self, means: Means) -> None:
         try:
             await means.time.aclose()
-            await self._live.over()
+            await self._live.idle()
             for desk in self._desks:
                 await desk.under_way.promises_kept()
         finally:

@@ -19,17 +19,25 @@ async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tupl
 
     Raises `ReadFailed` when no base URL tells.
     """
+    loop = asyncio.get_running_loop()
     problem = "no base URL answered in time"
     try:
         with TimeLimit(deadline):
-            for base_url in [*means.base_urls] * _ROUNDS:
+            itinerary = means.base_urls.itinerary(loop.time())
+            for _ in [*means.base_urls] * _ROUNDS:
                 await means.public.acquire()
+                began = loop.time()
+                base_url = itinerary.choose(began)
                 try:
                     return await _ask(means, base_url, margin_mode)
                 except SendFailed as failure:
-                    problem = f"{base_url}: {failure.reason}"
+                    problem, is_sick = f"{base_url}: {failure.reason}", failure.is_of_host
                 except ValueError:
-                    problem = f"{base_url}: the reply is no list of contracts"
+                    problem, is_sick = f"{base_url}: the reply is no list of contracts", True
+                if is_sick:
+                    now = loop.time()
+                    means.base_urls.note(base_url, now, answered=False, took=now - began)
+                itinerary.advance()
     except TimeoutError:
         pass
     raise ReadFailed(
@@ -39,13 +47,12 @@ async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tupl
 
 
 async def _ask(means: Means, base_url: str, margin_mode: MarginMode) -> tuple[str, ...]:
-    loop = asyncio.get_running_loop()
     sending = means.transport.prepare(unsigned(v1.contracts(margin_mode), base_url))
     timeout = means.attempt_timeout
     answer = await sending.answer(timeout, timeout / 2)
-    means.base_urls.note(base_url, loop.time(), connected=True)
     found = v1.read_contracts(answer)
     if not found:
         raise ValueError("an empty list")
+    means.base_urls.note(base_url, asyncio.get_running_loop().time(), answered=True)
     codes = (contract.contract_code for contract in found if contract.trades_in(margin_mode))
     return tuple(dict.fromkeys(codes))

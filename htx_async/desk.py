@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import ClassVar
 
-from htx_async.cancel_all import CancelAll
-from htx_async.cancel_by_ids import CancelByIds, checked_ids
+from htx_async.calls.scope import Scope
+from htx_async.cancel.batches import checked_ids
+from htx_async.cancel.context import Context
+from htx_async.cancel.ledger import Intent, Ledger
+from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
+from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
+from htx_async.cancel.v5_check import OrderSearch
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
-from htx_async.errors import InvalidRequest
-from htx_async.guard import USUAL, CancelGuard, UnderWay, tell_if_long
+from htx_async.default_deadline import ROUND_TRIP, DefaultDeadline
+from htx_async.errors import InvalidRequest, ReadFailed
+from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import READS, foresee
 from htx_async.listeners import as_listener
-from htx_async.mass_cancel import (
-    BETWEEN_ROUNDS,
-    Carried,
-    MassCancel,
-    OnReport,
-    intents,
-    nothing_sent,
-)
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
-from htx_async.means import LiveCalls, Means
+from htx_async.means import Lane, Means
 from htx_async.models import CancelAllTrailing
-from htx_async.open_lists import OpenLists
 from htx_async.orders import TrailingOrder
-from htx_async.outcome import failure_of
-from htx_async.reading import Reading
+from htx_async.outcome import cleared
 from htx_async.report import CancelReport
 from htx_async.routes import v1, v5
-from htx_async.survey import AtOnce, LookFirst, Looks, OneByOne
 from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 
-_ROUND_TRIP = 0.5
-"""Seconds for each five calls of a mass cancel without a deadline; 0.3 is usual from far away."""
+_USUAL = 0.1
+"""Seconds: a round trip with which a guard's need is reckoned."""
 
 
 class Desk(ABC):
@@ -72,17 +67,21 @@ class Desk(ABC):
 
         Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
         cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
-        limit needs for this many at round trips of up to 0.5 s, plus the session's own.
+        limit needs for this many at round trips of up to 0.5 s, plus the session's own; it grows
+        with the longest round trip seen, up to what the session's `attempt_timeout` allows.
         `on_report`, plain or async, is called with each contract's report as it ends; what it
         raises is in `callback_errors`. `confirm`: see `cancel_all_trailing`.
 
         `ALL_CONTRACTS`: every contract of the exchange's public list. Open orders are read first,
         and only contracts that have matching ones are cancelled; one that could not be read is
-        cancelled all the same. `blind` skips the reading.
+        cancelled all the same, and one that was only looked at is not `confirmed`. `blind` skips
+        the reading.
 
         `until_clear`, for halted trading only: each contract is cancelled again, 1.2 s or more
         between its rounds, until the exchange has nothing left; one that is still not clear at
-        the deadline is `PARTIAL`. It also takes every trailing order placed meanwhile.
+        the deadline is `PARTIAL`. It also takes every trailing order placed meanwhile. An unknown
+        outcome is repeated until the deadline: four times as ever, then once in 2 s at most; with
+        `repeat_unknown=False` it ends that contract.
 
         Returns a report that accounts for every contract and raises nothing about orders; its
         `raise_for_outcome()` does. Cancelling the task stops every call, tells the listener what
@@ -98,15 +97,11 @@ class Desk(ABC):
             # The filters first: what is wrong with them needs no list to be told.
             CancelAllTrailing.checked("BTC-USDT", direction, offset, self._margin_mode)
             await self._list_contracts(latest)
-        wanted = self._intents(contract_codes, direction, offset)
+        filters = self._intents(contract_codes, direction, offset)
+        wanted = [Intent(each, until_clear=until_clear, confirm=confirm) for each in filters]
+        looks = is_all and not blind
         return await self._mass_cancel(
-            wanted,
-            latest,
-            until_clear=until_clear,
-            urgent=urgent,
-            confirm=confirm,
-            look_first=is_all and not blind,
-            on_report=on_report,
+            wanted, latest, urgent=urgent, looks=looks, on_report=on_report
         ).run()
 
     def plan(
@@ -170,15 +165,17 @@ class Desk(ABC):
         `async with htx.cancel_on_exit(codes) as guard:`; return, exception, cancellation, Ctrl-C
         through `asyncio.run`. A guard that was entered is a promise that closing keeps: its mass
         cancel is urgent and ends with its work or at its own deadline, whoever is cancelled how
-        often; the first cancellation is delivered afterwards. `aclose()`, leaving the session and
-        the end of the event loop wait for it, and begin it if the block has not ended: a block
-        that goes on gets that account, with a warning. `guard.report` has the account, and
-        `guard.stop()` ends it early. An exception of the block wins, and what went wrong with the
-        cancel becomes a note on it; else it is raised. SIGTERM is no exception: turn it into a
-        cancellation (README). `deadline`: seconds from the beginning of the mass cancel. A guard
-        that needs more than 25 s says so on the logger "htx_async" when it is made. Raises
-        `InvalidRequest` for what `mass_cancel_trailing` would refuse, now rather than at the end,
-        and `SessionClosed` on entering.
+        often meanwhile; the cancellation that came first is delivered afterwards. `aclose()`,
+        leaving the session and the end of the event loop wait for it, and begin it if the block
+        has not ended: a block that goes on gets that account, with a warning. `guard.report` has
+        the account, `guard.stop()` ends it early. An exception of the block always wins, and what
+        went wrong with the cancel becomes a note on it; else it is raised. SIGTERM is not an
+        exception: turn it into a cancellation (README). `deadline`: seconds from the beginning of
+        the mass cancel; default as for `mass_cancel_trailing`. A guard that needs more than 25 s
+        says so on the logger "htx_async" when it is made, with the grace period to give the
+        process. Raises `InvalidRequest` for contracts that `mass_cancel_trailing` would refuse,
+        now rather than at the end, and `SessionClosed` at the latest on entering. An unknown
+        outcome is repeated until the deadline, as under `until_clear` there.
         """
         wanted = intents(contract_codes, direction, offset, self._margin_mode)
         if deadline is not None:
@@ -189,76 +186,73 @@ class Desk(ABC):
 
         def begin() -> MassCancel:
             latest = None if deadline is None else self._now() + deadline
-            how = partial(self._mass_cancel, until_clear=until_clear, confirm=confirm)
-            return how(wanted, latest, urgent=True, is_promised=True)
+            each = [Intent(one, until_clear=until_clear, confirm=confirm) for one in wanted]
+            # The block has ended: there is nothing left to do but this.
+            return self._mass_cancel(each, latest, urgent=True, is_promised=True)
 
         return CancelGuard(self.under_way.guards, self._ready, begin, partial(nothing_sent, wanted))
 
     def _tell_if_long(self, calls: int, deadline: float | None) -> None:
         limiter = self._ready().trades.limiter
         turn = partial(foresee, limiter, self._path, calls, urgent=True)
-        longest = self._until(turn(round_trip=_ROUND_TRIP)) + self._deadline
-        needed = self._until(turn(round_trip=USUAL)) + USUAL
+        longest = self._until(turn(round_trip=ROUND_TRIP)) + self._deadline
+        needed = self._until(turn(round_trip=_USUAL)) + _USUAL
         tell_if_long(needed, longest if deadline is None else deadline)
 
     def _mass_cancel(
         self,
-        wanted: Sequence[CancelAllTrailing],
+        wanted: Sequence[Intent],
         latest: float | None,
         *,
-        until_clear: bool,
         urgent: bool,
-        confirm: bool = False,
-        look_first: bool = False,
+        looks: bool = False,
         on_report: OnReport | None = None,
         is_promised: bool = False,
     ) -> MassCancel:
-        means = self._ready(is_promised)
+        means, now = self._ready(is_promised), self._now()
         if is_promised:
             # Calls of its own, which do not end with the others when the session is closed.
-            means = means._replace(live=LiveCalls())
-        looks: list[Looks] = []
+            means = means._replace(live=Scope(math.inf, math.inf))
+        rounds = 2 if wanted[0].until_clear else 1
+        until = now + self._deadline if latest is None else latest
+        persists = is_promised or rounds > 1
+        scope = Scope(until, until - now, urgent=urgent, persists=persists)
 
-        def until(running: MassCancel) -> float:
-            if latest is not None:
-                return latest
-            calls = len(wanted) * (2 if until_clear else 1)
-            # Those of other mass cancels stand in no queue yet, but will before these.
-            calls += sum(o.unqueued for o in self.under_way.mass_cancels if o is not running)
-            limiter = means.trades.limiter
-            turn = foresee(limiter, self._path, calls, urgent=urgent, round_trip=_ROUND_TRIP)
-            return turn + self._deadline
-
-        def begin(intent: CancelAllTrailing, deadline: float) -> Carried:
-            def cancel() -> CancelAll:
-                left = max(0.0, deadline - self._now())
-                settings = (means, intent, left, self._deadline)
-                return CancelAll(*settings, urgent=urgent, confirm=confirm)
-
-            if not look_first:
-                return cancel()
-            # Half of the time is for the cancels, should the lists not come.
-            half = (self._now() + deadline) / 2
-            if not looks:
-                looks.append(self._looks(means, half, urgent))
-            return LookFirst(means, intent, looks[0], cancel, deadline=half, urgent=urgent)
+        def set_deadline(running: MassCancel) -> None:
+            if latest is None:
+                # Those of other mass cancels stand in no queue yet, but will before these.
+                others = (o.unqueued for o in self.under_way.mass_cancels if o is not running)
+                calls = len(wanted) * rounds + sum(others)
+                scope.grow(self._default(means, calls, urgent), self._now())
 
         return MassCancel(
+            means,
+            self._ledger(means),
+            scope,
             wanted,
-            begin,
-            until=until,
-            until_clear=until_clear,
+            until=set_deadline,
+            looks=looks,
             on_report=on_report,
             others=self.under_way.mass_cancels,
             is_promised=is_promised,
         )
 
+    def _context(self, intent: Intent, scope: Scope) -> Context:
+        means = self._ready()
+        return Context(means, self._ledger(means), scope, intent, OrderSearch())
+
+    def _ledger(self, means: Means) -> Ledger:
+        generation = means.generation
+        is_known = not generation.is_auto or generation.current is ApiGeneration.V5
+        known = generation.current if is_known else None
+        return Ledger(self._now(), known, is_pinned=not generation.is_auto)
+
     async def _cancel_all(
-        self, intent: CancelAllTrailing, deadline: float | None, urgent: bool, confirm: bool
+        self, wanted: CancelAllTrailing, deadline: float | None, urgent: bool, confirm: bool
     ) -> CancelReport:
-        within = None if deadline is None else as_seconds("deadline", deadline)
-        settings = (self._ready(), intent, within, self._deadline)
-        return _clear(await CancelAll(*settings, urgent=urgent, confirm=confirm).run())
+        scope = self._scope(deadline, self._ready().trades, self._path, urgent)
+        context = self._context(Intent(wanted, confirm=confirm), scope)
+        return cleared(await carry(context, cancel_all))
 
     async def _cancel_ids(
         self,
@@ -267,39 +261,53 @@ class Desk(ABC):
         deadline: float | None,
         urgent: bool,
     ) -> CancelReport:
-        ids = checked_ids(order_ids)
-        within = None if deadline is None else as_seconds("deadline", deadline)
-        settings = (self._ready(), wanted, ids, within, self._deadline)
-        return _clear(await CancelByIds(*settings, urgent=urgent).run())
+        ids, means = checked_ids(order_ids), self._ready()
+        if deadline is not None:
+            scope = self._scope(deadline, means.trades, self._path, urgent)
+        else:
+            scope = Scope(self._now(), 0.0, urgent=urgent)
+            path = v1.CANCEL.path(self._margin_mode)
+            requests = math.ceil(len(ids) / v1.MOST_IDS)
+            scope.grow(self._default(means, requests, urgent, path), self._now())
+        return cleared(await carry(self._context(Intent(wanted, ids), scope), cancel_ids))
 
     async def _open(
         self, wanted: CancelAllTrailing, deadline: float | None
     ) -> tuple[TrailingOrder, ...]:
-        lists = OpenLists(self._ready(), self._until_when(deadline))
-        with self._ready().live.during(lists):
-            rows = await lists.open(wanted)
-        if rows is None:
-            raise lists.failure(f"{wanted.instrument}'s open trailing orders")
-        return tuple(row for row in rows if row.matches(wanted))
+        return await self._read(wanted, deadline, look, "open")
 
     async def _history(
         self, wanted: CancelAllTrailing, deadline: float | None
     ) -> tuple[TrailingOrder, ...]:
-        means = self._ready()
-        is_v5 = means.generation.current is ApiGeneration.V5
-        reading = Reading(means, self._until_when(deadline), route=v5 if is_v5 else v1)
-        with means.live.during(reading):
-            rows = await reading.history(wanted, -math.inf)
-        if rows is None:
-            raise reading.failure(f"{wanted.instrument}'s ended trailing orders")
-        return tuple(row for row in rows if row.matches(wanted))
+        return await self._read(wanted, deadline, history, "ended")
 
-    def _until_when(self, deadline: float | None) -> float:
+    async def _read(
+        self,
+        wanted: CancelAllTrailing,
+        deadline: float | None,
+        procedure: Callable[[Context], Awaitable[tuple[TrailingOrder, ...] | None]],
+        which: str,
+    ) -> tuple[TrailingOrder, ...]:
+        means = self._ready()
+        context = self._context(Intent(wanted), self._scope(deadline, means.reads, READS, False))
+        with means.live.holding(context.scope):
+            rows = await procedure(context)
+        if rows is None:
+            told = context.report()
+            what = f"{wanted.instrument}'s {which} trailing orders"
+            raise ReadFailed(f"{what} could not be read: {context.problem()}", told.reads)
+        return rows
+
+    def _scope(self, deadline: float | None, lane: Lane, path: str, urgent: bool) -> Scope:
+        """Until the caller's deadline, or the session's from the earliest moment at which the turn
+        could come."""
+        now = self._now()
         if deadline is not None:
-            return self._now() + as_seconds("deadline", deadline)
-        # As for a cancel: from the earliest moment at which its turn could come.
-        turn = self._ready().reads.limiter.earliest(READS)
-        return max(self._now(), turn or 0.0) + self._deadline
+            seconds = as_seconds("deadline", deadline)
+            return Scope(now + seconds, seconds, urgent=urgent)
+        turn = lane.foreseen(path, urgent=urgent) or now
+        until = max(now, turn) + self._deadline
+        return Scope(until, self._deadline, is_own=False, urgent=urgent)
 
     def _intents(
         self, contract_codes: Iterable[str] | AllContracts, direction: object, offset: object
@@ -321,10 +329,11 @@ class Desk(ABC):
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts
 
-    def _looks(self, means: Means, deadline: float, urgent: bool) -> Looks:
-        if self._margin_mode is MarginMode.CROSS:
-            return AtOnce(means, deadline, urgent=urgent)
-        return OneByOne()
+    def _default(self, means: Means, calls: int, urgent: bool, path: str = "") -> DefaultDeadline:
+        is_v5 = means.generation.current is ApiGeneration.V5
+        queue = v5.CANCEL if is_v5 else path or self._path
+        more = {"allowance": self._deadline, "longest": means.attempt_timeout}
+        return DefaultDeadline.of(means.trades.limiter, queue, calls, urgent=urgent, **more)
 
     @property
     def _path(self) -> str:
@@ -335,15 +344,3 @@ class Desk(ABC):
 
     def _until(self, turn: float) -> float:
         return max(0.0, turn - self._now())
-
-
-def _clear(report: CancelReport) -> CancelReport:
-    """`report`, or the exception that belongs to it."""
-    failure = failure_of(report)
-    if failure is None:
-        return report
-    try:
-        raise failure
-    finally:
-        # The exception's traceback holds this frame: do not hold the exception in turn.
-        del failure

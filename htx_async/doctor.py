@@ -40,7 +40,8 @@ class Reachable(Protocol):
     async def reach(self) -> str:
         """Where it is and that it answered, in a few words without anything secret.
 
-        Takes nothing from the limit. Raises `HtxError` with the reason when it does not answer.
+        Takes nothing from the account's limit. Raises `HtxError` with the reason when it does not
+        answer.
         """
 
 
@@ -67,7 +68,7 @@ async def examine(
     """
     as_seconds("timeout", timeout)
     urls = BaseUrls(base_urls)
-    transport = Transport(None, ssl, plain=urls.any_plain)
+    transport = Transport(None, ssl, base_urls=urls)
     clock = WallClock(now)
     context = ssl or tls.create_default_context()
     routes = [_Route(url, transport, clock, context, timeout) for url in urls]
@@ -105,8 +106,8 @@ _IN_MEMORY = (
     "for each account, or give all of them one shared limiter"
 )
 _NO_LIMITER = (
-    "start what it lives in, or check its address and password; until then, cancel from one "
-    "process with a limiter in memory"
+    "start what it lives in, or check its address, its password, and whether that may run scripts "
+    "and write there; until then, cancel from one process with a limiter in memory"
 )
 
 

@@ -136,7 +136,8 @@ class AccountMigrated(CancelRefused):
 
 
 class EndpointRetired(CancelRefused):
-    """The exchange no longer serves this API."""
+    """What was asked for is not served (10000, or HTTP 404 for its path), and V5 says that the
+    account is not there, unless the generation was pinned and V5 not asked."""
 
 
 class MassCancelFailed(ExceptionGroup[CancelError], HtxError):

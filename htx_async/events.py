@@ -30,23 +30,28 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class TokenGranted:
-    """The next attempt of a call may leave, after `waited` seconds in the queue."""
+    """The next attempt of a call may leave, after `waited` seconds in the queue.
+
+    `contract_codes`: the contracts that it serves; none where it serves the whole account.
+    """
 
     at: float
     call: int
     contract_code: str
     base_url: str
     waited: float
+    contract_codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """An attempt came to a verdict."""
+    """An attempt came to a verdict. `contract_codes`: see `TokenGranted`."""
 
     at: float
     call: int
     contract_code: str
     attempt: Attempt
+    contract_codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +159,27 @@ class Teller:
         return (*filter(None, (record.result() for record in safe)), *(_LATE for _ in late))
 
     def token_granted(
-        self, at: float, call: int, contract_code: str, base_url: str, waited: float
+        self,
+        at: float,
+        call: int,
+        contract_code: str,
+        base_url: str,
+        waited: float,
+        contract_codes: tuple[str, ...],
     ) -> None:
         """See `TokenGranted`."""
-        self._tell(TokenGranted(at, call, contract_code, base_url, waited))
+        self._tell(TokenGranted(at, call, contract_code, base_url, waited, contract_codes))
 
-    def attempt_ended(self, at: float, call: int, contract_code: str, attempt: Attempt) -> None:
+    def attempt_ended(
+        self,
+        at: float,
+        call: int,
+        contract_code: str,
+        attempt: Attempt,
+        contract_codes: tuple[str, ...],
+    ) -> None:
         """See `AttemptEnded`."""
-        self._tell(AttemptEnded(at, call, contract_code, attempt))
+        self._tell(AttemptEnded(at, call, contract_code, attempt, contract_codes))
 
     def call_ended(self, at: float, call: int, report: CancelReport) -> None:
         """See `CallEnded`."""

@@ -8,9 +8,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from htx_async.cancel.mass import MassCancel
 from htx_async.checks import running_loop
 from htx_async.errors import InvalidRequest
-from htx_async.mass_cancel import MassCancel
 from htx_async.mass_report import MassCancelReport
 from htx_async.tasks import outlast, own_task
 
@@ -22,9 +22,6 @@ _TO_END = 0.8
 _IN_USE: "set[CancelGuard]" = set()
 """Those whose blocks have not ended. A task that nobody holds any more, such as the one that a
 `gather` has left behind, is garbage, and would be gone before the end of the loop cancels it."""
-
-USUAL = 0.1
-"""Seconds: the round trip with which a guard's need is reckoned."""
 
 _LONG = 25.0
 """Seconds; many supervisors kill a process 30 s after they have told it to end, some after 10."""
@@ -177,7 +174,7 @@ class CancelGuard:
         either: list[asyncio.Future[Any]] = [work, stopped]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            running.stop("its guard was told to stop")
+            running.scope.stop("its guard was told to stop")
             await asyncio.wait([work], timeout=_TO_END)
         self._told = running.report()
         if not work.done():
@@ -226,7 +223,7 @@ class UnderWay:
             guard.begin(why)
         for mass_cancel in tuple(self.mass_cancels):
             if not mass_cancel.is_promised:
-                mass_cancel.hold_back(why)
+                mass_cancel.scope.hold_back(why)
 
     async def promises_kept(self) -> None:
         """Wait until the mass cancel of every guard is over."""

@@ -72,6 +72,13 @@ class MassCancelReport(BaseModel):
         """The outcome that most needs a person: unknown, partial, refused, not sent, else clear."""
         return min((report.outcome for report in self.reports), key=BY_URGENCY.index)
 
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def requests(self) -> int:
+        """How many requests it took, reads among them; one that served several contracts is one."""
+        attempts = (one for each in self.reports for one in (*each.attempts, *each.reads))
+        return len({attempt.request for attempt in attempts})
+
     @property
     def successes(self) -> tuple[str, ...]:
         """Ids of every order whose cancel the exchange took."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aiolimiter import AsyncLimiter
 
@@ -30,8 +28,9 @@ from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
 if TYPE_CHECKING:
+    from htx_async.calls.scope import Scope
+    from htx_async.cancel.v5_check import V5Check
     from htx_async.events import Listener, Teller
-    from htx_async.second_opinion import SecondOpinion
 
 
 class Lane(NamedTuple):
@@ -59,6 +58,20 @@ class Lane(NamedTuple):
         foresee = limiter.foresee if isinstance(limiter, Foresees) else None
         return cls(limiter, isinstance(limiter, TellsTurns), tighten, refused, foresee)
 
+    def may_hold(self, held: float, attempt: float) -> bool:
+        """Whether a token that was held for so many seconds, and not used, may serve an attempt of
+        up to `attempt` more: other processes count on a shared one when its lease is over."""
+        limiter = self.limiter
+        if not isinstance(limiter, SharesTokens):
+            return True
+        return held + attempt + limiter.per <= limiter.lease
+
+    def foreseen(self, path: str, *, urgent: bool) -> float | None:
+        """When the turn of a call that queues now may come; None when that is not known."""
+        if self.foresee is not None:
+            return self.foresee(path, 1, urgent=urgent)
+        return self.limiter.earliest(path, urgent=urgent)
+
 
 class Means(NamedTuple):
     """What every call of a session works with."""
@@ -74,15 +87,17 @@ class Means(NamedTuple):
     attempt_timeout: float
     clock: WallClock
     time: ExchangeTime
-    live: LiveCalls
+    live: Scope
     generation: Generation
-    second_opinion: SecondOpinion
+    v5_check: V5Check
     tell: Teller | None
     stop_hearing: Callable[[], object]
 
     def release(self, session: object) -> None:
-        """Be no holder of the limiter any more, which outlives the session."""
+        """Be no holder of the limiter any more, which outlives the session, and keep nothing that
+        was signed."""
         self.stop_hearing()
+        self.signer.forget()
         if isinstance(self.trades.limiter, AccountLimiter):
             release(self.trades.limiter, session)
 
@@ -122,62 +137,3 @@ def hear_modes(limiter: RateLimiter, tell: Teller | None) -> Callable[[], object
     if tell is not None and isinstance(limiter, SharesTokens):
         return limiter.hear(tell.limiter_mode_changed)
     return lambda: None
-
-
-class Live(Protocol):
-    """A call under way."""
-
-    def hold_back(self, reason: str) -> None:
-        """Send nothing from now on; end when what is on the wire has been answered."""
-
-    def stop(self, reason: str) -> None:
-        """End the call now."""
-
-
-class LiveCalls:
-    """The calls of one session that are under way."""
-
-    def __init__(self) -> None:
-        self._calls: set[Live] = set()
-        self._ended: asyncio.Future[None] | None = None
-
-    def add(self, call: Live) -> None:
-        """`call` has begun."""
-        self._calls.add(call)
-
-    def discard(self, call: Live) -> None:
-        """`call` is over."""
-        self._calls.discard(call)
-        if not self._calls and self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
-
-    @contextmanager
-    def during(self, call: Live) -> Iterator[None]:
-        """`call` is under way for the block."""
-        self.add(call)
-        try:
-            yield
-        finally:
-            self.discard(call)
-
-    def hold_back(self, reason: str) -> None:
-        """Let no call send any more; each ends when what is on the wire has been answered."""
-        for call in tuple(self._calls):
-            call.hold_back(reason)
-
-    def stop(self, reason: str) -> None:
-        """End every call now."""
-        for call in tuple(self._calls):
-            call.stop(reason)
-
-    async def over(self) -> None:
-        """Wait until every call has made its report."""
-        await asyncio.shield(self._end())
-
-    def _end(self) -> asyncio.Future[None]:
-        """Done when no call is under way."""
-        if self._ended is None or (self._calls and self._ended.done()):
-            self._ended = asyncio.get_running_loop().create_future()
-        if not self._calls and not self._ended.done():
-            self._ended.set_result(None)
-        return self._ended

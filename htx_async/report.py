@@ -65,7 +65,9 @@ class Attempt(_Frozen):
     one. The endpoint itself is closed for one second at least and 10 at most. `limit`: the limit in
     force since this reply, as requests and the seconds that they are for, where it slowed the
     endpoint down, undid that, or was the first after that ran out; else None.
-    `limiter_mode`: whose token it used, where a fleet shares them; else None.
+    `limiter_mode`: whose token it used, where a fleet shares them; else None. `request`: its number
+    among the requests of the user's whole call; one that served several contracts stands in the
+    report of each with the same.
     """
 
     number: int
@@ -81,6 +83,7 @@ class Attempt(_Frozen):
     paused: float = 0.0
     limit: tuple[int, float] | None = None
     limiter_mode: LimiterMode | None = None
+    request: int = 0
 
     @property
     def code_class(self) -> CodeClass:
@@ -109,10 +112,13 @@ class CancelReport(_Frozen):
     live on. `ids_complete` is False when an answer was lost, and ids with it. `ts`: the exchange's
     own time of the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
     `contract_code` is "" where `pair` and `contract_type` named it. `confirmed`: True when the
-    exchange's list of open orders has shown that none is left, False when some were (`still_open`
-    has their ids), None when it was not asked for or could not be read. `reads`: the requests for
-    such lists. `ended_by`: what ended the call when the exchange did not. `warnings`: what went
-    wrong beside the call, such as a record of it that was not kept. `message` says it all in words.
+    exchange's list of open orders has shown that none is left, and was asked for 1.5 s or more
+    after the call (under `until_clear`, its last round) began, by when every order is assumed to
+    be listed; False when some were left (`still_open` has their ids); None when it was not asked
+    for, could not be read, or was asked for earlier, as for contracts that were only looked at.
+    `reads`: the requests for such lists. `ended_by`: what ended the call when the exchange did not.
+    `warnings`: what went wrong beside the call, such as a record of it that was not kept.
+    `message` says it all in words.
 
     `is_clear` says that the exchange took every cancel, not that the orders are gone: its own
     example shows 1.1 s between reply and cancellation (HTX API docs, "[Isolated] Cancel All

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import ssl as tls
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.accounts import account_key, shared_limiter
 from htx_async.base_urls import BASE_URLS, BaseUrls
+from htx_async.calls.scope import Scope
+from htx_async.cancel.v5_check import V5Check
 from htx_async.checks import as_instance, as_seconds, running_loop
 from htx_async.closing import Closing
 from htx_async.cross import CrossMargin
@@ -31,12 +34,11 @@ from htx_async.limits import (
     public_budget,
     reads_limiter,
 )
-from htx_async.means import Lane, LiveCalls, Means, OnEvent, hear_modes, listeners, teller
+from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport, WarmUp
 from htx_async.retry import RetryPolicy
-from htx_async.second_opinion import SecondOpinion
 from htx_async.signing import Credentials, Signer
 from htx_async.terms import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.transport import Transport
@@ -55,7 +57,8 @@ class HtxSession(Desk):
     """Cancels trailing orders on HTX USDT-M swaps within the exchange's limit: isolated margin, and
     cross margin under `cross`.
 
-    `base_urls`: https, or http to this machine; one string or several, tried in this order.
+    `base_urls`: https, or http to this machine; one string or several, tried in this order, those
+    that gave no answer in the last 30 s at the end.
     `account`: what the exchange counts by; sessions of one account and event loop share one
     limiter. Default: the access key; give two keys of one account the same name. `limiter`: a
     `RateLimiter` or an `aiolimiter.AsyncLimiter` in place of that shared one; with the latter the
@@ -65,7 +68,8 @@ class HtxSession(Desk):
     caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
     authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `generation`:
     of the exchange's API, "v1", "v5", or "auto", which starts on v1, goes over to V5 when a reply
-    shows that the account has moved, and believes no "nothing to cancel" of v1 without V5's word.
+    shows that the account has moved, and back when V5 says that it is not there, and believes no
+    "nothing to cancel" of v1 without V5's word.
     `on_event`: one listener or several, called with each event of `htx_async.events` as it
     happens, on the event loop; plain functions, since none is awaited. What one raises is logged by
     name and changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program.
@@ -108,14 +112,14 @@ class HtxSession(Desk):
         super().__init__(as_seconds("deadline", deadline))
         self._attempt_timeout = as_seconds("attempt_timeout", attempt_timeout)
         check_lease(self._limiter, self._attempt_timeout)
-        self._transport = Transport(http, ssl, plain=self._base_urls.any_plain)
+        self._transport = Transport(http, ssl, base_urls=self._base_urls)
         self._clock = WallClock(now)
         self._generation = Generation(generation)
         self._keep_warm = keep_warm
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._means: Means | None = None
-        self._live = LiveCalls()
+        self._live = Scope(math.inf, math.inf)
         self.cross = CrossMargin(self._deadline, self._ready)
         """The same calls for cross margin."""
         self._listeners = listeners(on_event)
@@ -191,7 +195,9 @@ class HtxSession(Desk):
         turn cannot come in time. `urgent`: goes before all others of the account in this process,
         and may use the share of the account's trade budget that is kept for it. A repeat after a
         lost answer also takes trailing orders that were placed meanwhile;
-        `RetryPolicy(repeat_unknown=False)` forbids it.
+        `RetryPolicy(repeat_unknown=False)` forbids it. `confirm`: look at the list of open orders
+        until none that matches is left, and once more 1.5 s after the call began, by when every
+        order is assumed to be listed; where the deadline comes before, `confirmed` is None.
 
         Returns a report that is clear: the exchange took every cancel. That is not yet "gone", see
         `CancelReport`; and with an `offset`, `NOTHING_TO_CANCEL` says nothing about the orders of
@@ -298,7 +304,7 @@ class HtxSession(Desk):
                 time=time,
                 live=self._live,
                 generation=self._generation,
-                second_opinion=SecondOpinion(self._generation),
+                v5_check=V5Check(),
                 tell=tell,
                 stop_hearing=hear_modes(limiter, tell),
             )

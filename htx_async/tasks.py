@@ -7,9 +7,10 @@ nobody else's hand: it is not listed.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext, suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -27,23 +28,38 @@ def own_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
-async def together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """Run all to their end: the first of them at once, as a part of the caller, and the others in
-    tasks. What one of them raises is raised; what the first raises, and a cancellation, ends the
-    others before."""
-    first, *others = works
-    tasks = [own_task(work) for work in others]
-    try:
-        await first
-        if tasks:
-            await asyncio.wait(tasks)
-    finally:
-        if left := [task for task in tasks if not task.done()]:
-            for task in left:
+class Group:
+    """Tasks of our own that a block begins, and waits for as it ends; cancelled, or left with an
+    exception, it ends them all first. What the first of them raised comes out."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[object]] = []
+
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run `work` beside the block."""
+        self._tasks.append(own_task(work))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if exc_type is None and self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            late = [task for task in self._tasks if not task.done()]
+            for task in late:
                 task.cancel()
-            await asyncio.wait(left)
-    for task in tasks:
-        task.result()
+            if late:
+                await asyncio.wait(late)
+        if exc_type is None:
+            for task in self._tasks:
+                task.result()
 
 
 async def outlast(
@@ -72,27 +88,6 @@ async def outlast(
     finally:
         # Its traceback holds this frame: no cycle.
         del first
-
-
-class Interrupted(Exception):
-    """What was waited for was cancelled, and not the task that waits."""
-
-
-@contextmanager
-def own_cancellations() -> Iterator[None]:
-    """Let through what cancels this very task; another cancellation becomes `Interrupted`.
-
-    A library's own tasks, such as a look-up of a name, are cancelled with all others of the loop.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    try:
-        yield
-        return
-    except asyncio.CancelledError:
-        if task is None or task.cancelling() > before:
-            raise
-    raise Interrupted
 
 
 def _shield() -> AbstractContextManager[object]:

@@ -67,7 +67,9 @@ _ADVICE: dict[CodeClass, str] = {
         "an account even 'nothing to cancel' would prove nothing."
     ),
     CodeClass.RETIRED: (
-        "The exchange no longer serves this API: cancel on its website and look for a newer route."
+        "The exchange no longer serves this path of its API, for the moment or for good: call "
+        "again; if it stays so, cancel on its website. For an account that has moved to V5, open "
+        'the session with generation="v5".'
     ),
 }
 _ADVICE_IN_FRONT = (

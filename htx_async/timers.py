@@ -13,6 +13,8 @@ _GRACE = 0.02
 """Seconds given to answers that arrived during the stall; they are read in the turns after it."""
 
 _MOST_REARMS = 10
+_BEAT = 0.1
+_STALLED = 0.2
 _NOW = -math.inf
 
 
@@ -142,6 +144,52 @@ class TimeLimit:
             if self._on_expiry is not None:
                 self._on_expiry()
             self._task.cancel()
+
+
+class StallMeter:
+    """Counts the seconds for which something blocked the loop, until `is_over()` or its block ends.
+
+    What is late then may be late through no fault of the other side.
+    """
+
+    __slots__ = ("_due", "_handle", "_is_over", "_loop", "_seconds")
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+        self._loop = asyncio.get_running_loop()
+        self._seconds = 0.0
+
+    @property
+    def is_excuse(self) -> bool:
+        """Whether it was a good part of a second."""
+        return self._seconds > _STALLED
+
+    def __enter__(self) -> Self:
+        self._beat_again()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._handle.cancel()
+        if not self._is_over():
+            self._count()
+
+    def _beat_again(self) -> None:
+        self._due = self._loop.time() + _BEAT
+        self._handle = self._loop.call_at(self._due, self._beat)
+
+    def _beat(self) -> None:
+        if not self._is_over():
+            self._count()
+            self._beat_again()
+
+    def _count(self) -> None:
+        late = self._loop.time() - self._due
+        self._seconds += late if late > _LATE else 0.0
 
 
 async def is_time_left_after(

@@ -1,8 +1,10 @@
 """An attempt under way, and how it goes on record."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from htx_async.job import Job
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
 from htx_async.terms import LimiterMode, Verdict
@@ -27,10 +29,14 @@ class Trial(NamedTuple):
             return Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
         return Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
 
-    def attempt(self, number: int, now: float, reply: Reply, status: int | None) -> Attempt:
-        """The record of it as attempt `number`, ended at loop time `now` by `reply`."""
+    def attempt(
+        self, request: int, number: int, now: float, reply: Reply, status: int | None
+    ) -> Attempt:
+        """The record of it as attempt `number`, ended at loop time `now` by `reply`; `request`: its
+        number among the requests of the whole call."""
         return Attempt.trusted(
             number=number,
+            request=request,
             base_url=self.base_url,
             started=self.started,
             waited=self.waited,
@@ -42,3 +48,26 @@ class Trial(NamedTuple):
             sent=reply.verdict is not Verdict.NOT_SENT,
             limiter_mode=self.limiter_mode,
         )
+
+
+class Ending(NamedTuple):
+    """One attempt with the reply that it came to, and the loop times at which it began and
+    ended."""
+
+    attempt: Attempt
+    reply: Reply
+    asked: float
+    answered: float
+
+
+class Sink(Protocol):
+    """Where a call files what it hears; the number names one request. `contracts`: those that the
+    call serves; none for the whole account."""
+
+    contracts: tuple[str, ...]
+
+    def begin(self, cut_off: Callable[[], Ending], job: Job) -> int:
+        """A request goes out; `cut_off` tells what it comes to if it ends now."""
+
+    def heard(self, number: int, job: Job, ending: Ending) -> None:
+        """It came to its end."""

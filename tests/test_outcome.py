@@ -7,74 +7,26 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
 from htx_async import errors
-from htx_async.codes import Code
+from htx_async.cancel.ledger import Intent
 from htx_async.models import CancelAllTrailing
-from htx_async.outcome import Reply, failure_of, merged, report_of
-from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.terms import Outcome, Verdict
-
-
-@dataclass(frozen=True)
-class Made:
-    """One attempt in short: its verdict, and what the reply said."""
-
-    verdict: Verdict
-    code: Code | None = None
-    status: int | None = 200
-    message: str = ""
-    successes: tuple[str, ...] = ()
-    errors: tuple[Code | None, ...] = ()
-    ts: int | None = None
-
-
-def ok(*codes: Code | None, ids: int = 0, ts: int | None = None) -> Made:
-    """Accepted, with `ids` orders taken and one order refused for each of `codes`."""
-    taken = tuple(str(1000 + number) for number in range(ids))
-    return Made(Verdict.ACCEPTED, successes=taken, errors=codes, ts=ts)
-
-
-def no(code: Code | None, status: int = 200, message: str = "", ts: int | None = None) -> Made:
-    return Made(Verdict.REFUSED, code, status, message, ts=ts)
-
-
-LOST = Made(Verdict.UNKNOWN, status=None, message="no complete answer within 3 s")
-UNSENT = Made(Verdict.NOT_SENT, status=None, message="the connection could not be made")
+from htx_async.outcome import failure_of
+from htx_async.report import CancelReport
+from htx_async.terms import Outcome
+from tests.cancel.facts import LOST, UNSENT, Account, Made, no, ok
 
 
 def report(
     *made: Made, direction: str | None = None, offset: str | None = None, ended_by: str = ""
 ) -> CancelReport:
-    attempts, replies = [], []
-    for number, each in enumerate(made, 1):
-        attempts.append(
-            Attempt(
-                number=number,
-                base_url=f"https://host{number}.example",
-                started=datetime(2026, 3, 1, 12, tzinfo=UTC),
-                waited=0.0,
-                wire=0.1,
-                http_status=each.status,
-                verdict=each.verdict,
-                code=each.code,
-                message=each.message,
-                sent=each.verdict is not Verdict.NOT_SENT,
-            )
-        )
-        refused = tuple(
-            OrderError(order_id=str(9000 + place), err_code=code, err_msg="words")
-            for place, code in enumerate(each.errors)
-        )
-        replies.append(
-            Reply(each.verdict, each.code, each.message, each.successes, refused, each.ts)
-        )
-    intent = CancelAllTrailing.checked("btc-usdt", direction, offset)
-    return report_of(intent, attempts, replies, elapsed=1.5, ended_by=ended_by)
+    account = Account(Intent(CancelAllTrailing.checked("btc-usdt", direction, offset)))
+    account.said(*made)
+    if ended_by:
+        account.ended(ended_by)
+    return account.report()
 
 
 PARTIAL, CANCELLED, NOTHING = Outcome.PARTIAL, Outcome.CANCELLED, Outcome.NOTHING_TO_CANCEL
@@ -372,55 +324,3 @@ def test_a_clear_message_promises_no_more_than_the_exchange_did() -> None:
     """No clear message claims that orders are gone: the exchange only took the cancel."""
     for made in ([ok(ids=2)], [no(1051)], [LOST, no(1051)], [LOST, ok(ids=2)]):
         assert not re.search(r"\b(gone|were cancelled|are cancelled)\b", report(*made).message)
-
-
-def rounds(*changes: dict[str, object]) -> list[CancelReport]:
-    return [report(ok()).model_copy(update=change) for change in changes]
-
-
-def test_what_the_last_round_lists_and_took_is_no_error_any_more() -> None:
-    """Refused in the first round, taken in the second and still listed: open, but not refused."""
-    refused = OrderError(order_id="7", err_code=1004, err_msg="")
-    told = merged(
-        rounds(
-            {"outcome": Outcome.PARTIAL, "errors": (refused,), "still_open": ("7",)},
-            {"outcome": Outcome.PARTIAL, "still_open": ("7",)},
-        ),
-        elapsed=1.0,
-    )
-    assert (told.outcome, told.errors, told.still_open) == (Outcome.PARTIAL, (), ("7",))
-    assert told.ids_complete
-
-
-def test_an_order_that_a_round_listed_and_nobody_accounted_for_leaves_the_ids_incomplete() -> None:
-    """Listed after the first round and gone after the second, cancelled or triggered: nobody
-    knows, so its id is missing, and the report says so. Its reads are one row."""
-    one_read = report(ok()).attempts
-    told = merged(
-        rounds(
-            {"outcome": Outcome.PARTIAL, "still_open": ("7", "8"), "reads": one_read},
-            {
-                "outcome": Outcome.CANCELLED,
-                "successes": ("8",),
-                "confirmed": True,
-                "reads": one_read,
-            },
-        ),
-        elapsed=1.0,
-    )
-    assert (told.outcome, told.successes) == (Outcome.CANCELLED, ("8",))
-    assert not told.ids_complete
-    assert [read.number for read in told.reads] == [1, 2]
-
-
-def test_what_a_round_listed_and_did_not_reach_is_not_taken() -> None:
-    """Nothing left in the first round, and in the second others have taken the orders: this call
-    cancelled none of them."""
-    told = merged(
-        rounds(
-            {"outcome": Outcome.PARTIAL, "still_open": ("7",), "attempts": report(UNSENT).attempts},
-            {"outcome": Outcome.NOTHING_TO_CANCEL, "confirmed": True, "attempts": ()},
-        ),
-        elapsed=1.0,
-    )
-    assert (told.outcome, told.successes) == (Outcome.NOTHING_TO_CANCEL, ())

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from htx_async.cli.result import Result
+from htx_async.cli.result import Result, is_unconfirmed
 from htx_async.cli.streams import is_terminal
 from htx_async.cli.words import count, messages, orders, summary, was_only_looked_at, words
 from htx_async.report import CancelReport
@@ -105,6 +105,8 @@ def _outcome(report: CancelReport) -> Text:
 
 
 def _confirmed(report: CancelReport) -> Text:
+    if report.confirmed is None and report.is_clear and not is_unconfirmed(report):
+        return Text("only looked at")
     if report.confirmed is None:
         return Text("not confirmed", "bold red" if report.is_clear else "")
     return Text("confirmed", "green") if report.confirmed else Text("still open", "red")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 
+from htx_async.cancel.judge import NOT_CONFIRMED
 from htx_async.cli.exit_codes import NOT_SENT, exit_code
 from htx_async.errors import HtxError
 from htx_async.mass_report import MassCancelReport
@@ -11,6 +12,12 @@ from htx_async.terms import MarginMode
 
 Found = MassCancelReport | HtxError
 """An account, or why nothing was sent."""
+
+
+def is_unconfirmed(report: CancelReport) -> bool:
+    """Whether it is clear, and a confirmation that was asked for is missing; it says so."""
+    is_open = report.is_clear and report.confirmed is None
+    return is_open and any(NOT_CONFIRMED in warning for warning in report.warnings)
 
 
 class Result:
@@ -51,9 +58,14 @@ class Result:
     @cached_property
     def unconfirmed(self) -> tuple[CancelReport, ...]:
         """Clear by the exchange's word only, where more was asked for."""
-        if not self.confirm:
-            return ()
-        return tuple(r for r in self.whole.reports if r.is_clear and r.confirmed is None)
+        return tuple(r for r in self.whole.reports if self.confirm and is_unconfirmed(r))
+
+    @cached_property
+    def only_looked_at(self) -> tuple[CancelReport, ...]:
+        """Clear by a list that showed nothing to cancel, and may lack an order listed late; they
+        need no person."""
+        unseen = (r for r in self.whole.reports if r.is_clear and r.confirmed is None)
+        return tuple(r for r in unseen if self.confirm and not is_unconfirmed(r))
 
     @cached_property
     def need_a_person(self) -> tuple[CancelReport, ...]:

@@ -64,7 +64,7 @@ def summary(result: Result) -> str:
         ids = count(len(report.successes), "order")
         complete = all(one.ids_complete for one in report.reports)
         lost = "" if complete else "; answers were lost, and ids with them"
-        seen = "Confirmed: its lists show none of them open." if result.confirm else ""
+        seen = _seen(result)
         if all(one.outcome is Outcome.NOTHING_TO_CANCEL for one in report.reports):
             return f"All clear {after}: nothing to cancel on {total}. {seen}".rstrip()
         told = f"the exchange took every cancel for {total} ({ids} by id{lost}). {seen}"
@@ -72,6 +72,20 @@ def summary(result: Result) -> str:
     verb = "needs" if len(need) == 1 else "need"
     groups = " ".join(_groups(result))
     return f"NOT CLEAR {after}: {len(need)} of {total} {verb} a person. {groups}".rstrip()
+
+
+def _seen(result: Result) -> str:
+    """What the exchange's lists have shown, and no more."""
+    if not result.confirm:
+        return ""
+    looked_at = len(result.only_looked_at)
+    confirmed = len(result.whole.reports) - looked_at
+    if not looked_at:
+        return "Confirmed: its lists show none of them open."
+    were = "was" if looked_at == 1 else "were"
+    first = f"confirmed for {count(confirmed, 'contract')}, and " if confirmed else ""
+    only = f"{count(looked_at, 'contract')} {were} only looked at"
+    return f"Its lists show none of them open: {first}{only}."
 
 
 def _groups(result: Result) -> Iterator[str]:

@@ -1,0 +1,71 @@
+"""After a cancel: look at the exchange's lists until none of the orders is left, or time is up.
+
+The exchange's "ok" means that the command was taken, not that the orders are gone (HTX API docs,
+"FAQ Order and Trade" Q9 and Q11); its own example shows 1.1 s between the two.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, repeat
+
+from htx_async.cancel.context import Context
+from htx_async.cancel.evidence import NEVER
+from htx_async.cancel.states import State
+from htx_async.terms import ApiGeneration
+
+_V1 = ApiGeneration.V1
+_WAITS = (0.1, 0.25, 0.5)
+_LAST_WAIT = 1.0
+"""Seconds between looks."""
+
+_TO_SETTLE = 2.5
+"""Seconds after the last request, from which an order that it did not reach will not go by
+itself: more than twice what the exchange's own example took."""
+
+
+async def confirm(context: Context) -> None:
+    """Read v1's list again and again, then its history."""
+    known = context.states()
+    if not known.is_asked:
+        return
+    waits = chain(_WAITS, repeat(_LAST_WAIT))
+    if known.having(State.TAKEN) and not await context.pause(next(waits)):
+        return
+    while await context.read_open(_V1, persists=True) is not None:
+        known = context.states()
+        if _may_go(context):
+            wait = next(waits)
+        elif not known.shown(_V1) and not known.is_late(_V1):
+            wait = max(0.0, known.listed_by - context.now())
+        else:
+            break
+        if not await context.pause(wait):
+            break
+    else:
+        return
+    await look_at_ended(context, _V1)
+
+
+def _may_go(context: Context) -> bool:
+    """Whether some order is left that the cancel may still take off."""
+    known = context.states()
+    if context.now() < known.sent_last + _TO_SETTLE:
+        return bool(known.shown(_V1))
+    return any(known.orders[order_id].taken > NEVER for order_id in known.shown(_V1))
+
+
+async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
+    """Read the history until it tells of every order that is gone, or is late."""
+    waits = chain(_WAITS, repeat(_LAST_WAIT))
+    known = context.states()
+    gone = known.having(State.TAKEN, State.GONE)
+    since = known.earliest if generation is _V1 else None
+    while True:
+        rows = await context.read_ended(generation, since, gone)
+        if rows is None:
+            return
+        is_late = context.now() > known.sent_last + _TO_SETTLE
+        if context.ledger.ended.keys() >= {*gone} or is_late:
+            return
+        if not await context.pause(next(waits)):
+            return

@@ -1,0 +1,274 @@
+"""What a procedure works with: it sends, reads and waits here, and decides by `states()`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence, Set
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+from htx_async.call import Call
+from htx_async.calls.scope import Scope
+from htx_async.cancel import judge
+from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Unread, Warned
+from htx_async.cancel.states import States
+from htx_async.cancel.walk import Walk
+from htx_async.job import Job, Kind
+from htx_async.means import Means
+from htx_async.orders import Page, TrailingOrder
+from htx_async.outcome import Reply
+from htx_async.report import CancelReport
+from htx_async.routes import v1, v5
+from htx_async.telling import unread
+from htx_async.terms import ApiGeneration, Verdict
+from htx_async.trial import Ending
+
+if TYPE_CHECKING:
+    from htx_async.cancel.v5_check import OrderSearch
+
+ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V5: v5}
+
+
+class Answered(NamedTuple):
+    """What a request came to in the end: its last reply, or why there is none to go by."""
+
+    reply: Reply | None
+    problem: str
+
+    @property
+    def page(self) -> Page | None:
+        """What a read was made for; None when it was not had."""
+        is_there = self.reply is not None and self.reply.verdict is Verdict.ACCEPTED
+        return self.reply.data if self.reply is not None and is_there else None
+
+
+class Context:
+    """One intent of a call of the user: what the session shares, the ledger of the whole call, and
+    a scope of the intent's own. `on_page` of a read runs while the rest of the list is still to
+    come."""
+
+    def __init__(
+        self,
+        means: Means,
+        ledger: Ledger,
+        scope: Scope,
+        intent: Intent,
+        search: OrderSearch,
+        contracts: tuple[str, ...] | None = None,
+    ) -> None:
+        self.means = means
+        self.ledger = ledger
+        self.scope = scope
+        self.intent = intent
+        self.search = search
+        self.contracts = (intent.contract,) if contracts is None else contracts
+        """Under which its facts are filed."""
+        self._version: int | None = None
+        self._states: States
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> float:
+        """Loop time."""
+        return self._loop.time()
+
+    def states(self) -> States:
+        """What is known now."""
+        version = self.ledger.version(self.intent.contract)
+        if version is None or version != self._version:
+            self._states = judge.states(self.intent, self.ledger)
+            self._version = version
+        return self._states
+
+    def report(self) -> CancelReport:
+        """The account so far, true at any moment."""
+        return judge.report(self.intent, self.ledger, self.now(), self.scope.reason)
+
+    def problem(self) -> str:
+        """Why a list is not to be had, or not believed."""
+        return judge.problem(self.intent, self.ledger)
+
+    async def pause(self, seconds: float) -> bool:
+        """Whether there is time to go on after so many seconds."""
+        return await self.scope.pause(seconds)
+
+    def within(self, scope: Scope) -> Context:
+        """The same with less time."""
+        settings = (self.ledger, scope, self.intent, self.search, self.contracts)
+        return Context(self.means, *settings)
+
+    def goes_to(self, tried: Set[ApiGeneration]) -> ApiGeneration | None:
+        """The generation to ask next; None when there is no more to ask."""
+        if self.scope.reason:
+            return None
+        if not tried:
+            return self.means.generation.current
+        on = self.states().on
+        is_named = self.intent.filter.contract_code is not None
+        left = [one for one in on if one not in tried and (is_named or one is ApiGeneration.V1)]
+        return left[0] if len(on) == 1 and left else None
+
+    def settle(self) -> None:
+        """Let the session know where the account is, if that was shown."""
+        known, generation = self.states(), self.means.generation
+        is_named = self.intent.filter.contract_code is not None
+        if generation.is_auto and known.why and is_named and generation.current not in known.on:
+            (current,) = known.on
+            generation.switch(current, known.why, self.means.tell)
+        elif known.why:
+            generation.note(known.why)
+        elif known.has_agreed:
+            generation.note("both list no such order, so either may be the account's own")
+
+    async def send(
+        self,
+        job: Job,
+        choose: Callable[[], Job | None] | None = None,
+        *,
+        lost: int = 0,
+        persists: bool | None = None,
+        contracts: tuple[str, ...] | None = None,
+    ) -> Answered:
+        """Carry a request to an answer. `choose` is asked each time that a token is granted, and
+        says what it is used for: this request, another one of the same path, or none, and it goes
+        back. `lost`, `persists`: see `Call`."""
+        named = self.contracts if contracts is None else contracts
+        sink = _Sink(self, named)
+        call = Call(self.means, job, self.scope, sink, choose=choose, lost=lost, persists=persists)
+        with self.scope.holding(call):
+            try:
+                await call.run()
+            finally:
+                sink.close(call)
+        last = call.replies[-1] if call.replies else None
+        return Answered(last, unread(call.attempts, call.ended_by))
+
+    async def read(
+        self,
+        generation: ApiGeneration,
+        kind: Kind,
+        make: Callable[[str], Job],
+        *,
+        is_enough: Callable[[Page], bool] | None = None,
+        on_page: Callable[[Page], object] = lambda page: None,
+        persists: bool | None = None,
+        contracts: tuple[str, ...] | None = None,
+    ) -> tuple[TrailingOrder, ...] | None:
+        """A list, on the ledger as it comes; None when it could not be read to its end."""
+        named = self.contracts if contracts is None else contracts
+        walk = Walk(ROUTES[generation].Pages, is_enough)
+        asked = self.now()
+        while not walk.is_whole:
+            page_asked = self.now()
+            if walk.is_first:
+                asked = page_asked
+            answered = await self.send(make(walk.following), persists=persists, contracts=named)
+            page = answered.page
+            if page is None or self.scope.reason:
+                problem = answered.problem if page is None else self.scope.reason
+                self.ledger.file(Unread(kind, generation, named, problem, self.now()))
+                return None
+            walk.feed(page)
+            if walk.is_whole:
+                self._list(kind, generation, named, walk.rows().values(), asked, is_whole=True)
+            else:
+                self._list(kind, generation, named, page.orders, page_asked)
+            on_page(page)
+            if walk.problem:
+                self.ledger.file(Unread(kind, generation, named, walk.problem, self.now()))
+                return None
+        return tuple(walk.rows().values())
+
+    def list_page(
+        self, generation: ApiGeneration, kind: Kind, page: Page, contracts: tuple[str, ...]
+    ) -> None:
+        """Put a single page on the ledger."""
+        self._list(kind, generation, contracts, page.orders, self.now())
+
+    def _list(
+        self,
+        kind: Kind,
+        generation: ApiGeneration,
+        contracts: tuple[str, ...],
+        rows: Collection[TrailingOrder],
+        asked: float,
+        *,
+        is_whole: bool = False,
+    ) -> None:
+        ids = tuple(row.order_id for row in rows)
+        fact = Listed(kind, generation, contracts, ids, is_whole, asked, self.now())
+        self.ledger.list_rows(fact, rows)
+
+    async def read_open(
+        self,
+        generation: ApiGeneration,
+        *,
+        on_page: Callable[[Page], object] = lambda page: None,
+        persists: bool | None = None,
+    ) -> tuple[TrailingOrder, ...] | None:
+        """The open orders of the intent's contract, whatever its filters."""
+        route, wanted = ROUTES[generation], self.intent.filter
+        return await self.read(
+            generation,
+            Kind.OPEN,
+            lambda page: route.open_orders(wanted, page),
+            on_page=on_page,
+            persists=persists,
+        )
+
+    async def read_ended(
+        self, generation: ApiGeneration, since: float | None, ids: Sequence[str]
+    ) -> tuple[TrailingOrder, ...] | None:
+        """Ended orders of the contract: at least all that ended at `since` (Unix milliseconds) or
+        later, and those of `ids` that ended at all; None: those of `ids` alone."""
+        route, wanted = ROUTES[generation], self.intent.filter
+        missing = set(ids)
+
+        def is_enough(page: Page) -> bool:
+            missing.difference_update(row.order_id for row in page.orders)
+            if since is None:
+                return not missing
+            times = [row.update_time for row in page.orders if row.update_time is not None]
+            is_sorted = len(times) == len(page.orders) and times == sorted(times, reverse=True)
+            # Beyond a page that is older than `since` there is nothing newer, if sorted as asked.
+            return is_sorted and not missing and bool(times) and times[-1] < since
+
+        return await self.read(
+            generation,
+            Kind.ENDED,
+            lambda page: route.history(wanted, page),
+            is_enough=is_enough,
+            persists=True,
+        )
+
+
+class _Sink:
+    """Where a request files what it hears."""
+
+    def __init__(self, context: Context, contracts: tuple[str, ...]) -> None:
+        self._ledger = context.ledger
+        self._scope = context.scope
+        self.contracts = contracts
+
+    def begin(self, cut_off: Callable[[], Ending], job: Job) -> int:
+        """A request goes out; `cut_off` tells what it comes to if it ends now."""
+        number = self._ledger.next_request()
+        told = (self.contracts, lambda: self._fact(number, job, cut_off()))
+        self._ledger.under_way[number] = told
+        return number
+
+    def heard(self, number: int, job: Job, ending: Ending) -> None:
+        """It came to its end."""
+        self._ledger.under_way.pop(number, None)
+        self._ledger.file(self._fact(number, job, ending))
+        self._scope.heard(ending.attempt)
+
+    def close(self, call: Call) -> None:
+        """The call is over."""
+        for warning in call.warnings:
+            self._ledger.file(Warned(self.contracts, warning))
+        if call.ended_by and not call.is_read:
+            self._ledger.file(Ended(self.contracts, call.ended_by))
+
+    def _fact(self, number: int, job: Job, ending: Ending) -> Heard:
+        place = (job.kind, job.generation, self.contracts, job.order_ids)
+        return Heard(number, *place, *ending)

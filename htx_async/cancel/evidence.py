@@ -1,0 +1,325 @@
+"""The facts of one intent, sorted by what they speak of. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from htx_async.cancel.ledger import (
+    Ended,
+    Fact,
+    Heard,
+    Intent,
+    Ledger,
+    Listed,
+    NotOnV5,
+    Round,
+    Unread,
+    Warned,
+)
+from htx_async.codes import (
+    EXECUTED,
+    FIELD_MISSING,
+    NO_ORDERS,
+    NOT_FOUND,
+    NOT_ON_V5,
+    SETTLED_ORDER_CODES,
+    Code,
+    CodeClass,
+)
+from htx_async.job import Kind
+from htx_async.orders import TrailingOrder
+from htx_async.report import OrderError
+from htx_async.terms import ApiGeneration, Verdict
+
+NEVER = -math.inf
+V1, V5 = ApiGeneration.V1, ApiGeneration.V5
+
+
+class Trail:
+    """When what was last heard of one order; loop times.
+
+    `listed`: when the page that showed it was asked for, `listed_by`: answered. `taken`, `refused`
+    (with `error`), `lost`: when a request that took it, was refused for it, or ended without an
+    answer or with one that does not speak of it, was answered; `tried`: when the last one was.
+    `losses`: how many ended without an answer. `refused_on`: by which generation. `is_settled`:
+    what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
+    for one of its orders, so that this one has to be asked for alone. `doubted`: when v1 said that
+    it does not know it, as it also says of the orders of an account that has moved. `is_meant`: it
+    was on the first list.
+    """
+
+    __slots__ = (
+        *("doubted", "error", "is_alone", "is_meant", "is_settled", "listed", "listed_by"),
+        *("losses", "lost", "refused", "refused_on", "taken", "tried"),
+    )
+
+    def __init__(self) -> None:
+        self.listed = self.listed_by = self.lost = self.refused = self.taken = self.tried = NEVER
+        self.doubted = NEVER
+        self.error: OrderError | None = None
+        self.refused_on = V1
+        self.losses = 0
+        self.is_alone = self.is_meant = self.is_settled = False
+
+
+class Word(NamedTuple):
+    """A generation's answer about every order of the intent: the reply to a cancel-all, or a whole
+    list. `names_any`: it names orders, so it is the word of one that has the account."""
+
+    generation: ApiGeneration
+    asked: float
+    answered: float
+    is_list: bool
+    names_any: bool
+    shown: tuple[str, ...] = ()
+
+
+class Evidence:
+    """What `ledger` holds on `intent`. Where nothing was heard of a kind, its time is `NEVER`."""
+
+    def __init__(self, intent: Intent, ledger: Ledger) -> None:
+        self.intent = intent
+        self.ledger = ledger
+        self.began = ledger.began
+        self.horizon = ledger.began
+        self.trails: dict[str, Trail] = {}
+        self.cancels: list[Heard] = []
+        self.reads: list[Heard] = []
+        self.words: dict[ApiGeneration, list[Word]] = {V1: [], V5: []}
+        self.unread: dict[ApiGeneration, str] = {}
+        self.moved = NEVER
+        """When v1 said that the account has moved, or V5 listed an order of it; `moved_by`: how."""
+        self.moved_by = ""
+        self.not_on_v5 = NEVER
+        """When V5 was last asked of those times that it said that the account is not there."""
+        self.absent: Code | None = None
+        self.unreached: Code | None = None
+        """By what v1 last said that what it was asked for is not served; `v5_unreached`: V5."""
+        self.v5_unreached: Code | None = None
+        self.doubted = NEVER
+        """When v1 refused a request that lacks nothing as if it did."""
+        self.losses = 0
+        self.ended: dict[str, TrailingOrder] = {}
+        self.history_at = NEVER
+        self.ended_by = ""
+        self.warnings: dict[str, None] = {}
+        for fact in ledger.of(intent.contract):
+            self._take(fact)
+
+    def _take(self, fact: Fact) -> None:
+        match fact:
+            case Heard(kind=Kind.CANCEL):
+                self._cancel(fact)
+            case Heard():
+                self.reads.append(fact)
+                self._refusal(fact)
+            case Listed():
+                self._list(fact)
+            case NotOnV5():
+                self._not_on_v5(fact.code, fact.asked)
+            case Unread():
+                self.unread[fact.generation] = fact.problem
+            case Round():
+                self.horizon = fact.at
+            case Ended():
+                self.ended_by = self.ended_by or fact.reason
+            case Warned():
+                self.warnings[fact.warning] = None
+
+    def trail(self, order_id: str) -> Trail:
+        """That of one order."""
+        found = self.trails.get(order_id)
+        if found is None:
+            found = self.trails[order_id] = Trail()
+        return found
+
+    @property
+    def agreed(self) -> float:
+        """When V5 was last asked of those times that it told wholly of what is meant."""
+        listed = (word.asked for word in self.words[V5])
+        return max(self.not_on_v5, max(listed, default=NEVER))
+
+    def sent_last(self, generation: ApiGeneration) -> float:
+        """When the last request that may have changed something there was answered."""
+        times = (
+            heard.answered
+            for heard in self.cancels
+            if heard.generation is generation and heard.reply.verdict is not Verdict.NOT_SENT
+        )
+        return max(times, default=NEVER)
+
+    def is_newer(self, row: TrailingOrder) -> bool:
+        """Whether it was certainly placed after the horizon.
+
+        A reply's time was told after its request was sent, so what it is less the seconds from the
+        horizon to that sending comes no earlier than the horizon.
+        """
+        if row.created_at is None:
+            return False
+        # Times are told in whole milliseconds, cut off.
+        times = (ts + 1 - 1000 * (asked - self.horizon) for ts, asked, _ in self._moments())
+        latest = min(times, default=None)
+        return latest is not None and row.created_at > latest
+
+    def earliest(self) -> float:
+        """Unix milliseconds at the exchange at which the call had certainly not begun."""
+        began = self.ledger.began
+        times = (ts - 1 - 1000 * (answered - began) for ts, _, answered in self._moments())
+        return max(times, default=0.0)
+
+    def _moments(self) -> Iterator[tuple[int, float, float]]:
+        """The exchange's own time in each reply that tells it, with the loop times around it."""
+        for heard in (*self.cancels, *self.reads):
+            if heard.reply.ts is not None:
+                yield heard.reply.ts, heard.asked, heard.answered
+
+    def _cancel(self, fact: Heard) -> None:
+        self.cancels.append(fact)
+        verdict = fact.reply.verdict
+        if verdict is Verdict.ACCEPTED:
+            self._accepted(fact)
+        elif verdict is Verdict.REFUSED:
+            self._refusal(fact)
+            self._refused_cancel(fact)
+        elif verdict is Verdict.UNKNOWN:
+            self.losses += not fact.order_ids
+            self._lose(fact, fact.order_ids)
+        if verdict is not Verdict.NOT_SENT:
+            for order_id in fact.order_ids:
+                self.trail(order_id).tried = fact.answered
+
+    def _lose(self, fact: Heard, order_ids: tuple[str, ...]) -> None:
+        for order_id in order_ids:
+            trail = self.trail(order_id)
+            trail.lost = fact.answered
+            trail.losses += fact.reply.verdict is Verdict.UNKNOWN
+
+    def _accepted(self, fact: Heard) -> None:
+        reply, asked_for = fact.reply, fact.order_ids
+        if fact.generation is V1:
+            self.unreached = None
+        # An id that was not asked for is a stranger's.
+        for order_id in reply.successes:
+            if not asked_for or order_id in asked_for:
+                trail = self.trail(order_id)
+                if trail.taken == NEVER:
+                    # In the order in which they were taken.
+                    self.trails[order_id] = self.trails.pop(order_id)
+                trail.taken = trail.tried = fact.answered
+        for error in reply.errors:
+            if not asked_for or error.order_id in asked_for:
+                self._error(fact, error)
+        told = {*reply.successes, *(error.order_id for error in reply.errors)}
+        if not asked_for:
+            self._say(fact, names_any=bool(told))
+            return
+        self._lose(fact, tuple(i for i in asked_for if i not in told))
+        if fact.generation is V1 and not told:
+            self.doubted = fact.answered
+
+    def _say(self, fact: Heard, *, names_any: bool) -> None:
+        word = Word(fact.generation, fact.asked, fact.answered, False, names_any)
+        self.words[fact.generation].append(word)
+
+    def _error(self, fact: Heard, error: OrderError) -> None:
+        trail = self.trail(error.order_id)
+        trail.tried = fact.answered
+        # In both lists of one reply it is one order, and taken. "Not there" after a cancel that
+        # was taken is what that cancel did.
+        is_gone = error.err_code in SETTLED_ORDER_CODES and error.err_code != EXECUTED
+        if trail.taken == fact.answered or (is_gone and trail.taken > NEVER):
+            return
+        # Refused twice in one reply: what leaves it open counts.
+        if trail.refused == fact.answered and error.err_code in SETTLED_ORDER_CODES:
+            return
+        trail.refused, trail.error, trail.refused_on = fact.answered, error, fact.generation
+        # To a whole request "no orders" means each of those that it names.
+        is_none = error.err_code == NO_ORDERS and fact.reply.verdict is Verdict.REFUSED
+        trail.is_settled = is_none or error.err_code in SETTLED_ORDER_CODES
+        is_silent = fact.generation is V1 and not fact.reply.successes
+        is_unknown = is_silent and fact.order_ids and error.err_code in (*NOT_FOUND, NO_ORDERS)
+        trail.doubted = fact.answered if is_unknown else NEVER
+
+    def _refusal(self, fact: Heard) -> None:
+        """What a refusal says of where the account is."""
+        reply, code_class = fact.reply, fact.attempt.code_class
+        if reply.verdict is Verdict.ACCEPTED:
+            self._reach(fact.generation, None)
+        if reply.verdict is not Verdict.REFUSED:
+            return
+        self._reach(fact.generation, reply.code if code_class is CodeClass.RETIRED else None)
+        if fact.generation is V5:
+            if reply.code in NOT_ON_V5:
+                self._not_on_v5(reply.code, fact.asked)
+            return
+        if reply.code == FIELD_MISSING:
+            self.doubted = fact.answered
+        if code_class is CodeClass.MIGRATED:
+            self._move(fact.answered, f"v1 answered {reply.code}")
+
+    def _reach(self, generation: ApiGeneration, refusal: Code | None) -> None:
+        if generation is V1:
+            self.unreached = refusal
+        else:
+            self.v5_unreached = refusal
+
+    def _refused_cancel(self, fact: Heard) -> None:
+        reply = fact.reply
+        if fact.attempt.code_class is CodeClass.NOTHING_TO_CANCEL and not fact.order_ids:
+            if reply.code == NO_ORDERS:
+                self._say(fact, names_any=False)
+            return
+        if reply.code in SETTLED_ORDER_CODES and len(fact.order_ids) > 1:
+            # A code about one order speaks for one order.
+            for order_id in fact.order_ids:
+                self.trail(order_id).is_alone = True
+            return
+        for order_id in fact.order_ids:
+            # That a repeat was refused says nothing of what was lost before.
+            if self.trail(order_id).lost == NEVER:
+                error = OrderError(order_id=order_id, err_code=reply.code, err_msg=reply.message)
+                self._error(fact, error)
+
+    def _move(self, at: float, how: str) -> None:
+        if at > self.moved:
+            self.moved, self.moved_by = at, how
+
+    def _not_on_v5(self, code: Code | None, asked: float) -> None:
+        if asked >= self.not_on_v5:
+            self.not_on_v5, self.absent = asked, code
+
+    def _list(self, fact: Listed) -> None:
+        is_history = fact.kind is Kind.ENDED
+        kept = self.ledger.ended if is_history else self.ledger.rows
+        rows = [kept[order_id] for order_id in fact.order_ids]
+        meant = [row for row in rows if self.intent.means(row)]
+        if fact.generation is V5:
+            self._seen_on_v5(fact, is_history, meant, rows)
+        else:
+            self.unreached = None
+        if is_history:
+            self.history_at = max(self.history_at, fact.asked)
+            self.ended.update((row.order_id, row) for row in meant)
+            return
+        # What stood there when the call looked first is what it is about, whenever it was placed.
+        is_first = not (self.cancels if fact.generation is V1 else self.words[V5])
+        for row in meant:
+            trail = self.trail(row.order_id)
+            trail.is_meant |= is_first
+            if fact.asked >= trail.listed:
+                trail.listed, trail.listed_by = fact.asked, fact.answered
+        if fact.is_whole:
+            shown = tuple(row.order_id for row in meant)
+            word = Word(fact.generation, fact.asked, fact.answered, True, bool(rows), shown)
+            self.words[fact.generation].append(word)
+
+    def _seen_on_v5(
+        self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]
+    ) -> None:
+        if self.unreached is not None and rows:
+            how = "V5's history has" if is_history else "V5 lists"
+            self._move(fact.answered, f"{how} an order of the account")
+        elif meant and not is_history:
+            self._move(fact.answered, "V5 lists orders that v1 does not know")

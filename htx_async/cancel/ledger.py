@@ -1,0 +1,185 @@
+"""What one call of the user asked and heard, in the order in which it became known.
+
+Facts are appended and never changed; what they prove is `judge`'s business. Times are loop times,
+in seconds. Pure.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
+from typing import NamedTuple
+
+from htx_async.codes import Code
+from htx_async.job import Kind
+from htx_async.models import CancelAllTrailing
+from htx_async.orders import TrailingOrder
+from htx_async.outcome import Reply
+from htx_async.report import Attempt
+from htx_async.terms import ApiGeneration
+
+ALL: tuple[str, ...] = ()
+"""The contracts of a fact that speaks of the whole account."""
+
+
+class Intent(NamedTuple):
+    """What is to be cancelled: the orders that `filter` means, or `order_ids` of its contract.
+
+    `until_clear`: and what is placed meanwhile, until nothing is left. `confirm`: and the lists
+    are to prove that they are gone.
+    """
+
+    filter: CancelAllTrailing
+    order_ids: tuple[str, ...] = ()
+    until_clear: bool = False
+    confirm: bool = False
+
+    @property
+    def contract(self) -> str:
+        """The name under which its facts are filed."""
+        return self.filter.instrument
+
+    def means(self, row: TrailingOrder) -> bool:
+        """Whether `row` may be one of them; in doubt it is."""
+        if self.order_ids:
+            return row.order_id in self.order_ids
+        pair = self.filter.pair
+        # V5 does not tell the pair of a contract: its name begins with it.
+        is_named = pair is None or row.contract_code.upper().startswith(pair)
+        return is_named and row.matches(self.filter)
+
+
+class Heard(NamedTuple):
+    """One attempt at one request. `order_ids`: those that it names; none for all of a contract.
+
+    `request`: its number in the call, the same for every contract that it served.
+    """
+
+    request: int
+    kind: Kind
+    generation: ApiGeneration
+    contracts: tuple[str, ...]
+    order_ids: tuple[str, ...]
+    attempt: Attempt
+    reply: Reply
+    asked: float
+    answered: float
+
+
+class Listed(NamedTuple):
+    """Orders that a list showed. `is_whole`: and there were no others; else what some of its pages
+    showed. `asked` is the time of the first page, `answered` that of the last."""
+
+    kind: Kind
+    generation: ApiGeneration
+    contracts: tuple[str, ...]
+    order_ids: tuple[str, ...]
+    is_whole: bool
+    asked: float
+    answered: float
+
+
+class Unread(NamedTuple):
+    """A list that could not be read, and why."""
+
+    kind: Kind
+    generation: ApiGeneration
+    contracts: tuple[str, ...]
+    problem: str
+    answered: float
+
+
+class NotOnV5(NamedTuple):
+    """V5 said that the account is not there, when it was `asked` by another call of the session."""
+
+    contracts: tuple[str, ...]
+    code: Code | None
+    asked: float
+
+
+class Round(NamedTuple):
+    """From here on what is placed counts, too (`until_clear`)."""
+
+    contracts: tuple[str, ...]
+    at: float
+
+
+class Ended(NamedTuple):
+    """What ended the work on a contract when the exchange did not."""
+
+    contracts: tuple[str, ...]
+    reason: str
+
+
+class Warned(NamedTuple):
+    """What went wrong beside the cancel."""
+
+    contracts: tuple[str, ...]
+    warning: str
+
+
+Fact = Heard | Listed | NotOnV5 | Unread | Round | Ended | Warned
+
+
+class Ledger:
+    """The facts of one call. `known`: the generation that the account was shown to be on before,
+    or that the session is pinned to; None when either may be. `is_pinned`: no other is asked.
+    """
+
+    def __init__(
+        self, began: float, known: ApiGeneration | None, *, is_pinned: bool = False
+    ) -> None:
+        self.began = began
+        self.known = known
+        self.is_pinned = is_pinned
+        self.rows: dict[str, TrailingOrder] = {}
+        """Open orders, as they were listed last."""
+        self.ended: dict[str, TrailingOrder] = {}
+        """Orders that the history shows."""
+        self._requests = itertools.count(1)
+        self._places = itertools.count()
+        self._of: defaultdict[str, list[tuple[int, Fact]]] = defaultdict(list)
+        self._of_all: list[tuple[int, Fact]] = []
+        self.under_way: dict[int, tuple[tuple[str, ...], Callable[[], Heard]]] = {}
+        """The contracts of each request that is on the wire, and what it would count as if it ended
+        now."""
+
+    def next_request(self) -> int:
+        """The number of one more request."""
+        return next(self._requests)
+
+    def file(self, fact: Fact) -> None:
+        """Keep `fact` under every contract that it speaks of."""
+        entry = (next(self._places), fact)
+        if fact.contracts == ALL:
+            self._of_all.append(entry)
+        for contract in fact.contracts:
+            self._of[contract].append(entry)
+
+    def list_rows(self, fact: Listed, rows: Iterable[TrailingOrder]) -> None:
+        """File a list; a row is kept once, as it was seen last."""
+        kept = self.ended if fact.kind is Kind.ENDED else self.rows
+        kept.update((row.order_id, row) for row in rows)
+        self.file(fact)
+
+    def of(self, contract: str) -> list[Fact]:
+        """What speaks of `contract`, in the order in which it became known; what is on the wire
+        comes last."""
+        entries = self._of.get(contract, [])
+        if self._of_all:
+            entries = sorted([*entries, *self._of_all], key=itemgetter(0))
+        return [*(fact for _, fact in entries), *(cut_off() for cut_off in self._cut_off(contract))]
+
+    def version(self, contract: str) -> int | None:
+        """Another number whenever there is more to `of(contract)`; None while what it says changes
+        with the time."""
+        if any(self._cut_off(contract)):
+            return None
+        return len(self._of.get(contract, ())) + len(self._of_all)
+
+    def _cut_off(self, contract: str) -> Iterator[Callable[[], Heard]]:
+        for contracts, cut_off in self.under_way.values():
+            if contracts == ALL or contract in contracts:
+                yield cut_off

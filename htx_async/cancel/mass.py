@@ -1,0 +1,275 @@
+"""Many contracts at once ("mass cancel", FIX 35=q): one procedure each, one ledger of all.
+
+Every contract queues for its first token before any of them can need a second, and the queue is
+first in, first out: so every contract's first attempt goes before any repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+
+from htx_async.calls.scope import Scope
+from htx_async.cancel import judge
+from htx_async.cancel.context import Context
+from htx_async.cancel.ledger import ALL, Intent, Ledger, Round, Warned
+from htx_async.cancel.procedures import cancel_all, carry, look
+from htx_async.cancel.states import State
+from htx_async.cancel.v5_check import OrderSearch
+from htx_async.checks import listed, shown
+from htx_async.codes import CodeClass
+from htx_async.errors import InvalidRequest
+from htx_async.listeners import LEAVING, told
+from htx_async.mass_report import MassCancelReport
+from htx_async.means import Means
+from htx_async.models import CancelAllTrailing
+from htx_async.report import CancelReport
+from htx_async.tasks import own_task
+from htx_async.terms import MarginMode, Verdict
+
+BETWEEN_ROUNDS = 1.2
+"""Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""
+
+_AFTER_UNKNOWN = 2.0
+"""Seconds between rounds where the last one left the outcome open."""
+
+_TO_END = 1.0
+"""Seconds that stopped calls and late callbacks get to come to their end."""
+
+_FINAL = (CodeClass.AUTH, CodeClass.MIGRATED, CodeClass.RETIRED, CodeClass.NOT_RETRYABLE)
+
+_ANY_CONTRACT = "BTC-USDT"
+
+OnReport = Callable[[CancelReport], object]
+
+
+def intents(
+    contract_codes: Iterable[str],
+    direction: object,
+    offset: object,
+    margin_mode: MarginMode = MarginMode.ISOLATED,
+    as_intent: Callable[..., CancelAllTrailing] = CancelAllTrailing.checked,
+) -> tuple[CancelAllTrailing, ...]:
+    """One intent for each contract, duplicates once; `InvalidRequest` for what names none.
+
+    A plain string is refused: its letters would be taken for contracts. `as_intent`: makes one.
+    """
+    if isinstance(contract_codes, str) or not isinstance(contract_codes, Iterable):
+        kind = type(contract_codes).__name__
+        raise InvalidRequest(f"contract_codes must be a sequence of contract codes, not {kind}")
+    filters = (direction, offset, margin_mode)
+    # The filters first: what is wrong with them is wrong with no contract.
+    as_intent(_ANY_CONTRACT, *filters)
+    checked, wrong = [], []
+    for place, code in enumerate(contract_codes):
+        try:
+            checked.append(as_intent(code, *filters))
+        except InvalidRequest as error:
+            wrong.append(f"contract_codes[{place}], {shown(code)}: {error}")
+    if wrong:
+        raise InvalidRequest(listed(wrong))
+    if not checked:
+        raise InvalidRequest("contract_codes is empty; an empty list never means all contracts")
+    return tuple({intent.instrument: intent for intent in checked}.values())
+
+
+def nothing_sent(wanted: Sequence[CancelAllTrailing], reason: str) -> MassCancelReport:
+    """The account of a mass cancel that could not begin."""
+    ledger = Ledger(0.0, None)
+    reports = [judge.report(Intent(each), ledger, 0.0, reason) for each in wanted]
+    return MassCancelReport(reports=tuple(reports), elapsed=0.0)
+
+
+class MassCancel:
+    """Carries `intents` together until all have ended, on one ledger.
+
+    `scope`: of all of them; its deadline is told by `until` once everybody else who was about to
+    queue has queued. `others`: those that are under way; it is among them while it runs.
+    `is_promised`: closing waits for it instead of holding it back. `looks`: open orders are read
+    first, and only contracts that have matching ones, or could not be read, are cancelled.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        ledger: Ledger,
+        scope: Scope,
+        intents: Sequence[Intent],
+        *,
+        until: Callable[[MassCancel], None],
+        others: set[MassCancel],
+        looks: bool = False,
+        on_report: OnReport | None = None,
+        is_promised: bool = False,
+    ) -> None:
+        self.scope = scope
+        self.is_promised = is_promised
+        self.unqueued = len(intents)
+        """Contracts that have not come to queue yet."""
+        self._means = means
+        self._ledger = ledger
+        self._intents = intents
+        self._until = until
+        self._others = others
+        self._looks = looks
+        self._on_report = on_report
+        self._loop = asyncio.get_running_loop()
+        self._search = OrderSearch()
+        self._contexts: dict[str, Context] = {}
+        self._reports: dict[str, CancelReport] = {}
+        self._callbacks: dict[asyncio.Task[None], str] = {}
+        self._callback_errors: list[str] = []
+        self._shared_look: asyncio.Task[object] | None = None
+
+    async def run(self) -> MassCancelReport:
+        """One report for each contract. Cancelled, it stops every call first and then goes on;
+        what else is raised inside a call comes out when all have ended."""
+        self._others.add(self)
+        try:
+            return await self._run()
+        finally:
+            self._others.discard(self)
+
+    async def _run(self) -> MassCancelReport:
+        await asyncio.sleep(0)
+        self._until(self)
+        tasks = [own_task(self._carry(intent)) for intent in self._intents]
+        try:
+            await asyncio.wait(tasks)
+            left = max(0.0, self.scope.deadline - self._loop.time())
+            await self._end_callbacks(left + _TO_END)
+        except asyncio.CancelledError:
+            self.scope.stop("the mass cancel was cancelled")
+            await asyncio.wait(tasks, timeout=_TO_END)
+            await self._end_callbacks(_TO_END)
+            raise
+        finally:
+            for task in (*tasks, *self._callbacks):
+                task.cancel()
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                error.add_note(f"in a mass cancel of which this is known: {self.report()}")
+                try:
+                    raise error
+                finally:
+                    # Its traceback holds this frame.
+                    del error, task, tasks
+        return self.report()
+
+    def report(self) -> MassCancelReport:
+        """The account so far, true at any moment: requests on the wire count as unknown, and
+        contracts that were not begun as not sent."""
+        return MassCancelReport(
+            reports=tuple(map(self._report_of, self._intents)),
+            elapsed=self._loop.time() - self._ledger.began,
+            callback_errors=tuple(self._callback_errors),
+        )
+
+    def _report_of(self, intent: Intent) -> CancelReport:
+        done = self._reports.get(intent.contract)
+        return self._context(intent).report() if done is None else done
+
+    def _context(self, intent: Intent) -> Context:
+        found = self._contexts.get(intent.contract)
+        if found is None:
+            scope = self.scope.inner()
+            found = Context(self._means, self._ledger, scope, intent, self._search)
+            self._contexts[intent.contract] = found
+        return found
+
+    async def _carry(self, intent: Intent) -> None:
+        self.unqueued -= 1
+        context = self._context(intent)
+        with self.scope.holding(context.scope):
+            report = await self._rounds(context)
+        self._reports[intent.contract] = report
+        if self._on_report is not None:
+            task = asyncio.create_task(self._tell(self._on_report, report))
+            self._callbacks[task] = intent.contract
+
+    async def _rounds(self, context: Context) -> CancelReport:
+        while not self.scope.reason and (not self._looks or await self._look(context)):
+            report = await carry(context, cancel_all)
+            wait = _until_next_round(context)
+            if not wait:
+                return report
+            if not await context.pause(wait):
+                break
+            self._ledger.file(Round(context.contracts, context.now()))
+        return context.report()
+
+    async def _look(self, context: Context) -> bool:
+        """Whether there is something to cancel, or nobody knows."""
+        half = (context.now() + self.scope.deadline) / 2
+        looking = context.within(context.scope.inner(half))
+        with context.scope.holding(looking.scope), self._means.live.holding(looking.scope):
+            if context.intent.filter.margin_mode is MarginMode.CROSS:
+                await self._look_at_all(looking)
+            else:
+                await look(looking)
+        known = context.states()
+        if not known.is_covered:
+            text = "its open orders could not be read beforehand, so it was cancelled blind"
+            self._ledger.file(Warned(context.contracts, text))
+            return not context.scope.reason
+        rows = [self._ledger.rows[order_id] for order_id in known.having(State.OPEN)]
+        unsure = [row.order_id for row in rows if row.is_one_way]
+        if unsure and context.intent.filter.offset is not None:
+            text = f"an offset filter is not sure to reach one-way orders: {', '.join(unsure)}"
+            self._ledger.file(Warned(context.contracts, text))
+        return bool(rows) and not context.scope.reason
+
+    async def _look_at_all(self, looking: Context) -> None:
+        """One list for all contracts, as cross margin has it; read once, by whoever looks first."""
+        if self._shared_look is None:
+            intent = Intent(CancelAllTrailing(margin_mode=MarginMode.CROSS))
+            scope = self.scope.inner(looking.scope.deadline)
+            everything = Context(self._means, self._ledger, scope, intent, self._search, ALL)
+            self._shared_look = own_task(self._hold(scope, everything))
+        await asyncio.wait([self._shared_look])
+
+    async def _hold(self, scope: Scope, everything: Context) -> None:
+        with self.scope.holding(scope):
+            await look(everything)
+
+    async def _tell(self, on_report: OnReport, report: CancelReport) -> None:
+        try:
+            result = on_report(report)
+            if inspect.isawaitable(result):
+                await result
+        except LEAVING:
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._callback_errors.append(f"{report.contract_code}: {told(error)}")
+
+    async def _end_callbacks(self, within: float) -> None:
+        """Callbacks have until the deadline and a moment; none holds up the account for longer."""
+        if self._callbacks:
+            _, late = await asyncio.wait(self._callbacks, timeout=within)
+            for task in late:
+                task.cancel()
+            self._callback_errors += [
+                f"{code}: on_report did not end"
+                for task, code in self._callbacks.items()
+                if task in late
+            ]
+            if late:
+                await asyncio.wait(late, timeout=_TO_END)
+
+
+def _until_next_round(context: Context) -> float:
+    """Seconds until another round may reach what this one left; 0 when there is none."""
+    known = context.states()
+    last = known.last_answer
+    is_done = known.is_clear and not known.has_taken
+    if not context.intent.until_clear or is_done or last is None:
+        return 0.0
+    if last.verdict is Verdict.UNKNOWN or known.is_open_question:
+        is_final = last.code_class in _FINAL and last.verdict is Verdict.REFUSED
+        repeats = context.means.retry.repeat_unknown
+        return _AFTER_UNKNOWN if repeats and not is_final else 0.0
+    return BETWEEN_ROUNDS if last.verdict is Verdict.ACCEPTED else 0.0

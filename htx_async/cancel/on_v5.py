@@ -1,0 +1,91 @@
+"""A cancel-all on the V5 generation, which has no such call: list, cancel by ids, list again."""
+
+from __future__ import annotations
+
+from itertools import chain, repeat
+
+from htx_async.cancel.batches import batches
+from htx_async.cancel.confirm import look_at_ended
+from htx_async.cancel.context import Context
+from htx_async.cancel.evidence import NEVER
+from htx_async.cancel.ledger import Ended
+from htx_async.cancel.states import OrderState, State, States
+from htx_async.orders import Page
+from htx_async.routes import v5
+from htx_async.tasks import Group
+from htx_async.terms import ApiGeneration
+
+_V5 = ApiGeneration.V5
+_WAITS = (0.025, 0.1, 0.25, 0.5)
+_LAST_WAIT = 1.0
+"""Seconds between looks: V5's lists lag behind, and v1's example took 1.1 s."""
+
+_AGAIN = 2.5
+"""Seconds after which an order whose cancel was taken, and that is still listed, is tried again."""
+
+_NO_CODE = "V5 knows a contract by its contract_code only"
+
+
+async def cancel_all(context: Context) -> None:
+    """List and cancel until nothing is left that may go, or time is up. One-way orders are not
+    cancelled under an offset filter, but reported."""
+    if context.intent.filter.contract_code is None:
+        context.ledger.file(Ended((context.intent.contract,), _NO_CODE))
+        return
+    waits = chain(_WAITS, repeat(_LAST_WAIT))
+    while await _list_and_cancel(context):
+        known = context.states()
+        if _may_go(context, known):
+            wait = next(waits)
+        elif context.intent.confirm and not known.is_late(_V5):
+            wait = max(0.0, known.listed_by - context.now())
+        else:
+            break
+        if not await context.pause(wait):
+            break
+    else:
+        return
+    if context.states().having(State.TAKEN, State.GONE) and not context.scope.reason:
+        await look_at_ended(context, _V5)
+
+
+async def _list_and_cancel(context: Context) -> bool:
+    """List once, and cancel what is due as its page comes; whether the list was whole."""
+    sent: set[str] = set()
+
+    def on_page(page: Page) -> None:
+        known = context.states().orders
+        shown = [row.order_id for row in page.orders if row.order_id in known]
+        due = [i for i in shown if i not in sent and _is_due(context, i, known[i])]
+        sent.update(due)
+        for ids in batches(due, lambda order_id: known[order_id].is_alone):
+            lost = max(known[order_id].losses for order_id in ids)
+            job = v5.cancel(context.intent.filter, ids)
+            group.begin(context.send(job, lost=lost))
+
+    async with Group() as group:
+        rows = await context.read_open(_V5, on_page=on_page, persists=True)
+    return rows is not None and not context.scope.reason
+
+
+def _is_sure(context: Context, order_id: str) -> bool:
+    row = context.ledger.rows[order_id]
+    return context.intent.filter.offset is None or not row.is_one_way
+
+
+def _is_due(context: Context, order_id: str, order: OrderState) -> bool:
+    """Whether a cancel of it may do something now."""
+    if order.state is not State.OPEN or order.is_refused or not _is_sure(context, order_id):
+        return False
+    retry = context.means.retry_reads
+    if order.losses >= retry.attempts and context.now() - order.tried < retry.cap:
+        return False
+    # Taken, or gone by its own item, and listed all the same: the list lags behind, for a while.
+    is_done = order.taken > NEVER or order.error is not None
+    return not is_done or context.now() - order.tried > _AGAIN
+
+
+def _may_go(context: Context, known: States) -> bool:
+    """Whether the last list shows an order that is gone soon, or that a cancel may take off."""
+    orders = [(order_id, known.orders[order_id]) for order_id in known.shown(_V5)]
+    return any(_is_sure(context, i) and not order.is_refused for i, order in orders)

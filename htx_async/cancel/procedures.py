@@ -1,0 +1,117 @@
+"""How a cancel goes, step by step, on whichever generation of the API the account is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from htx_async.cancel import on_v5
+from htx_async.cancel.batches import batches
+from htx_async.cancel.confirm import confirm
+from htx_async.cancel.context import ROUTES, Context
+from htx_async.cancel.v5_check import check_v5
+from htx_async.orders import TrailingOrder
+from htx_async.report import CancelReport
+from htx_async.routes import v1
+from htx_async.tasks import Group
+from htx_async.terms import ApiGeneration
+
+Procedure = Callable[[Context], Awaitable[None]]
+_On = Callable[[Context, ApiGeneration], Awaitable[object]]
+
+
+async def carry(context: Context, procedure: Procedure) -> CancelReport:
+    """Go through `procedure`; the report, however it ends."""
+    means, scope = context.means, context.scope
+    if means.tell:
+        means.tell.call_started(context.now(), scope.number, context.intent.filter, scope.urgent)
+    try:
+        with means.live.holding(scope):
+            await procedure(context)
+    finally:
+        # A caller that is cancelled gets no report; a listener does.
+        report = context.report()
+        if means.tell:
+            means.tell.call_ended(context.now(), scope.number, report)
+    return report
+
+
+async def cancel_all(context: Context) -> None:
+    """Every order that the intent means."""
+    await _where_it_is(context, _cancel_all)
+
+
+async def cancel_ids(context: Context) -> None:
+    """The orders that the intent names."""
+    await _where_it_is(context, _cancel_ids)
+
+
+async def look(context: Context) -> tuple[TrailingOrder, ...] | None:
+    """The open orders that the intent means; None when nobody's word can be believed."""
+    await _where_it_is(context, _look)
+    known = context.states()
+    if not known.is_covered:
+        return None
+    lists = (known.last_list(generation) for generation in known.on)
+    shown = dict.fromkeys(order_id for one in lists if one is not None for order_id in one.shown)
+    return tuple(context.ledger.rows[order_id] for order_id in shown)
+
+
+async def history(context: Context) -> tuple[TrailingOrder, ...] | None:
+    """Those that have ended, as far back as they are kept; None when they could not be read."""
+    found: list[tuple[TrailingOrder, ...] | None] = []
+
+    async def read(context: Context, generation: ApiGeneration) -> None:
+        found.append(await context.read_ended(generation, float("-inf"), ()))
+
+    await _where_it_is(context, read)
+    rows = found[-1] if found else None
+    return None if rows is None else tuple(filter(context.intent.means, rows))
+
+
+async def _where_it_is(context: Context, procedure: _On) -> None:
+    """Where the session's calls go, and then where the account turns out to be."""
+    tried: set[ApiGeneration] = set()
+    while (generation := context.goes_to(tried)) is not None:
+        tried.add(generation)
+        await procedure(context, generation)
+        context.settle()
+
+
+async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
+    if generation is ApiGeneration.V5:
+        await on_v5.cancel_all(context)
+        return
+    await context.send(v1.cancel_all(context.intent.filter))
+    if context.intent.confirm and not context.scope.reason:
+        await confirm(context)
+    await check_v5(context)
+
+
+async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
+    wanted, make = context.intent.filter, ROUTES[generation].cancel
+    taken = {*context.report().successes}
+    left = [order_id for order_id in context.intent.order_ids if order_id not in taken]
+
+    async def send(ids: Sequence[str]) -> None:
+        await context.send(make(wanted, ids), persists=True)
+        known = context.states().orders
+        alone = [i for i in ids if len(ids) > 1 and i in known and known[i].is_alone]
+        if alone and not context.scope.reason:
+            async with Group() as group:
+                for order_id in alone:
+                    group.begin(send((order_id,)))
+
+    # The first as a part of the caller: it stands in line before another call reckons with it.
+    first, *others = batches(left)
+    async with Group() as group:
+        for ids in others:
+            group.begin(send(ids))
+        await send(first)
+    if generation is ApiGeneration.V1:
+        await check_v5(context)
+
+
+async def _look(context: Context, generation: ApiGeneration) -> None:
+    await context.read_open(generation)
+    if generation is ApiGeneration.V1:
+        await check_v5(context)

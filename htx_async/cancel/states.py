@@ -1,0 +1,314 @@
+"""What the facts of a call prove of each order, and what they leave open. Pure.
+
+Right at any moment, whatever was cut off. A later fact
+speaks against an earlier one only if it was asked after the other was answered; where two overlap,
+the more cautious one holds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
+
+from htx_async.cancel.evidence import NEVER, V1, V5, Evidence, Trail, Word
+from htx_async.codes import CANCELLING, EXECUTED, Code
+from htx_async.orders import CANCELLED, TRIGGERED
+from htx_async.report import Attempt, OrderError
+from htx_async.terms import ApiGeneration, Verdict
+
+LISTED_WITHIN = 1.5
+"""Seconds after which every order that was placed is in the lists of open orders. An assumption:
+HTX publishes no such figure; its own example has 1.1 s between a cancel's reply and its effect."""
+
+
+class State(StrEnum):
+    """What is known of one order.
+
+    `OPEN`: listed, and nothing since speaks against it. `REFUSED`: the exchange refused to cancel
+    it. `UNKNOWN`: an answer that spoke of it was lost. `TAKEN`: the exchange took its cancel, or
+    had taken one before. `CANCELLED`: by the history. `GONE`: not there any more, and nobody said
+    how.
+    """
+
+    OPEN = "open"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    TAKEN = "taken"
+    CANCELLED = "cancelled"
+    TRIGGERED = "triggered"
+    GONE = "gone"
+
+
+LEFT = frozenset({State.OPEN, State.REFUSED})
+_NOT_GONE = LEFT | {State.UNKNOWN}
+_ASKED = (Verdict.ACCEPTED, Verdict.UNKNOWN)
+
+
+class OrderState(NamedTuple):
+    """`since`: the loop time from which it is known. `error`: what was last said against it.
+    `trail`: when what was heard of it. `is_ours`: if it is cancelled, it was open when the call
+    looked, or the call was heard to cancel it, or lost an answer that may have said so."""
+
+    state: State
+    since: float
+    error: OrderError | None = None
+    trail: Trail | None = None
+    is_ours: bool = True
+
+    @property
+    def taken(self) -> float:
+        """When a cancel of it was taken; `NEVER` when none was."""
+        return NEVER if self.trail is None else self.trail.taken
+
+    @property
+    def losses(self) -> int:
+        """How many requests that meant it ended without an answer."""
+        return 0 if self.trail is None else self.trail.losses
+
+    @property
+    def tried(self) -> float:
+        """When the last request that meant it was answered, or lost."""
+        return NEVER if self.trail is None else self.trail.tried
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a cancel of it was taken, by this call or before it."""
+        code = None if self.error is None else self.error.err_code
+        return self.taken > NEVER or code == CANCELLING
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the exchange would not cancel it, by what it said last."""
+        return self.error is not None and self.trail is not None and not self.trail.is_settled
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it has to be asked for in a request of its own."""
+        return self.trail is not None and self.trail.is_alone
+
+
+class States:
+    """What is known of an intent, now: all that a procedure decides by.
+
+    `on`: the generations that may be the account's; none when each was shown out.
+    """
+
+    def __init__(self, seen: Evidence) -> None:
+        self._seen = seen
+        self.on = _on(seen)
+        # Where both may be it, V5 has its say by what it takes to believe v1.
+        own = seen.words[V1 if V1 in self.on else V5] if self.on else []
+        self._words = [word for word in own if self._is_believed(word)]
+
+    @cached_property
+    def orders(self) -> dict[str, OrderState]:
+        """Each order that is meant."""
+        seen = self._seen
+        orders = {
+            order_id: self._state(order_id, trail)
+            for order_id, trail in seen.trails.items()
+            # What was only listed may have been placed since, which counts until all is clear.
+            if trail.tried > NEVER
+            or trail.is_meant
+            or seen.intent.until_clear
+            or not seen.is_newer(seen.ledger.rows[order_id])
+        }
+        since = seen.earliest() if seen.ended else 0.0
+        for order_id, row in seen.ended.items():
+            at = row.canceled_at or row.update_time
+            if order_id in orders or at is None or at < since:
+                continue
+            if row.status in TRIGGERED:
+                orders[order_id] = OrderState(State.TRIGGERED, seen.history_at)
+            elif row.status == CANCELLED and seen.losses and self.is_covered:
+                orders[order_id] = OrderState(State.CANCELLED, seen.history_at)
+        return orders
+
+    def having(self, *wanted: State) -> tuple[str, ...]:
+        """Orders in one of these states."""
+        return tuple(i for i, order in self.orders.items() if order.state in wanted)
+
+    @cached_property
+    def still_open(self) -> tuple[str, ...]:
+        """What the last whole list shows, unless something was sent since."""
+        sent = max((heard.answered for heard in self._seen.cancels), default=NEVER)
+        words = (word for generation in ApiGeneration for word in self._seen.words[generation])
+        shown = {i for word in words if word.is_list and word.asked >= sent for i in word.shown}
+        return tuple(i for i in self.having(State.OPEN) if i in shown)
+
+    def last_list(self, generation: ApiGeneration) -> Word | None:
+        """The last whole list of `generation`, whether it is the account's own or not."""
+        lists = [word for word in self._seen.words[generation] if word.is_list]
+        return max(lists, key=lambda word: word.asked, default=None)
+
+    def shown(self, generation: ApiGeneration) -> tuple[str, ...]:
+        """The orders on it."""
+        last = self.last_list(generation)
+        return () if last is None else tuple(i for i in last.shown if i in self.orders)
+
+    @property
+    def listed_by(self) -> float:
+        """The loop time from which a list shows every order that is meant."""
+        return self._seen.horizon + LISTED_WITHIN
+
+    def is_late(self, generation: ApiGeneration) -> bool:
+        """Whether the last list of `generation` does."""
+        last = self.last_list(generation)
+        return last is not None and last.asked >= self.listed_by
+
+    @property
+    def sent_last(self) -> float:
+        """The loop time at which the last cancel was answered."""
+        return max(map(self._seen.sent_last, ApiGeneration))
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a cancel may have changed something, or was told that there is nothing left."""
+        heard = (cancel.reply.verdict in _ASKED for cancel in self._seen.cancels)
+        return any(heard) or any(not word.is_list for word in self._seen.words[V1])
+
+    @property
+    def last_answer(self) -> Attempt | None:
+        """The last cancel that left this machine."""
+        sent = (h.attempt for h in reversed(self._seen.cancels) if h.attempt.sent)
+        return next(sent, None)
+
+    @property
+    def has_taken(self) -> bool:
+        """Whether the last cancel named orders, and was v1's: there may be more of them."""
+        last = [word for word in self._seen.words[V1] if not word.is_list and self._is_last(word)]
+        return V1 in self.on and any(word.names_any for word in last)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all that is meant is taken, or gone."""
+        return self.is_covered and not self.having(*_NOT_GONE)
+
+    @property
+    def earliest(self) -> float:
+        """Unix milliseconds at the exchange at which the call had certainly not begun."""
+        return self._seen.earliest()
+
+    @property
+    def absent(self) -> Code | None:
+        """By which code V5 said that the account is not there."""
+        return self._seen.absent
+
+    @property
+    def unreached(self) -> Code | None:
+        """By which code v1 said that what it was asked for is not served."""
+        return self._seen.unreached
+
+    @property
+    def why(self) -> str:
+        """What shows where the account is; "" when nothing does."""
+        if self.on == {V5}:
+            # Both have refused it: that shows nothing.
+            is_nowhere = self.absent is not None and not self._seen.words[V5]
+            return "" if is_nowhere else self._seen.moved_by
+        if self.on == {V1} and self.absent is not None:
+            return f"V5 answered {self.absent}, so the account is not on it"
+        return ""
+
+    @property
+    def has_agreed(self) -> bool:
+        """Whether V5 lists nothing of it either."""
+        return len(self.on) > 1 and bool(self._seen.words[V5])
+
+    @cached_property
+    def is_open_question(self) -> bool:
+        """Whether v1's last word is no proof before V5 has answered, too."""
+        seen = self._seen
+        if V1 not in self.on or seen.ledger.is_pinned:
+            return False
+        if seen.unreached is not None:
+            return self.on != {V1} or seen.not_on_v5 < seen.sent_last(V1)
+        last = [word for word in seen.words[V1] if self._is_last(word)]
+        is_silent = bool(last) and not all(map(self._is_believed, last))
+        doubted = max((t.doubted for t in seen.trails.values()), default=NEVER)
+        return is_silent or max(doubted, seen.doubted) > seen.agreed
+
+    @cached_property
+    def is_covered(self) -> bool:
+        """Whether every generation that may be the account's has answered for all that is meant."""
+        seen = self._seen
+        if seen.intent.order_ids:
+            return not self.is_open_question
+        found = self._words
+        if V1 in self.on or seen.intent.until_clear:
+            found = [word for word in found if self._is_last(word)]
+        if seen.intent.until_clear:
+            found = [word for word in found if word.is_list or not word.names_any]
+        return bool(found)
+
+    @cached_property
+    def confirmed(self) -> bool | None:
+        """Whether the lists prove that all of it is gone."""
+        if self.still_open:
+            return False
+        if not self.is_covered or self.having(*_NOT_GONE):
+            return None
+        lists = (w.asked for w in self._words if w.is_list and w.asked >= self.sent_last)
+        return True if max(lists, default=NEVER) >= self.listed_by else None
+
+    def _is_believed(self, word: Word) -> bool:
+        """Whether it is certain that a word is that of the account's own generation: v1 says
+        "nothing" to accounts that have moved, too, so V5 has to be asked after it."""
+        if self._seen.ledger.is_pinned or word.names_any or word.generation is V5:
+            return True
+        return self._seen.agreed >= word.answered
+
+    def _is_last(self, word: Word) -> bool:
+        """Whether nothing was sent after it that may have changed what it speaks of."""
+        sent = self._seen.sent_last(word.generation)
+        return (word.asked if word.is_list else word.answered) >= sent
+
+    def _state(self, order_id: str, trail: Trail) -> OrderState:
+        """The latest of what was heard of one order, unless the history tells how it ended."""
+        seen = self._seen
+        row = seen.ended.get(order_id)
+        error = trail.error if trail.refused > trail.taken else None
+        heard = max(trail.taken, trail.lost)
+        if row is not None and row.status in (CANCELLED, *TRIGGERED):
+            state = State.CANCELLED if row.status == CANCELLED else State.TRIGGERED
+            is_ours = max(heard, trail.listed) > NEVER or seen.losses > 0
+            return OrderState(state, seen.history_at, error, trail, is_ours)
+        absent = max((w.asked for w in self._words if w.asked >= trail.listed_by), default=NEVER)
+        heard = max(heard, trail.refused)
+        if max(heard, trail.listed) == NEVER:
+            return OrderState(State.UNKNOWN, trail.tried, None, trail)
+        if trail.listed >= heard and absent == NEVER:
+            return OrderState(State.OPEN, trail.listed, error, trail)
+        if heard == trail.taken > NEVER:
+            return OrderState(State.TAKEN, trail.taken, None, trail)
+        if absent >= heard and _refused(trail) is not State.TRIGGERED:
+            return OrderState(State.GONE, absent, error, trail)
+        if heard == trail.lost:
+            return OrderState(State.UNKNOWN, trail.lost, error, trail)
+        state = _refused(trail)
+        if state is State.GONE and trail.refused_on is V5 and self.on != {V5}:
+            # The generation that is not the account's own knows none of its orders.
+            state = State.UNKNOWN
+        return OrderState(state, trail.refused, error, trail)
+
+
+def _on(seen: Evidence) -> frozenset[ApiGeneration]:
+    """The generations that may be the account's: it is on one of them."""
+    known = seen.ledger.known
+    if seen.ledger.is_pinned and known is not None:
+        return frozenset({known})
+    if seen.moved > NEVER:
+        return frozenset() if seen.not_on_v5 >= seen.moved else frozenset({V5})
+    if seen.not_on_v5 > NEVER:
+        return frozenset({V1})
+    return frozenset({V5} if known is V5 else {V1, V5})
+
+
+def _refused(trail: Trail) -> State:
+    code = None if trail.error is None else trail.error.err_code
+    if code == EXECUTED:
+        return State.TRIGGERED
+    if code == CANCELLING:
+        return State.TAKEN
+    return State.GONE if trail.is_settled else State.REFUSED

@@ -1,0 +1,131 @@
+"""V5's word where v1's is no proof: v1 says "nothing" to accounts that have moved, too, and what it
+no longer serves it refuses to every account."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from htx_async.cancel.context import Context
+from htx_async.cancel.ledger import ALL, NotOnV5
+from htx_async.job import Job, Kind
+from htx_async.outcome import Reply
+from htx_async.routes import v5
+from htx_async.terms import ApiGeneration, Verdict
+from htx_async.timers import TimeLimit
+
+_V5 = ApiGeneration.V5
+
+_MOST_READS = 8
+"""Requests for V5's orders in one call of the user, however many contracts it is for."""
+
+
+class V5Check:
+    """Of a session: that an account is not on V5 holds for all its contracts, so those who wait
+    for one answer share the next, which was asked for after theirs."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._absent_at = -math.inf
+        self._code: int | str | None = None
+        self._has_lists = False
+
+    async def ask(self, context: Context) -> None:
+        """Put V5's list on the ledger, or that the account is not there."""
+        began = context.now()
+        if self._has_lists:
+            await self._read(context)
+            return
+        try:
+            with TimeLimit(context.scope.deadline):
+                await self._lock.acquire()
+        except TimeoutError:
+            return
+        try:
+            if self._absent_at >= began:
+                fact = NotOnV5(context.contracts, self._code, self._absent_at)
+                context.ledger.file(fact)
+            else:
+                await self._read(context)
+        finally:
+            self._lock.release()
+
+    async def _read(self, context: Context) -> None:
+        asked = context.now()
+        rows = await context.read_open(_V5)
+        self._has_lists = rows is not None
+        code = context.states().absent
+        if rows is None and code is not None:
+            self._absent_at, self._code = asked, code
+
+
+class OrderSearch:
+    """Of one call of the user: looks for an order of the account on V5, open or ended, of any
+    contract and once for all of them, where V5's empty list proves nothing."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._left = _MOST_READS
+        self._until: int | None = None
+        self._by_code = False
+        self._has_listed = False
+        self._looked: set[str | None] = set()
+        self._is_found = False
+
+    async def look(self, context: Context) -> None:
+        """Put what V5 shows on the ledger."""
+        try:
+            with TimeLimit(context.scope.deadline):
+                await self._lock.acquire()
+        except TimeoutError:
+            return
+        try:
+            if not self._has_listed:
+                self._has_listed = True
+                await self._page(context, Kind.OPEN, None, v5.opens(None, context.intent.contract))
+            if not self._by_code:
+                await self._windows(context, None)
+            code = context.intent.filter.contract_code
+            if self._by_code and code is not None:
+                await self._windows(context, code)
+        finally:
+            self._lock.release()
+
+    async def _windows(self, context: Context, code: str | None) -> None:
+        """Newest first; of one contract, where that has to be named, only the last 48 hours."""
+        until = self._until if code is None else None
+        while code not in self._looked:
+            job = v5.ended(code, until, context.intent.contract)
+            reply = await self._page(context, Kind.ENDED, code, job)
+            if reply is None:
+                return
+            if code is not None or reply.ts is None:
+                self._looked.add(code)
+                return
+            self._until = until = (reply.ts if until is None else until) - v5.WINDOW
+
+    async def _page(self, context: Context, kind: Kind, code: str | None, job: Job) -> Reply | None:
+        """The reply with a page; None where it cannot be had, or is not needed any more."""
+        if self._left < 1 or self._is_found:
+            return None
+        self._left -= 1
+        contracts = ALL if code is None else context.contracts
+        answered = await context.send(job, contracts=contracts)
+        page, reply = answered.page, answered.reply
+        if page is None:
+            is_refused = reply is not None and reply.verdict is Verdict.REFUSED
+            self._by_code = self._by_code or (is_refused and code is None)
+            return None
+        context.list_page(_V5, kind, page, contracts)
+        self._is_found = bool(page.orders)
+        return reply
+
+
+async def check_v5(context: Context) -> None:
+    """Ask V5 where v1's word alone is no proof, and let the session know where the account is."""
+    if context.scope.reason or not context.states().is_open_question:
+        return
+    await context.means.v5_check.ask(context)
+    if context.states().unreached is not None and not context.scope.reason:
+        await context.search.look(context)
+    context.settle()

@@ -1,0 +1,101 @@
+"""The way through one list of orders, page by page, until it is known to be whole. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from htx_async.orders import Page, TrailingOrder
+
+_MOST_TRIES = 8
+"""Readings of a list that changes between its pages, before it is given up."""
+
+_MOST_PAGES = 200
+
+
+class Pages(Protocol):
+    """The rules of one generation. `are_steady`: once is enough, however many pages there are.
+    `problem`: why it cannot be gone on with."""
+
+    @property
+    def are_steady(self) -> bool: ...
+
+    @property
+    def problem(self) -> str: ...
+
+    def after(self, page: Page, /) -> str:
+        """What to ask for after `page`; "" at the end, or where there is a `problem`."""
+
+
+class Walk:
+    """`following`: what to ask for next. It is over when `is_whole`, or when there is a `problem`.
+
+    `is_enough`: a page after which no more is wanted.
+    """
+
+    def __init__(
+        self, pages: Callable[[], Pages], is_enough: Callable[[Page], bool] | None = None
+    ) -> None:
+        self._new_pages = pages
+        self._is_enough = is_enough
+        self._tries = 0
+        self._before: set[str] | None = None
+        self.is_whole = False
+        self.problem = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._rules = self._new_pages()
+        self._read: list[Page] = []
+        self._asked = {""}
+        self.following = ""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the next page is the first of a reading."""
+        return not self._read
+
+    def feed(self, page: Page) -> None:
+        """`page` is what `following` asked for."""
+        self._read.append(page)
+        following = self._rules.after(page)
+        if self._is_enough is not None and self._is_enough(page):
+            self.is_whole = True
+        elif self._rules.problem:
+            self.problem = self._rules.problem
+        elif not following:
+            self._end()
+        elif following in self._asked:
+            self.problem = "the list goes round in circles"
+        elif len(self._read) >= _MOST_PAGES:
+            self.problem = f"the list has more than {_MOST_PAGES} pages"
+        else:
+            self._asked.add(following)
+            self.following = following
+
+    def rows(self) -> dict[str, TrailingOrder]:
+        """Every row that was read, once."""
+        return {row.order_id: row for page in self._read for row in page.orders}
+
+    def _end(self) -> None:
+        rows = set(self.rows())
+        # What changes while it is read counts when it reads the same twice.
+        is_alike = len(self._read) == 1 or self._before == rows or self._is_enough is not None
+        if self._rules.are_steady or (self._holds_all(rows) and is_alike):
+            self.is_whole = True
+            return
+        self._tries += 1
+        if self._tries >= _MOST_TRIES:
+            self.problem = "the list kept changing while it was read"
+            return
+        self._before = rows
+        self._begin()
+
+    def _holds_all(self, rows: set[str]) -> bool:
+        """Whether the pages hold as many orders as they say, each once."""
+        if self._is_enough is not None:
+            return True
+        total = self._read[0].total
+        is_steady = all(page.total == total for page in self._read)
+        is_all = total is None or len(rows) >= total
+        return is_steady and is_all and len(rows) == sum(len(page.orders) for page in self._read)

@@ -1,0 +1,111 @@
+"""Ledgers made by hand, on an account that is on v1: what was answered, in short, and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from htx_async.cancel.judge import report
+from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Warned
+from htx_async.codes import Code
+from htx_async.job import Kind
+from htx_async.orders import TrailingOrder
+from htx_async.outcome import Reply
+from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.terms import ApiGeneration, Verdict
+
+V1 = ApiGeneration.V1
+START = 1_700_000_000_000
+"""Unix milliseconds at the exchange when the call begins."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """One attempt in short: its verdict, and what the reply said."""
+
+    verdict: Verdict
+    code: Code | None = None
+    status: int | None = 200
+    message: str = ""
+    successes: tuple[str, ...] = ()
+    errors: tuple[OrderError, ...] = ()
+    ts: int | None = None
+
+
+def ok(*codes: Code | None, ids: int = 0, ts: int | None = None) -> Made:
+    """Accepted, with `ids` orders taken and one order refused for each of `codes`."""
+    taken = [str(1000 + number) for number in range(ids)]
+    refused = [order_error(str(9000 + place), code) for place, code in enumerate(codes)]
+    return took(*taken, errors=refused, ts=ts)
+
+
+def took(*successes: str, errors: Sequence[OrderError] = (), ts: int | None = None) -> Made:
+    """Accepted, with these orders."""
+    return Made(Verdict.ACCEPTED, successes=successes, errors=tuple(errors), ts=ts)
+
+
+def no(code: Code | None, status: int = 200, message: str = "", ts: int | None = None) -> Made:
+    return Made(Verdict.REFUSED, code, status, message, ts=ts)
+
+
+def order_error(order_id: str, code: Code | None) -> OrderError:
+    return OrderError(order_id=order_id, err_code=code, err_msg="words")
+
+
+LOST = Made(Verdict.UNKNOWN, status=None, message="no complete answer within 3 s")
+UNSENT = Made(Verdict.NOT_SENT, status=None, message="the connection could not be made")
+
+
+class Account:
+    """A call that means `intent`; each request takes 0.1 s, and 0.1 s pass between two."""
+
+    def __init__(self, intent: Intent) -> None:
+        self.intent = intent
+        self.now = 0.0
+        self.ledger = Ledger(self.now, V1, is_pinned=True)
+        self._contracts = (intent.contract,)
+        self._attempts = 0
+
+    def said(self, *made: Made, order_ids: tuple[str, ...] = ()) -> None:
+        """The exchange answered cancels, of `order_ids` or of all."""
+        for each in made:
+            self._attempts += 1
+            attempt = Attempt(
+                number=self._attempts,
+                base_url=f"https://host{self._attempts}.example",
+                started=datetime(2026, 3, 1, 12, tzinfo=UTC),
+                waited=0.0,
+                wire=0.1,
+                http_status=each.status,
+                verdict=each.verdict,
+                code=each.code,
+                message=each.message,
+                sent=each.verdict is not Verdict.NOT_SENT,
+            )
+            reply = Reply(
+                each.verdict, each.code, each.message, each.successes, each.errors, each.ts
+            )
+            request = self.ledger.next_request()
+            heard = (attempt, reply, self.now, self.now + 0.1)
+            about = (request, Kind.CANCEL, V1, self._contracts, order_ids)
+            self.ledger.file(Heard(*about, *heard))
+            self.now += 0.2
+
+    def listed(self, kind: Kind, rows: Sequence[TrailingOrder]) -> None:
+        """A whole list showed `rows`, late enough to show all."""
+        self.now += 2.0
+        ids = tuple(row.order_id for row in rows)
+        about = (kind, V1, self._contracts, ids)
+        self.ledger.list_rows(Listed(*about, True, self.now, self.now + 0.1), rows)
+        self.now += 0.2
+
+    def warned(self, *warnings: str) -> None:
+        for warning in warnings:
+            self.ledger.file(Warned(self._contracts, warning))
+
+    def ended(self, reason: str) -> None:
+        self.ledger.file(Ended(self._contracts, reason))
+
+    def report(self) -> CancelReport:
+        return report(self.intent, self.ledger, 1.5)
