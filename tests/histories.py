@@ -187,14 +187,16 @@ class Undertaking:
     def _evidence(self, report: CancelReport) -> Evidence:
         code = report.contract_code
         letters = [letter for letter in self.letters if letter.contract_code == code]
-        return Evidence(self.wanted[code], self.began, letters, self.ledger.book)
+        shared = [letter for letter in self.letters if letter.contract_code is None]
+        return Evidence(self.wanted[code], self.began, letters, self.ledger.book, shared)
 
     def _assert_rows(self, rows: tuple[TrailingOrder, ...], book: Book) -> None:
         """A list holds what was so for the whole time, and nothing that was not so for any."""
         (wanted,) = self.wanted.values()
         shown = {row.order_id for row in rows}
         placed = book.placed.items()
-        meant = {i for i, (order, at) in placed if at <= self.began and wanted.may_mean(order)}
+        since = self.began - (book.lag if any(letter.is_v5 for letter in self.letters) else 0.0)
+        meant = {i for i, (order, at) in placed if at <= since and wanted.may_mean(order)}
         earlier = {i for i, at in book.ended.items() if at < self.began - GRAIN}
         if any(letter.path.endswith(("hisorders", "/history")) for letter in self.letters):
             assert shown <= book.ended.keys()
@@ -228,6 +230,7 @@ def until(
         path = v5.CANCEL
     # Those that are just about to queue count too.
     count += sum(one.weight for one in others if time - one.began < 0.001)
-    trip = 0.5 if kind else 0.0
+    # A default deadline grows with the round trips that are seen, up to the time for one attempt.
+    trip = means.attempt_timeout if kind else 0.0
     turn = foresee(means.trades.limiter, path, count, urgent=draft.urgent, round_trip=trip)
     return max(time, turn) + DEADLINE

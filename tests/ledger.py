@@ -13,7 +13,7 @@ from htx_async.simulator import Order, Reply, Request, SimulatedExchange
 from htx_async.simulator.orders import CANCELLED, FAILED, TRIGGERED
 from htx_async.wire import Answer, SendFailed, SignedRequest
 from tests.book import Book, Letter
-from tests.virtual import VirtualLoop, VirtualSending, VirtualTransport
+from tests.virtual import WITHOUT_WORK, VirtualLoop, VirtualSending, VirtualTransport
 
 START = 1_700_000_000.0
 """Unix seconds at loop time 0."""
@@ -35,6 +35,9 @@ def weather(chance: random.Random) -> dict[str, Callable[[], float]]:
     }
 
 
+REFUSALS = (403, 1000, 1004, 1014, 1014, 1014, 1030, 1030, 1032, 1056, 1066, 6002, 12001)
+"""Some that end a call for good are drawn more often: sick hosts leave few calls to be refused."""
+
 FAULTS: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
     ("lose_before_work", (), {}),
     ("lose_after_work", (), {}),
@@ -52,7 +55,7 @@ FAULTS: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
     ("too_many", (), {}),
     ("too_many", (0.4,), {}),
     *(("late", (seconds,), {}) for seconds in (0.5, 2.5, 3.5, 8.0)),
-    *(("refuse", (c,), {}) for c in (403, 1000, 1004, 1014, 1030, 1032, 1056, 1066, 6002, 12001)),
+    *(("refuse", (c,), {}) for c in REFUSALS),
 )
 """Each misbehaviour that the exchange has, but for answers that lie about orders."""
 
@@ -62,7 +65,7 @@ class Ledger(SimulatedExchange):
 
     def __init__(self, loop: VirtualLoop, **settings: Any) -> None:
         self.loop = loop
-        self.book = Book()
+        self.book = Book(lag=settings.get("v5_lag", 0.0))
         super().__init__(clock=loop.time, now=self.wall, **settings)
 
     def wall(self) -> float:
@@ -104,13 +107,12 @@ class Ledger(SimulatedExchange):
 
 class Line(VirtualTransport):
     """The way to the exchange. `residual`: a request that its sender gives up arrives all the
-    same, as what has left the machine may. `unreachable`: so many connections are refused next."""
+    same, as what has left the machine may."""
 
     def __init__(self, exchange: Ledger, latency: Callable[[], float], residual: bool) -> None:
         super().__init__(exchange, latency)
         self.ledger = exchange
         self.residual = residual
-        self.unreachable = 0
         self.letters: list[Letter] = []
 
     def prepare(self, request: SignedRequest) -> "Sending":
@@ -126,15 +128,17 @@ class Sending(VirtualSending):
         line, loop = self._line, asyncio.get_running_loop()
         letter = _written(self._request, loop.time())
         line.letters.append(letter)
-        if line.unreachable:
-            line.unreachable -= 1
-            letter.sent = False
-            raise SendFailed("no connection", sent=False, connecting=True)
         self.sent = True
-        arrival: asyncio.Future[Reply] = loop.create_future()
+        arrival: asyncio.Future[Reply | None] = loop.create_future()
         way = loop.call_later(line.latency(), self._arrive, letter, arrival)
         try:
             reply = await arrival
+            if reply is None:
+                answer = await self._meet(self._sickness)
+                letter.answered = answer is not None
+                assert answer is not None
+                return answer
+            await self._linger(self._sickness)
             await asyncio.sleep(line.latency() + reply.delay)
             letter.answered = reply.fate == "answered"
         finally:
@@ -145,8 +149,23 @@ class Sending(VirtualSending):
             raise SendFailed("the answer was lost", sent=True)
         return Answer(reply.status, {k.lower(): v for k, v in reply.headers.items()}, reply.body)
 
-    def _arrive(self, letter: Letter, arrival: "asyncio.Future[Reply]") -> None:
+    async def _connect(self, within: float) -> None:
+        try:
+            await super()._connect(within)
+        except BaseException:
+            letter = _written(self._request, asyncio.get_running_loop().time())
+            self._line.letters.append(letter)
+            letter.sent = False
+            raise
+
+    def _arrive(self, letter: Letter, arrival: "asyncio.Future[Reply | None]") -> None:
         request = self._request
+        self._sickness = self._line.sickness(request)
+        if self._sickness in WITHOUT_WORK:
+            letter.arrived = asyncio.get_running_loop().time()
+            if not arrival.done():
+                arrival.set_result(None)
+            return
         headers = {"Host": request.base_url.partition("://")[2]}
         target = request.url().removeprefix(request.base_url)
         message = Request(request.method, target, headers, request.body)

@@ -39,6 +39,8 @@ class Proxy:
         self.rate: int | None = None
         self.is_silent = False
         self.is_mute = False
+        self.accepted = 0
+        """Connections that were made."""
         self.delivered = 0
         """Pieces that have reached the server."""
 
@@ -95,6 +97,7 @@ class Proxy:
 
     def _accept(self, listener: socket.socket) -> None:
         near, far = listener.accept()[0], socket.socket()
+        self.accepted += 1
         for sock in (near, far):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -27,6 +27,7 @@ from htx_async import (
     Unavailable,
     Verdict,
 )
+from htx_async.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 
@@ -808,15 +809,21 @@ def test_a_report_asked_for_in_the_middle_changes_nothing() -> None:
         def off() -> datetime:
             return wall + timedelta(hours=1, seconds=now())
 
+        async def guarded(guard: CancelGuard) -> None:
+            async with guard:
+                pass
+
         async with virtual_session(exchange, now=off, limiter=TokenBucket(1)) as htx:
-            call = asyncio.ensure_future(ending(htx.cancel_all_trailing(BTC)))
+            guard = htx.cancel_on_exit([BTC])
+            call = asyncio.ensure_future(guarded(guard))
             for at, outcome in ((0.5, Outcome.REFUSED), (1.12, Outcome.UNKNOWN)):
                 await asyncio.sleep(at - now())
-                assert htx._means is not None
-                (live,) = htx._means.live._calls
-                asked = live.report()  # type: ignore[attr-defined]  # it is a `Call`
+                assert guard.report is not None
+                (asked,) = guard.report.reports
                 assert (asked.outcome, asked.ended_by) == (outcome, "")
-            report = await call
+            await call
+        assert guard.report is not None
+        (report,) = guard.report.reports
         assert report.outcome is Outcome.NOTHING_TO_CANCEL
         assert report.ended_by == ""
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -232,7 +234,7 @@ def test_an_id_that_is_not_answered_for_is_unknown() -> None:
 
 
 def test_answers_lost_for_good_are_unknown() -> None:
-    """Four times; the batch beside it is told truly."""
+    """Until the deadline; the batch beside it is told truly."""
 
     async def main() -> None:
         exchange = in_step()
@@ -246,7 +248,7 @@ def test_answers_lost_for_good_are_unknown() -> None:
         assert report.outcome is Outcome.UNKNOWN
         assert set(report.successes) == set(ids[10:])
         assert report.errors == ()
-        assert sum(part[0] == ids[0] for part in sent) == 4
+        assert sum(part[0] == ids[0] for part in sent) in (6, 7)
 
     run(main())
 
@@ -407,3 +409,172 @@ def test_the_events_of_one_call_have_one_number() -> None:
             assert len(await heard(htx, exchange, events)) == 1
 
     run(main())
+
+
+# Refused as a whole, with a code that is about one order
+
+ABOUT_ONE = pytest.mark.parametrize("code", [1017, 1061, 1063, 1071])
+GENERATION = pytest.mark.parametrize("generation", ["v1", "v5"])
+
+
+def account_on(generation: str) -> Witness:
+    return in_step(account="v5") if generation == "v5" else in_step()
+
+
+@ABOUT_ONE
+@GENERATION
+def test_a_refusal_of_the_whole_says_nothing_of_each(code: int, generation: str) -> None:
+    """The ids are asked for again, one to a request, and all orders are gone."""
+
+    async def main() -> None:
+        exchange = account_on(generation)
+        call: Any = "v5_cancel" if generation == "v5" else "cancel"
+        ids = exchange.place(BTC, "buy", "open", 4)
+        exchange.refuse(code, call=call)
+        async with v1_session(exchange, generation=generation) as htx:
+            report = await htx.cancel_trailing(BTC, ids)
+        assert (report.outcome, set(report.successes)) == (Outcome.CANCELLED, set(ids))
+        assert (report.errors, report.triggered, report.ids_complete) == ((), (), True)
+        assert len(report.attempts) == 5
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+@ABOUT_ONE
+def test_a_refusal_of_one_alone_speaks_for_it(code: int) -> None:
+    """There was no other that it could be about."""
+
+    async def main() -> None:
+        exchange = in_step()
+        (order_id,) = exchange.place(BTC, "buy", "open")
+        exchange.refuse(code, call="cancel")
+        async with v1_session(exchange) as htx:
+            report = await htx.cancel_trailing(BTC, [order_id])
+        assert (report.outcome, len(report.attempts)) == (Outcome.NOTHING_TO_CANCEL, 1)
+        assert [error.err_code for error in report.errors] == [code]
+        assert report.triggered == ((order_id,) if code == 1063 else ())
+
+    run(main())
+
+
+@ABOUT_ONE
+def test_what_is_refused_again_by_itself_is_told_by_itself(code: int) -> None:
+    """Asked alone: one was taken, one is gone, one stays."""
+
+    async def main() -> None:
+        exchange = in_step()
+        goes, gone, stays = exchange.place(BTC, "buy", "open", 3)
+        exchange.reject_order(gone, 1061)
+        exchange.reject_order(stays, 1004)
+        exchange.refuse(code, call="cancel")
+        async with v1_session(exchange) as htx:
+            with pytest.raises(PartialCancel) as caught:
+                await htx.cancel_trailing(BTC, [goes, gone, stays])
+        report = caught.value.report
+        assert report.successes == (goes,)
+        assert {e.order_id: e.err_code for e in report.errors} == {gone: 1061, stays: 1004}
+
+    run(main())
+
+
+@GENERATION
+def test_what_is_not_asked_again_in_time_is_unknown(generation: str) -> None:
+    """The first five by themselves within the deadline; of the others nothing is known."""
+
+    async def main() -> None:
+        exchange = account_on(generation)
+        call: Any = "v5_cancel" if generation == "v5" else "cancel"
+        ids = exchange.place(BTC, "buy", "open", 10)
+        exchange.refuse(1061, call=call)
+        async with v1_session(exchange, generation=generation) as htx:
+            with pytest.raises(OutcomeUnknown) as caught:
+                await htx.cancel_trailing(BTC, ids, deadline=0.5)
+        report = caught.value.report
+        gone = set(ids) - {order.order_id for order in exchange.open_orders()}
+        assert set(report.successes) == gone
+        assert len(gone) == 4
+        assert (report.errors, report.ids_complete) == ((), False)
+
+    run(main())
+
+
+@pytest.mark.parametrize("moment", [0.01, 0.05, 0.1, 0.15, 0.3])
+def test_a_call_that_ends_before_it_could_ask_again_is_unknown(moment: float) -> None:
+    """Stopped at any moment after the refusal: never clear over an open order."""
+
+    async def main() -> None:
+        exchange = in_step()
+        ids = exchange.place(BTC, "buy", "open", 9)
+        exchange.refuse(1061, call="cancel")
+        htx = v1_session(exchange)
+        async with htx:
+            call = asyncio.create_task(ending(htx.cancel_trailing(BTC, ids)))
+            await asyncio.sleep(moment)
+            await htx.aclose()
+            report = await call
+        assert report.outcome is Outcome.UNKNOWN
+        gone = set(ids) - {order.order_id for order in exchange.open_orders()}
+        assert set(report.successes) <= gone
+
+    run(main())
+
+
+@ABOUT_ONE
+def test_a_cancel_all_on_v5_asks_again_one_by_one(code: int) -> None:
+    """Its requests are cancels by ids, too."""
+
+    async def main() -> None:
+        exchange = account_on("v5")
+        ids = exchange.place(BTC, "buy", "open", 4)
+        exchange.refuse(code, call="v5_cancel")
+        async with v1_session(exchange, generation="v5") as htx:
+            report = await htx.cancel_all_trailing(BTC)
+        assert (report.outcome, set(report.successes)) == (Outcome.CANCELLED, set(ids))
+        assert (report.errors, len(report.attempts)) == ((), 5)
+        assert report.elapsed < 1.5
+        assert not exchange.open_orders()
+
+    run(main())
+
+
+def refuse_wholes(exchange: Witness, call: Any, chance: random.Random) -> None:
+    """Of the requests for several ids that arrive, refuse some by a code about one."""
+    handle = exchange.handle
+
+    def refusing(request: Request) -> Any:
+        several = len(re.findall(rb"[0-9]{19}", request.body)) > 1
+        if several and chance.random() < 0.5:
+            exchange.refuse(chance.choice([1017, 1061, 1063, 1071]), call=call)
+        return handle(request)
+
+    exchange.handle = refusing  # type: ignore[method-assign]  # a test looks on
+
+
+async def story_of_ids(seed: int) -> None:
+    """Many ids, refusals of the whole and lost answers, within any deadline."""
+    chance = random.Random(seed)
+    generation = chance.choice(["v1", "v5"])
+    call: Any = "v5_cancel" if generation == "v5" else "cancel"
+    exchange = account_on(generation)
+    ids = exchange.place(BTC, "buy", "open", chance.choice([1, 2, 9, 10, 11, 25]))
+    refuse_wholes(exchange, call, chance)
+    for _ in range(chance.randint(0, 2)):
+        chance.choice([exchange.lose_before_work, exchange.lose_after_work])(call=call)
+    settings: dict[str, Any] = {"deadline": chance.choice([0.2, 0.6, 1.5, None])}
+    latency = lambda: chance.uniform(0.005, 0.1)  # noqa: E731 - a short word for it
+    async with v1_session(exchange, latency, generation=generation) as htx:
+        if chance.random() < 0.5:
+            report = await ending(htx.cancel_trailing(BTC, ids, **settings))
+        else:
+            mass = await htx.mass_cancel_trailing([BTC, "ETH-USDT"], **settings)
+            report = mass.reports[0]
+    is_open = {order.order_id for order in exchange.open_orders()}
+    assert not set(report.successes) & is_open, seed
+    assert not (report.is_clear and is_open), (seed, report)
+
+
+def test_no_story_of_ids_ends_clear_over_an_order() -> None:
+    """On either generation, by ids or as part of a mass cancel."""
+    for seed in range(200):
+        run(story_of_ids(seed))

@@ -38,7 +38,6 @@ NO_SPACE = "No space left on device"
 
 SPEAKING = {
     "help": ("--help",),
-    "help of a command": ("cancel-all", "--help"),
     "version": ("--version",),
     "simulate": ("simulate",),
     "completion": ("--show-completion", "bash"),
@@ -112,12 +111,8 @@ async def test_simulate_that_can_be_written_at_first_only(tmp_path: Path) -> Non
 USAGE: dict[str, tuple[str, ...]] = {
     "no such option": ("cancel-all", "--no-such-option"),
     "no such command": ("no-such-command",),
-    "no value": ("open", "--margin"),
-    "no such value": ("open", "--margin", "none"),
     "twice": ("open", "--margin", "cross", "--margin", "both"),
-    "no number": ("simulate", "--port", "x"),
     "ours": ("cancel-all", "--yes", CODE, "--deadline", "0"),
-    "no contract": ("cancel-all", "--yes"),
 }
 
 

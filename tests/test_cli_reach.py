@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from htx_async import CancelReport, MassCancelReport, Outcome, ReadFailed
+from htx_async.cancel.judge import TOO_EARLY
 from htx_async.cli.access import Fleet
 from htx_async.cli.intent import Intent, known
 from htx_async.cli.result import Result
@@ -206,7 +207,7 @@ def test_the_worst_of_both_margin_modes_counts() -> None:
     """One is refused and the other is not confirmed: 5, each named with its margin mode."""
     result = result_of(
         report(Outcome.REFUSED, MarginMode.ISOLATED),
-        report(Outcome.NOTHING_TO_CANCEL, MarginMode.CROSS),
+        report(Outcome.NOTHING_TO_CANCEL, MarginMode.CROSS, warnings=(TOO_EARLY,)),
         confirm=True,
     )
     assert result.exit_code(interrupted=False) == 5

@@ -22,6 +22,7 @@ from htx_async import (
     PartialCancel,
     RetryPolicy,
 )
+from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.events import CallEnded, Event
 from htx_async.simulator import Order
 from tests.test_reading import BTC, START, Witness, asked, in_step, now, page, row_of, v1_session
@@ -209,7 +210,8 @@ def told(
 
 @pytest.mark.parametrize("delay", [0.0, 0.4, 1.1, 3.0])
 def test_it_looks_until_the_orders_are_gone(delay: float) -> None:
-    """As long as the exchange takes, within the deadline; every look is on record."""
+    """As long as the exchange takes, and until every order has to be listed; every look is on
+    record."""
     report, exchange, ids = told(exchange_options={"cancel_delay": delay})
     assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, True)
     assert set(report.successes) == set(ids)
@@ -217,7 +219,8 @@ def test_it_looks_until_the_orders_are_gone(delay: float) -> None:
     reads = len(asked(exchange, "openorders")) + len(asked(exchange, "hisorders"))
     assert len(report.reads) == reads
     assert [one.number for one in report.reads] == list(range(1, reads + 1))
-    assert delay <= report.elapsed <= delay + 1.3
+    least = max(delay, LISTED_WITHIN)
+    assert least <= report.elapsed <= least + 1.3
 
 
 def test_without_confirm_nothing_is_read() -> None:
@@ -494,14 +497,15 @@ def test_without_the_list_the_exchange_s_word_stands(
         arm(exchange)
         exchange.lose_before_work(times=99, call="openorders")
 
-    report, exchange, _ = told(both)
+    # Chance is left out, so that no request is cut off by the deadline.
+    report, exchange, _ = told(both, retry=RetryPolicy(random=lambda: 0.5))
     assert (report.outcome, report.confirmed) == (outcome, None)
     assert report.ids_complete == ids_complete
     (warning,) = report.warnings
     assert "not confirmed by the list of open orders" in warning
     assert "the answer was lost" in warning
     assert warning in report.message
-    assert len(report.reads) == len(asked(exchange, "openorders")) == 4
+    assert len(report.reads) == len(asked(exchange, "openorders")) >= 5
 
 
 @pytest.mark.parametrize(
@@ -576,7 +580,8 @@ def test_the_deadline_counts_for_the_looking_too(deadline: float, late: str | No
         assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, None)
         assert "deadline" in report.warnings[0]
     else:
-        assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, True)
+        is_late = True if deadline > LISTED_WITHIN else None
+        assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, is_late)
 
 
 # Stopped in the middle
@@ -705,7 +710,7 @@ def test_until_clear_is_clear_once_it_is_confirmed() -> None:
         exchange = in_step(cancel_delay=0.2)
         exchange.place(BTC, "buy", "open")
         async with v1_session(exchange) as htx:
-            codes, deadline = [BTC], 1.0
+            codes, deadline = [BTC], 2.5
             mass = await htx.mass_cancel_trailing(
                 codes, until_clear=True, confirm=True, deadline=deadline
             )

@@ -42,7 +42,8 @@ from htx_async.headers import (
     told_limit,
 )
 from htx_async.outcome import Reply
-from htx_async.redis_store import RedisLink, RedisStore, Rule, Taken, Unreachable
+from htx_async.redis_link import Arguments, RedisLink, Unreachable
+from htx_async.redis_store import RedisStore, Rule, Taken
 from htx_async.routes import v1, v5
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.messages import Reply as Sent
@@ -437,7 +438,7 @@ class AnyScript(RedisLink):
     def __init__(self, replies: Sequence[Any]) -> None:
         self._replies = itertools.cycle(replies)
 
-    async def run(self, keys: Sequence[str], arguments: Sequence[object]) -> Any:
+    async def run(self, keys: Sequence[str], arguments: Arguments) -> Any:
         return next(self._replies)
 
 

@@ -157,7 +157,7 @@ def test_a_failed_cancel_without_an_exception_is_raised() -> None:
         exchange = SimulatedExchange()
         (order,) = exchange.place("A-USDT", "sell", "close")
         exchange.reject_order(order, 1048)
-        exchange.bad_gateway(times=4, contract_code="B-USDT")
+        exchange.bad_gateway(times=99, contract_code="B-USDT")
         async with virtual_session(exchange) as htx:
             with pytest.raises(MassCancelFailed) as caught:
                 async with htx.cancel_on_exit(CODES) as guard:

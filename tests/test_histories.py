@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pytest
 from hypothesis import HealthCheck, event, seed, settings
@@ -28,17 +28,29 @@ from htx_async.accounts import account_key, shared_limiter
 from htx_async.limits import READS
 from htx_async.routes import v1
 from htx_async.simulator.endpoints import ENDPOINTS
+from htx_async.simulator.v5_desk import RowOrder
 from tests.book import Wanted
 from tests.histories import CALLS, DRAFTS, INDEX, TIMES, Draft, Undertaking, opened, turns, until
 from tests.ledger import CONTRACTS, FAULTS, Ledger, Line, most_within, next_timer, proper, weather
-from tests.virtual import SOAK, VirtualLoop
+from tests.virtual import FIRST, SECOND, SICKNESSES, SOAK, Outage, Sickness, VirtualLoop
 
 CHUNKS = 4
-HISTORIES = 2_000 if SOAK else 200
+HISTORIES = 2_000 if SOAK else 300
 STEPS = 28
 SESSIONS = 3
 LONGEST_PAUSE = 10.0
 TRADES = [endpoint.path for endpoint in ENDPOINTS if endpoint.trades]
+
+
+LISTS = st.fixed_dictionaries(
+    {
+        "v5_page": st.sampled_from((100, 100, 10, 3)),
+        "v5_order": st.sampled_from(get_args(RowOrder)),
+        "v5_inclusive": st.booleans(),
+        "v5_lag": st.sampled_from((0.0, 0.0, 0.5)),
+    }
+)
+"""How V5 lists."""
 
 
 class History(RuleBasedStateMachine):
@@ -59,7 +71,9 @@ class History(RuleBasedStateMachine):
 
     @initialize(
         account=st.sampled_from(("v1", "auto", "moving", "moved")),
-        variant=st.sampled_from(("empty", "empty", "1051", "1066", "4002", "6002", "404")),
+        variant=st.sampled_from(("empty", "empty", "1051", "1066", "4002", "6002", "10000", "404")),
+        v5_refusal=st.sampled_from((6001, 4007, None)),
+        lists=LISTS,
         wind=st.sampled_from(("none", "calm", "jitter", "heavy tail", "storm")),
         delay=st.sampled_from((0.0, 0.0, 0.4, 1.1)),
         residual=st.booleans(),
@@ -70,6 +84,8 @@ class History(RuleBasedStateMachine):
         self,
         account: str,
         variant: str,
+        v5_refusal: int | None,
+        lists: dict[str, Any],
         wind: str,
         delay: float,
         residual: bool,
@@ -77,10 +93,10 @@ class History(RuleBasedStateMachine):
         number: int,
     ) -> None:
         """`account`: pinned to v1, on v1, about to move to V5, or there; then v1 answers by
-        `variant`."""
+        `variant`, and V5 until then by `v5_refusal`."""
         self.chance = chance = random.Random(number)
         self.account = account
-        how = {"v1_variant": variant, "v5_items": form}
+        how = {"v1_variant": variant, "v5_items": form, "v5_refusal": v5_refusal, **lists}
         how["account"] = "v5" if account == "moved" else "v1"
         self.exchange = Ledger(self.loop, cancel_delay=lambda: chance.uniform(0.0, delay), **how)
         self.line = Line(self.exchange, weather(chance)[wind], residual)
@@ -99,7 +115,8 @@ class History(RuleBasedStateMachine):
             repeats = self.chance.random() < 0.7
             retry = RetryPolicy(random=self.chance.random, repeat_unknown=repeats)
             generation = "v1" if self.account == "v1" else "auto"
-            self.sessions.append(opened(self.line, generation=generation, retry=retry))
+            hosts = {"base_urls": (FIRST, SECOND) if self.chance.random() < 0.7 else FIRST}
+            self.sessions.append(opened(self.line, generation=generation, retry=retry, **hosts))
         return self.sessions[index % SESSIONS]
 
     # Calls
@@ -126,19 +143,22 @@ class History(RuleBasedStateMachine):
     @rule(
         draft=DRAFTS,
         count=st.sampled_from((2, 3, 3, len(CONTRACTS))),
-        manner=st.sampled_from(("blind", "confirm", "until_clear")),
+        manner=st.sampled_from(
+            (("blind",), ("confirm",), ("until_clear",), ("confirm", "until_clear"))
+        ),
     )
-    def mass_cancel(self, draft: Draft, count: int, manner: str) -> None:
+    def mass_cancel(self, draft: Draft, count: int, manner: tuple[str, ...]) -> None:
         htx, codes = self.session(draft.session), CONTRACTS[:count]
-        more = {"deadline": draft.deadline, "urgent": draft.urgent, manner: True}
-        requests = count * (2 if manner == "until_clear" else 1)
+        more = {"deadline": draft.deadline, "urgent": draft.urgent}
+        more |= dict.fromkeys(manner, True)
+        requests = count * (2 if "until_clear" in manner else 1)
         self._undertake(
             htx,
             [draft.wanted._replace(contract_code=code) for code in codes],
             lambda: draft.desk(htx).mass_cancel_trailing(codes, *draft.filters, **more),
             lambda: until(htx, draft, requests, "mass", self.under_way),
             is_mass=True,
-            is_whole=manner != "until_clear",
+            is_whole="until_clear" not in manner,
         )
 
     @rule(draft=DRAFTS, most=st.sampled_from((1, 2, 14)))
@@ -193,9 +213,15 @@ class History(RuleBasedStateMachine):
         for (name, values, more), call, times in faults:
             getattr(self.exchange, name)(*values, call=call, times=times, **more)
 
-    @rule(times=st.sampled_from((1, 2, 6)))
-    def be_unreachable(self, times: int) -> None:
-        self.line.unreachable = times
+    @rule(
+        what=st.sampled_from(SICKNESSES),
+        seconds=st.sampled_from((0.1, 1.5, 3.0, 12.0)),
+        host=st.sampled_from((None, FIRST, FIRST, SECOND)),
+    )
+    def fall_sick(self, what: Sickness, seconds: float, host: str | None) -> None:
+        """One host, or both, for a while from now on."""
+        begin = self.loop.time()
+        self.line.outages.append(Outage(what, begin, begin + seconds, host))
 
     @rule(seconds=st.sampled_from((None, 0.3, 2.0, 8.0)))
     def say_that_all_is_spent(self, seconds: float | None) -> None:
@@ -293,6 +319,7 @@ class History(RuleBasedStateMachine):
     def _end(self) -> None:
         """Let everything come to its end, and look whether anything is left."""
         self.exchange.reply_headers = {}
+        self.line.outages.clear()
         self.wait_for_all()
         self.holds()
         self._run(asyncio.sleep(2 * LONGEST_PAUSE))
@@ -329,12 +356,12 @@ class History(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_history_breaks_a_promise(chunk: int) -> None:
-    """Limit, reports, tokens and deadlines in 200 histories, the same in each run, which reach
+    """Limit, reports, tokens and deadlines in 300 histories, the same in each run, which reach
     every outcome; in the soak in 2,000 others."""
     seen: Counter[Outcome] = Counter()
     histories = type(f"History{chunk}", (History,), {"seen": seen})
     if not SOAK:
-        seed(chunk)(histories)
+        seed(chunk + 4)(histories)
     chosen = settings(
         max_examples=HISTORIES // CHUNKS,
         stateful_step_count=STEPS,

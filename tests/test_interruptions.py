@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from htx_async import HtxSession, Outcome
 from htx_async.guard import CancelGuard
+from htx_async.isolation import Withdrawn, isolated
 from htx_async.simulator import SimulatedExchange
-from htx_async.tasks import Interrupted, outlast, own_cancellations, own_task, together
+from htx_async.tasks import Group, outlast, own_task
 from tests.virtual import SOAK, VirtualLoop, run, virtual_session
 
 CODES = tuple(f"C{number}-USDT" for number in range(7))
@@ -270,7 +271,7 @@ async def test_a_look_up_that_is_cancelled_is_a_lost_attempt(exchange: Simulated
             report = await call
     assert report.outcome is Outcome.CANCELLED
     assert [attempt.sent for attempt in report.attempts] == [False, True]
-    assert "interrupted" in report.attempts[0].message
+    assert "was cancelled by others" in report.attempts[0].message
 
 
 async def test_a_guard_outlives_the_end_of_every_task_over_http(
@@ -394,16 +395,19 @@ def test_an_own_task_is_its_holder_s_alone() -> None:
     run(main())
 
 
-def test_together_begins_with_the_first_and_waits_for_all() -> None:
-    """The first one's first step is the caller's own; a failure beside it ends no other, and a
-    cancellation ends all before it comes out."""
+async def together(*works: Coroutine[Any, Any, object]) -> None:
+    async with Group() as group:
+        for work in works:
+            group.begin(work)
+
+
+def test_a_group_waits_for_all_and_raises_what_the_first_raised() -> None:
+    """One that fails ends no other; a cancellation ends all, before it comes out."""
 
     async def main() -> None:
         ended: list[int] = []
-        begun: list[int] = []
 
         async def work(number: int, failure: Exception | None = None) -> None:
-            begun.append(number)
             try:
                 await asyncio.sleep(number)
                 if failure is not None:
@@ -412,14 +416,12 @@ def test_together_begins_with_the_first_and_waits_for_all() -> None:
                 ended.append(number)
 
         failure = KeyError("the second")
-        all_three = together([work(3), work(1, failure), work(2)])
         with pytest.raises(KeyError) as caught:
-            await all_three
+            await together(work(3), work(1, failure), work(2))
         assert caught.value is failure
-        assert begun[0] == 3
         assert ended == [1, 2, 3]
         ended.clear()
-        task = asyncio.create_task(together([work(5), work(6)]))
+        task = asyncio.create_task(together(work(5), work(6)))
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.wait([task])
@@ -454,19 +456,23 @@ def test_a_wait_that_outlasts_returns_the_first_cancellation() -> None:
     run(main())
 
 
+async def _end_of(other: asyncio.Task[None]) -> None:
+    await other
+
+
 def test_only_cancellations_of_the_task_itself_pass() -> None:
     """What another task's cancellation does to a wait is an error like any other."""
 
     async def main() -> None:
         other = asyncio.create_task(asyncio.sleep(60))
         asyncio.get_running_loop().call_later(1, other.cancel)
-        with pytest.raises(Interrupted), own_cancellations():
-            await other
+        with pytest.raises(Withdrawn):
+            await isolated(_end_of(other), lambda: None)
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().call_later(1, task.cancel)
-        with pytest.raises(asyncio.CancelledError), own_cancellations():
-            await asyncio.sleep(60)
+        with pytest.raises(asyncio.CancelledError):
+            await isolated(asyncio.sleep(60), lambda: None)
         task.uncancel()
 
     run(main())

@@ -779,7 +779,7 @@ def test_until_clear_ends_clear_only_on_the_exchange_s_own_1051(code: int) -> No
     [
         (lambda e: e.refuse(1014), Outcome.REFUSED, 1),
         (lambda e: e.refuse(403), Outcome.REFUSED, 1),
-        (lambda e: e.bad_gateway(times=9), Outcome.UNKNOWN, 4),
+        (lambda e: e.bad_gateway(times=5), Outcome.CANCELLED, 7),
         (lambda e: e.lose_after_work(), Outcome.CLEAR_AFTER_RETRY, 2),
         (lambda e: e.lose_before_work(), Outcome.CANCELLED, 3),
     ],
@@ -787,14 +787,14 @@ def test_until_clear_ends_clear_only_on_the_exchange_s_own_1051(code: int) -> No
 def test_a_first_round_that_was_not_accepted_decides_until_clear(
     arm: Callable[[SimulatedExchange], None], outcome: Outcome, requests: int
 ) -> None:
-    """Refused stays refused, unknown unknown; and 1051 after a lost answer is the end."""
+    """Refused stays refused, unknown goes on; and 1051 after a lost answer is the end."""
 
     async def main() -> None:
         exchange = SimulatedExchange()
         exchange.place(BTC, "buy", "close", 2)
         arm(exchange)
         async with virtual_session(exchange) as htx:
-            report = await htx.mass_cancel_trailing([BTC], until_clear=True)
+            report = await htx.mass_cancel_trailing([BTC], until_clear=True, deadline=30)
         assert report.reports[0].outcome is outcome
         assert len(exchange.arrivals) == requests
 
@@ -1467,11 +1467,11 @@ async def mass_cancel_under_losses(seed: int, count: int) -> Counter[Outcome]:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_500_contracts_with_a_fifth_of_the_answers_lost_are_true_to_the_book(chunk: int) -> None:
     """Every outcome against the simulator's book, order by order, and five in any second, over
-    200 seeds; every fifth one with 500 contracts, the others with 100. In the soak 1,000 seeds,
+    200 seeds; every twentieth one with 500 contracts, the others with 50. In the soak 1,000 seeds,
     all with 500."""
     seen: Counter[Outcome] = Counter()
     for seed in range(chunk * SOAK_SEEDS // CHUNKS, (chunk + 1) * SOAK_SEEDS // CHUNKS):
-        seen += run(mass_cancel_under_losses(seed, 500 if SOAK or seed % 5 == 4 else 100))
+        seen += run(mass_cancel_under_losses(seed, 500 if SOAK or seed % 20 == 4 else 50))
     if SOAK_SEEDS >= 4 * CHUNKS:
         assert seen[Outcome.CANCELLED]
         assert seen[Outcome.CLEAR_AFTER_RETRY]

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands there."""
+"""The Python of the README and of the pages in `docs` runs as it stands there."""
 
 import re
 from pathlib import Path
@@ -12,15 +12,23 @@ from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))}
+_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+EXAMPLES = _BLOCK.findall(README)
+ALL_EXAMPLES = {
+    f"{name}-{number}": example
+    for name, page in {"README.md": README, **PAGES}.items()
+    for number, example in enumerate(_BLOCK.findall(page))
+}
 
 
 def execute(example: str, namespace: dict[str, Any]) -> None:
     exec(compile(example, "README.md", "exec"), namespace)  # noqa: S102 - our own README
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+@pytest.mark.parametrize("example", ALL_EXAMPLES.values(), ids=ALL_EXAMPLES)
 def test_every_example_runs_against_the_simulated_exchange(
     example: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ def test_the_fields_are_the_contract() -> None:
     }  # fmt: skip
     assert set(Attempt.model_fields) == {
         "number", "base_url", "started", "waited", "wire", "http_status", "verdict", "code",
-        "message", "sent", "paused", "limit", "limiter_mode",
+        "message", "sent", "paused", "limit", "limiter_mode", "request",
     }  # fmt: skip
     assert set(OrderError.model_fields) == {"order_id", "err_code", "err_msg"}
 
@@ -145,6 +145,7 @@ def test_the_json_is_complete() -> None:
         "paused": 0.0,
         "limit": None,
         "limiter_mode": None,
+        "request": 0,
     }
 
 
