@@ -16,12 +16,12 @@ demo: $(READY)
 # Bytecode is kept, whatever the environment says: a hundred processes would compile the package anew.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(BIN)/python -m pytest -n 6 --dist worksteal
 
 # The long runs: the same tests with far more histories, seeds and calls.
 soak: $(READY)
 	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/test_histories.py tests/test_soak.py \
-		tests/test_fuzz.py tests/test_mass_cancel.py tests/test_generation.py tests/test_v5_lists.py
+		tests/test_fuzz.py tests/test_mass_cancel.py tests/test_generation.py tests/test_v5_lists.py tests/cancel
 
 # Changes the code of the limiter, the retries, the routes and the codes in one place at a time and
 # looks whether the tests notice; the figures go into tests/mutants.md. Some ten minutes on one core.

@@ -15,6 +15,7 @@ from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
 from htx_async.terms import Outcome
 from tests.cancel.world import BTC, V1, V5, World, intent_of
+from tests.virtual import SOAK
 
 SEEN: Counter[Outcome] = Counter()
 ACTIONS = (
@@ -65,7 +66,7 @@ def assert_true(world: World, told: CancelReport) -> None:
         assert taken <= errors | {*told.triggered} | world.taken_before, "taken, and not told"
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=5000 if SOAK else 300, deadline=None)
 @given(st.data())
 def test_no_book_that_the_facts_allow_contradicts_a_report(data: st.DataObject) -> None:
     """Over accounts on v1, moved, moving, whatever a procedure asked in whatever order."""
