@@ -189,7 +189,8 @@ async def test_when_no_host_answers_the_call_ends_not_sent_at_its_deadline(
 ) -> None:
     """It is tried until then, and every attempt is on record."""
     loop = asyncio.get_running_loop()
-    async with HtxSession(KEYS, account="no-host", base_urls=refusing_url) as htx:
+    settings: dict[str, Any] = {"retry": RetryPolicy(random=lambda: 0.0)}
+    async with HtxSession(KEYS, account="no-host", base_urls=refusing_url, **settings) as htx:
         start = loop.time()
         with pytest.raises(NotSent, match="nothing was sent") as caught:
             await htx.cancel_all_trailing(BTC, deadline=0.5)
