@@ -152,7 +152,7 @@ def _opened(path: str | os.PathLike[str]) -> int:
             mode = os.fstat(descriptor).st_mode
             if hasattr(os, "fchmod") and stat.S_ISREG(mode) and mode & 0o077:
                 os.fchmod(descriptor, 0o600)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows of the descriptor
             os.close(descriptor)
             raise
     except (OSError, ValueError, TypeError) as error:

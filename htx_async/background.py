@@ -58,6 +58,7 @@ class Background:
         except asyncio.CancelledError:
             raise
         except BaseException:
+            # Who waits for the end of the work is let go, whatever it failed with.
             self._is_over.set()
             raise
         # In the same step in which the work saw that nothing is left: who comes later begins anew.

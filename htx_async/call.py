@@ -167,6 +167,8 @@ class Call:
             assert self._trial is not None  # noqa: S101 - only a begun attempt fails to send
             return self._failed(self._trial, failure)
         except BaseException:
+            # A cancellation or Ctrl-C while the request was on the wire: it may have been carried
+            # out, and goes on record as that before it leaves.
             if self._trial is not None:
                 self._cut_off(self._trial)
             raise
@@ -209,6 +211,7 @@ class Call:
         try:
             self.warnings = await tell.written(self._scope.number, self.began + _TO_WRITE)
         except BaseException:
+            # Cancelled before a byte left: the token goes back.
             lease.not_sent()
             raise
 

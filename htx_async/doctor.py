@@ -291,6 +291,7 @@ async def _connection(found: _Found, until: float) -> tuple[socket.socket, str]:
             connection.close()
             failure = error
         except BaseException:
+            # Out of time, cancelled, Ctrl-C: nobody else holds the socket.
             connection.close()
             raise
         else:

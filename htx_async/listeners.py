@@ -48,6 +48,7 @@ def told(error: BaseException) -> str:
     try:
         words = str(error)
     except Exception:
+        # A foreign `__str__` may fail, too; what it was about is told all the same.
         words = "(it has no words)"
     return f"{type(error).__name__}: {words}"
 

@@ -190,14 +190,3 @@ class StallMeter:
     def _count(self) -> None:
         late = self._loop.time() - self._due
         self._seconds += late if late > _LATE else 0.0
-
-
-async def is_time_left_after(
-    seconds: float, deadline: float, stopped: asyncio.Future[None]
-) -> bool:
-    """Wait so many seconds; False as soon as `stopped` is done, and at once when loop time
-    `deadline` would come first."""
-    if stopped.done() or asyncio.get_running_loop().time() + seconds >= deadline:
-        return False
-    await asyncio.wait([stopped], timeout=seconds)
-    return not stopped.done()
