@@ -271,7 +271,7 @@ class Evidence:
             if reply.code == NO_ORDERS:
                 self._say(fact, names_any=False)
             return
-        if reply.code in SETTLED_ORDER_CODES and len(fact.order_ids) > 1:
+        if reply.code in (*SETTLED_ORDER_CODES, NO_ORDERS) and len(fact.order_ids) > 1:
             # A code about one order speaks for one order.
             for order_id in fact.order_ids:
                 self.trail(order_id).is_alone = True

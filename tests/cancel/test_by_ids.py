@@ -104,3 +104,13 @@ def test_orders_gone_by_the_second_answer_are_clear_after_a_retry(code: int) -> 
     """The lost first request most likely took them: "nothing to cancel" would not be true."""
     report = told(batch("1", LOST, took(errors=[order_error("1", code)])))
     assert report.outcome is Outcome.CLEAR_AFTER_RETRY
+
+
+def test_one_refusal_of_several_is_believed_of_none() -> None:
+    """A code about no orders at all, to a request that names two: each has to be asked for."""
+    account = made_of(batch("12", no(1051)))
+    assert not account.report().is_clear
+    account.said(took("1"), order_ids=("1",))
+    account.said(no(1051), order_ids=("2",))
+    report = account.report()
+    assert (report.outcome, report.successes) == (Outcome.CANCELLED, ("1",))
