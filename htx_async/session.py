@@ -34,6 +34,7 @@ from htx_async.limits import (
     public_budget,
     reads_limiter,
 )
+from htx_async.mass_report import MassCancelReport
 from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
@@ -125,6 +126,9 @@ class HtxSession(Desk):
         self._listeners = listeners(on_event)
         self._closed = False
         self._closing = Closing(self, (self, self.cross), self._live)
+        # Accounts are also given while the interpreter ends, which is too late to build them.
+        CancelReport.model_rebuild()
+        MassCancelReport.model_rebuild()
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from htx_async.simulator import SimulatedExchange
 
@@ -39,10 +40,26 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    async def interrupt(self) -> None:
+        """Ctrl-C while it waits for the network: no line of Python is cut in two."""
+        async with asyncio.timeout(PATIENCE):
+            while not _is_waiting(self._process.pid):
+                await asyncio.sleep(0)
+        self.signal(signal.SIGINT)
+
     async def ended(self) -> tuple[int | None, str, str]:
         """Exit code, the rest of stdout, and stderr."""
         out, err = await asyncio.wait_for(self._process.communicate(), PATIENCE)
         return self._process.returncode, out.decode(), err.decode()
+
+
+def _is_waiting(pid: int) -> bool:
+    # The state after the name, which may hold anything: S is asleep in a system call (man proc).
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] != "R"
 
 
 @asynccontextmanager

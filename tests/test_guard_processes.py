@@ -159,14 +159,15 @@ async def interrupt(
     seconds since the second."""
     loop, sent = asyncio.get_running_loop(), are_under_way(exchange)
     async with child(program, exchange) as strategy:
-        strategy.signal(signal.SIGINT)
+        await strategy.interrupt()
         await asyncio.wait_for(sent.wait(), PATIENCE)
         began = loop.time()
         for _ in range(count - 1):
-            strategy.signal(signal.SIGINT)
+            await strategy.interrupt()
             # Two that wait for the interpreter at once are one.
             await asyncio.sleep(0.2)
-        _, out, err = await strategy.ended()
+        code, out, err = await strategy.ended()
+    assert code == 0, (code, err)
     return out, err, loop.time() - began
 
 

@@ -13,6 +13,7 @@ from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrument
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util import http as otel_http
 
 from htx_async import Credentials, HtxSession, OutcomeUnknown, RetryPolicy, TokenBucket
 from htx_async.simulator import Reply, Request, SimulatedExchange
@@ -96,9 +97,11 @@ for name, start in ("bare", sentry_sdk.init), ("scrubbed", namespace["start_sent
     start("http://key@127.0.0.1:9/1", transport=Captured, traces_sample_rate=1.0)
     for session in (callers, own):
         items = captured[f"{session.__name__}, {name}"] = []
-        sentry_sdk.get_isolation_scope().clear_breadcrumbs()
-        asyncio.run(session())
-        sentry_sdk.flush()
+        with sentry_sdk.isolation_scope() as isolation, sentry_sdk.new_scope() as current:
+            isolation.clear()
+            current.clear()
+            asyncio.run(session())
+            sentry_sdk.flush()
 with open(path, "w") as file:
     json.dump(captured, file)
 """
@@ -241,12 +244,14 @@ async def on_a_callers(call: Call) -> list[str]:
 @pytest.mark.parametrize("call", [clear_call, unreadable_answer])
 @bounded
 async def test_without_a_filter_spans_hold_the_access_key(spans: Spans, call: Call) -> None:
-    """On a caller's session; and the signature, where an exception repeats the URL."""
+    """On a caller's session; and the signature, where an exception repeats the URL, or where the
+    instrumentation is too old to redact it."""
     instrument(spans)
     targets = await on_a_callers(call)
     found = leaked(spans.text, targets)
     assert ACCESS in found
-    assert (len(found) > 1) is (call is unreadable_answer)
+    redacts = hasattr(otel_http, "redact_url")
+    assert (len(found) > 1) is (call is unreadable_answer or not redacts)
 
 
 @bounded

@@ -1,12 +1,14 @@
 """A look first: what it leads to, contract by contract, and what is told of it."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
 from htx_async import ALL_CONTRACTS, CancelReport, MassCancelReport, Outcome
 from htx_async.events import CallStarted, Event
-from tests.test_reading import Witness, in_step, now, v1_session
+from tests.test_generation import CODE, ended
+from tests.test_reading import START, Witness, in_step, now, v1_session
 from tests.virtual import run
 
 CODES = ["A-USDT", "B-USDT", "C-USDT"]
@@ -120,7 +122,8 @@ def test_a_look_is_not_shared_between_sweeps(cross: bool) -> None:
         assert second.is_clear
         assert not exchange.open_orders()
         reads = [one for one in exchange.arrivals if one.path.endswith("openorders")]
-        assert len(reads) == 3 * (1 if cross else len(CODES))
+        # And one more by the sweep whose cancel came second, to see what became of its order.
+        assert len(reads) == 3 * (1 if cross else len(CODES)) + 1
 
     run(main())
 
@@ -138,5 +141,66 @@ def test_rounds_look_each_time() -> None:
         assert (report.outcome, set(report.successes)) == (Outcome.CANCELLED, {stays, goes})
         assert (len(report.attempts), len(report.reads)) == (2, 3)
         assert report.confirmed is None
+
+    run(main())
+
+
+EMPTY = b'{"status":"ok","data":{"errors":[],"successes":""},"ts":1700000000000}'
+"""v1's cancel-all that says that there was nothing to cancel."""
+
+
+@pytest.mark.parametrize("until_clear", [False, True])
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("v5", [6001, 4007, None])
+@pytest.mark.parametrize("nothing", ["1051", "empty"])
+def test_a_nothing_that_a_list_speaks_against_is_not_believed(
+    nothing: str, v5: Literal[6001, 4007] | None, cross: bool, until_clear: bool
+) -> None:
+    """v1's list shows orders, and one reply to the cancel says that there are none: another list
+    decides, and what it shows is open, or goes in the next round."""
+
+    async def main() -> None:
+        exchange = in_step(contracts=CODES, v5_refusal=v5)
+        mode: Literal["cross", "isolated"] = "cross" if cross else "isolated"
+        ids = exchange.place(CODES[1], "buy", "open", 2, margin_mode=mode)
+        if nothing == "1051":
+            exchange.refuse(1051, "No orders to cancel.", call="cancelall")
+        else:
+            exchange.malform(EMPTY, call="cancelall")
+        async with v1_session(exchange, generation="auto") as htx:
+            desk = htx.cross if cross else htx
+            mass = await desk.mass_cancel_trailing(ALL_CONTRACTS, until_clear=until_clear)
+        report = mass.reports[1]
+        assert mass.is_clear is until_clear is not bool(exchange.open_orders())
+        assert report.outcome is (Outcome.CANCELLED if until_clear else Outcome.PARTIAL)
+        found = report.successes if until_clear else report.still_open
+        assert sorted(found) == sorted(ids)
+
+    run(main())
+
+
+@pytest.mark.parametrize("call", ["cancelall", "openorders"])
+def test_the_clock_of_one_reply_does_not_hide_an_order(call: str) -> None:
+    """One reply tells a time that is 0.5 s behind: an order from just before the call, which the
+    cancel has missed, is no later one for that."""
+
+    async def main() -> None:
+        behind: list[float] = []
+        loop = asyncio.get_running_loop()
+        exchange = Witness(clock=loop.time, now=lambda: START + loop.time() - sum(behind))
+        seen: list[str] = []
+
+        def before(kind: str) -> None:
+            behind[:] = [0.5] if kind == call and kind not in seen else []
+            seen.append(kind)
+
+        exchange.before = before
+        exchange.malform(EMPTY.replace(b"1700000000000", b"%d" % (1000 * START)), call="cancelall")
+        missed = exchange.place(CODE, "sell", "close")
+        await asyncio.sleep(0.1)
+        async with v1_session(exchange) as htx:
+            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+        assert (report.outcome, report.confirmed) == (Outcome.PARTIAL, False)
+        assert report.still_open == missed
 
     run(main())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from htx_async.cancel.ledger import (
@@ -151,17 +153,20 @@ class Evidence:
         return max(times, default=NEVER)
 
     def is_newer(self, row: TrailingOrder) -> bool:
-        """Whether it was certainly placed after the horizon.
+        """Whether it was certainly placed after the horizon."""
+        return row.created_at is not None and row.created_at > self._latest
+
+    @cached_property
+    def _latest(self) -> float:
+        """Unix milliseconds at the exchange, which the horizon comes no later than.
 
         A reply's time was told after its request was sent, so what it is less the seconds from the
-        horizon to that sending comes no earlier than the horizon.
+        horizon to that sending is such a time. Clocks of the exchange may differ: what one reply
+        says alone is not certain.
         """
-        if row.created_at is None:
-            return False
         # Times are told in whole milliseconds, cut off.
         times = (ts + 1 - 1000 * (asked - self.horizon) for ts, asked, _ in self._moments())
-        latest = min(times, default=None)
-        return latest is not None and row.created_at > latest
+        return (*heapq.nsmallest(2, times), math.inf, math.inf)[1]
 
     def earliest(self) -> float:
         """Unix milliseconds at the exchange at which the call had certainly not begun."""

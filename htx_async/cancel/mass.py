@@ -272,4 +272,5 @@ def _until_next_round(context: Context) -> float:
         is_final = last.code_class in _FINAL and last.verdict is Verdict.REFUSED
         repeats = context.means.retry.repeat_unknown
         return _AFTER_UNKNOWN if repeats and not is_final else 0.0
-    return BETWEEN_ROUNDS if last.verdict is Verdict.ACCEPTED else 0.0
+    is_told = last.verdict is Verdict.ACCEPTED or last.code_class is CodeClass.NOTHING_TO_CANCEL
+    return BETWEEN_ROUNDS if is_told else 0.0

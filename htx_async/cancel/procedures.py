@@ -8,6 +8,7 @@ from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import confirm
 from htx_async.cancel.context import ROUTES, Context
+from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
@@ -84,6 +85,9 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
     await context.send(v1.cancel_all(context.intent.filter))
     if context.intent.confirm and not context.scope.reason:
         await confirm(context)
+    if context.states().having(State.OPEN) and not context.scope.reason:
+        # Listed before, and passed over by the reply.
+        await context.read_open(generation, persists=True)
     await check_v5(context)
 
 

@@ -7,6 +7,7 @@ the more cautious one holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -274,7 +275,7 @@ class States:
             state = State.CANCELLED if row.status == CANCELLED else State.TRIGGERED
             is_ours = max(heard, trail.listed) > NEVER or seen.losses > 0
             return OrderState(state, seen.history_at, error, trail, is_ours)
-        absent = max((w.asked for w in self._words if w.asked >= trail.listed_by), default=NEVER)
+        absent = max(self._absences(trail), default=NEVER)
         heard = max(heard, trail.refused)
         if max(heard, trail.listed) == NEVER:
             return OrderState(State.UNKNOWN, trail.tried, None, trail)
@@ -291,6 +292,13 @@ class States:
             # The generation that is not the account's own knows none of its orders.
             state = State.UNKNOWN
         return OrderState(state, trail.refused, error, trail)
+
+    def _absences(self, trail: Trail) -> Iterator[float]:
+        """When a word that does not have the order was asked for. What a list showed is gone by
+        another list alone: one reply to a cancel-all may be wrong, too."""
+        for word in self._words:
+            if word.asked >= trail.listed_by and (word.is_list or trail.listed == NEVER):
+                yield word.asked
 
 
 def _on(seen: Evidence) -> frozenset[ApiGeneration]:

@@ -20,8 +20,13 @@ from tests.virtual import SOAK
 SEEN: Counter[Outcome] = Counter()
 ACTIONS = (
     *("cancel_all", "cancel_all", "cancel", "v1 open", "v5 open", "v5 open", "v1 ended"),
-    *("v5 ended", "wait", "wait", "place", "trigger", "move"),
+    *("v5 ended", "wait", "wait", "place", "trigger", "move", "look first", "confirm"),
 )
+IN_A_ROW = {
+    "look first": ("v1 open", "cancel_all", "v5 open"),
+    "confirm": ("cancel_all", "wait", "wait", "v1 open", "v5 open"),
+}
+"""What procedures do, which chance alone seldom puts in this order."""
 
 
 def act(world: World, action: str) -> None:
@@ -86,8 +91,10 @@ def test_no_book_that_the_facts_allow_contradicts_a_report(data: st.DataObject) 
         world.now += draw((0.1, 2.0))
     world.begin(V5 if world.moved and draw((True, False)) else None)
     for _ in range(draw((1, 3, 6, 9))):
-        act(world, draw(ACTIONS))
-        told = report(intent_of(world), world.ledger, world.now)
-        SEEN[told.outcome] += 1
-        assert_true(world, told)
-        states(intent_of(world), world.ledger)
+        drawn = draw(ACTIONS)
+        for action in IN_A_ROW.get(drawn, (drawn,)):
+            act(world, action)
+            told = report(intent_of(world), world.ledger, world.now)
+            SEEN[told.outcome] += 1
+            assert_true(world, told)
+            states(intent_of(world), world.ledger)

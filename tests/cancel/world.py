@@ -2,7 +2,8 @@
 
 It has one contract and one account, which may move from v1 to V5 with orders open. Everything that
 may go wrong is drawn: answers that are lost before or after the work, lists that show an order late
-or end early, v1 answering a moved account in each way that was reported.
+or end early, v1 answering a moved account in each way that was reported, or "nothing" once over
+orders that its list has shown; one reply whose time is that of a clock which is behind.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ class World:
     ids: count[int] = field(default_factory=lambda: count(1))
     ledger: Ledger = field(init=False)
     taken_before: set[str] = field(default_factory=set)
+    behind: int = 200
+    """Milliseconds by which the time of one reply is behind; 0 once it was."""
+    is_wrong: bool = False
+    """Whether v1 has said "nothing" over orders that its list has shown."""
 
     def begin(self, known: ApiGeneration | None, *, is_pinned: bool = False) -> None:
         self.ledger = Ledger(self.now, known, is_pinned=is_pinned)
@@ -122,13 +127,18 @@ class World:
         rows = [order.row() for order in self._listed(generation, kind, asked)]
         is_whole = fate == "ok"
         shown = rows if is_whole else rows[:1]
-        told = Reply(Verdict.ACCEPTED, ts=START + int((asked + self.now) * 500))
+        told = Reply(Verdict.ACCEPTED, ts=START + int((asked + self.now) * 500) - self._behind())
         self._file(kind, generation, (), told, asked)
         ids = tuple(row.order_id for row in shown)
         fact = Listed(kind, generation, (BTC,), ids, is_whole, asked, self.now)
         self.ledger.list_rows(fact, shown)
 
     # How the exchange answers
+
+    def _behind(self) -> int:
+        behind = self.draw((0, 0, 0, self.behind))
+        self.behind = 0 if behind else self.behind
+        return behind
 
     def _listed(self, generation: ApiGeneration, kind: Kind, asked: float) -> list[Order]:
         is_here = generation is (V5 if self.moved else V1)
@@ -156,6 +166,9 @@ class World:
         hit = [o for o in self.open() if self.means(o) and not o.taken]
         if self.moved and self.variant != "answering":
             hit = []
+        shown = [order for order in hit if order.order_id in self.ledger.rows]
+        if shown and not self.is_wrong and self.draw((False, False, True)):
+            self.is_wrong, hit = True, []
         if not hit:
             says = self.draw(("1051", "empty"))
             return Reply(Verdict.REFUSED, 1051) if says == "1051" else Reply(Verdict.ACCEPTED)
