@@ -43,7 +43,7 @@ class Child:
     async def interrupt(self) -> None:
         """Ctrl-C while it waits for the network: no line of Python is cut in two."""
         async with asyncio.timeout(PATIENCE):
-            while not _is_waiting(self._process.pid):
+            while not _is_waiting(self._process.pid):  # noqa: ASYNC110 - nothing else tells it
                 await asyncio.sleep(0)
         self.signal(signal.SIGINT)
 
