@@ -136,7 +136,7 @@ class World:
     # How the exchange answers
 
     def _behind(self) -> int:
-        behind = self.draw((0, 0, 0, self.behind))
+        behind: int = self.draw((0, 0, 0, self.behind))
         self.behind = 0 if behind else self.behind
         return behind
 
