@@ -22,7 +22,8 @@ from htx_async.terms import Outcome, Verdict
 class Reply(NamedTuple):
     """What one attempt came to: a verdict and, where there was a reply, what it says.
 
-    `data`: what a read was made for.
+    `data`: what a read was made for. `is_exact`: False where ids came as numbers, of which what was
+    between us and the exchange may have rounded some.
     """
 
     verdict: Verdict
@@ -32,6 +33,7 @@ class Reply(NamedTuple):
     errors: tuple[OrderError, ...] = ()
     ts: int | None = None
     data: Any = None
+    is_exact: bool = True
 
 
 def failure_of(report: CancelReport) -> CancelError | None:

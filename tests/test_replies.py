@@ -19,6 +19,7 @@ from htx_async import (
     Outcome,
     OutcomeUnknown,
     RateLimited,
+    Verdict,
 )
 from htx_async.decoding import LARGEST_BODY
 from tests.fault_server import (
@@ -233,11 +234,14 @@ def one_refused(**row: Any) -> dict[str, Any]:
 
 BIG = 826054603831312384
 
-SUCCESSES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    (ok(), ("11", "12")),
-    (ok(successes=["11", "12"]), ("11", "12")),
+NUMBERS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (ok(successes=[11, 12]), ("11", "12")),
     (ok(successes=[BIG, f"{BIG + 1}"]), (f"{BIG}", f"{BIG + 1}")),
+]
+SUCCESSES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    *NUMBERS,
+    (ok(), ("11", "12")),
+    (ok(successes=["11", "12"]), ("11", "12")),
     (ok(successes=""), ()),
     (ok(successes=None), ()),
     (ok(successes=[]), ()),
@@ -249,13 +253,55 @@ SUCCESSES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("document", "ids"), SUCCESSES)
 def test_a_success_in_any_dress(document: dict[str, Any], ids: tuple[str, ...]) -> None:
-    """Ids and time as numbers or as text, no ids in three ways, and fields nobody knows."""
+    """Ids and time as numbers or as text, no ids in three ways, and fields nobody knows; ids as
+    numbers count, but may have been rounded on their way."""
 
     async def main() -> None:
         report = await called(as_json(document))
         assert report.outcome is (Outcome.CANCELLED if ids else Outcome.NOTHING_TO_CANCEL)
-        assert (report.successes, report.ts, report.ids_complete) == (ids, 5, True)
+        assert (report.successes, report.ts) == (ids, 5)
+        assert report.ids_complete is ((document, ids) not in NUMBERS)
         assert len(report.attempts) == 1
+
+    run(main())
+
+
+NO_ERROR: tuple[object, ...] = (0, 200, "0", "200", "", None)
+CODED = [{name: code} for name in ("err_code", "err-code", "code") for code in NO_ERROR]
+
+
+@pytest.mark.parametrize("beside", CODED)
+def test_a_success_may_name_a_code_that_is_none(beside: dict[str, object]) -> None:
+    """0, 200, "" and null beside "ok" are no errors."""
+
+    async def main() -> None:
+        assert (await called(as_json({**ok(), **beside}))).outcome is Outcome.CANCELLED
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**ok(), "err_code": 1051},
+        {**ok(), "err_code": "1032"},
+        {**ok(), "err-code": "invalid-parameter"},
+        {**ok(), "code": 6002},
+        {**ok(successes=""), "err_code": 1000},
+        {**ok(), "code": 0, "err_code": 200},
+        {"status": "error", "err_code": 1051, "code": 1000, "ts": 5},
+        {"status": "error", "err_code": 1051, "err-code": "1061", "ts": 5},
+        {"status": "error", "err_code": 403, "code": 200, "ts": 5},
+        {"code": 200, "err_code": 1051, "data": [], "ts": 5},
+    ],
+)
+def test_a_body_that_contradicts_itself_is_unknown(document: dict[str, Any]) -> None:
+    """ "ok" beside the code of an error, or two different codes: nobody knows which holds."""
+
+    async def main() -> None:
+        report = await called(as_json(document))
+        assert {one.verdict for one in report.attempts} == {Verdict.UNKNOWN}
+        assert report.outcome is Outcome.UNKNOWN
 
     run(main())
 

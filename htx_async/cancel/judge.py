@@ -163,7 +163,9 @@ def _errors(seen: Evidence, known: States, outcome: Outcome) -> tuple[OrderError
 
 
 def _is_complete(seen: Evidence, known: States, outcome: Outcome) -> bool:
-    """Whether no id was lost with an answer."""
+    """Whether no id was lost with an answer, or may have been rounded."""
+    if not all(heard.reply.is_exact for heard in seen.cancels):
+        return False
     if _lost(known) or (seen.intent.order_ids and outcome is Outcome.UNKNOWN):
         return False
     return not seen.losses or bool(known.having(State.CANCELLED))

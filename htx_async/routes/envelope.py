@@ -7,7 +7,7 @@ replies.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -20,6 +20,8 @@ from htx_async.terms import Verdict
 from htx_async.wire import Answer
 
 SUCCESS = 200
+_CODES = ("err_code", "err-code", "code")
+_NO_ERROR = {"0", str(SUCCESS)}
 _LONGEST_MESSAGE = 300
 _UNREADABLE = "the reply is not complete JSON of a known shape"
 
@@ -38,6 +40,7 @@ def read(answer: Answer, scrub: Scrub, accept: Accept) -> Reply:
         return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}")
     try:
         body = parse(answer.body)
+        check_consistent(body)
         reply = accept(body, scrub)
         if reply is None:
             return _refused(answer, body, scrub)
@@ -60,6 +63,15 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
+
+
+def check_consistent(body: Mapping[str, Any]) -> None:
+    """ValueError for a body that says two things: "ok" beside the code of an error, or two
+    different codes."""
+    codes = {str(body[key]) for key in _CODES if body.get(key) not in (None, "")}
+    is_ok = body.get("status") == "ok"
+    if len(codes) > 1 or (is_ok and not codes <= _NO_ERROR):
+        raise ValueError("it contradicts itself")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -216,4 +216,9 @@ def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
         )
         for error in data.errors
     )
-    return Reply(Verdict.ACCEPTED, successes=data.successes, errors=errors, ts=ts)
+    told = Reply(Verdict.ACCEPTED, successes=data.successes, errors=errors, ts=ts)
+    return told._replace(is_exact=_is_exact(body["data"]["successes"]))
+
+
+def _is_exact(ids: object) -> bool:
+    return not isinstance(ids, list) or all(isinstance(each, str) for each in ids)
