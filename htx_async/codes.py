@@ -35,6 +35,8 @@ FIELD_MISSING = 1066
 """On a moved account also the answer to a request that lacks nothing (HTX's Java SDK, list of V5
 interfaces)."""
 
+INPUT_ERROR, FIELD_NOT_VALID = 1030, 1067
+
 NOT_ON_V5 = frozenset({4007, 6001})
 """What V5 tells an account that is not on it, as far as texts and clients' notes go; inferred."""
 
@@ -77,7 +79,7 @@ _TABLE: dict[Code, tuple[CodeClass, str]] = {
     1015: (_AGAIN, "no index price"),
     1016: (_AGAIN, "no bid or ask price"),
     1017: (_NOTHING, "order does not exist"),
-    1030: (_FINAL, "input error, often under the text 'Abnormal service'"),
+    INPUT_ERROR: (_FINAL, "input error, often under the text 'Abnormal service'"),
     1031: (_FINAL, "illegal request"),
     1032: (_LIMITED, "too many requests"),
     1035: (_FINAL, "direction not understood"),
@@ -95,7 +97,7 @@ _TABLE: dict[Code, tuple[CodeClass, str]] = {
     EXECUTED: (_NOTHING, "order was executed"),
     1064: (_DOUBT, "order key conflict"),
     FIELD_MISSING: (_FINAL, "a field is missing"),
-    1067: (_FINAL, "a field is not valid"),
+    FIELD_NOT_VALID: (_FINAL, "a field is not valid"),
     1071: (_NOTHING, "order was cancelled before"),
     1076: (_AGAIN, "the order book is empty"),
     1077: (_AGAIN, "settlement or delivery"),

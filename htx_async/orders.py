@@ -127,12 +127,14 @@ def _may_be(wanted: str | None, found: str, known: tuple[str, ...]) -> bool:
 class Page(NamedTuple):
     """Part of a list of orders. `following`: what to ask for next; "" where the page names no place
     to go on from. `total`: how long the list says it is; None when it does not say. `rows`: the
-    numbers of its rows, on V5."""
+    numbers of its rows, on V5, also of those that are no trailing orders. `unread`: how many of its
+    rows could not be read."""
 
     orders: tuple[TrailingOrder, ...]
     following: str = ""
     total: int | None = None
     rows: tuple[int, ...] = ()
+    unread: int = 0
 
 
 class NumberedPage(BaseModel):

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from htx_async.cancel.walk import Walk
 from htx_async.codes import CodeClass, classify
 from htx_async.job import Job
 from htx_async.models import CancelAllTrailing
@@ -292,7 +293,7 @@ ENVELOPES: list[tuple[int, Any, Verdict, Any]] = [
     (200, {"code": 200, "msg": "Success", "data": []}, ACCEPTED, None),
     (200, success([], status=None), ACCEPTED, None),
     (200, success([], new={"a": 1}), ACCEPTED, None),
-    (200, success(None), UNKNOWN, None),
+    (200, success(None), ACCEPTED, None),
     (200, success({}), UNKNOWN, None),
     (200, success("[]"), UNKNOWN, None),
     (200, {"code": 200, "message": "Success"}, UNKNOWN, None),
@@ -402,9 +403,8 @@ def test_the_rows_number_is_not_the_orders() -> None:
         7,
         [],
         {},
-        row(type="trigger"),
-        row(type="tpsl"),
         row(type=None),
+        row(type=7),
         row(type=["trailing_stop"]),
         row(algo_id=None),
         row(algo_id=""),
@@ -419,11 +419,49 @@ def test_the_rows_number_is_not_the_orders() -> None:
         row(contract_code="BTC\nUSDT"),
     ],
 )
-def test_an_odd_row_makes_the_page_unreadable(odd: Any) -> None:
-    """A row that may hide an order is not skipped, wherever it stands."""
-    for rows in ([odd], [row(), odd], [odd, row()]):
-        reply = read(v5.read_orders, 200, success(rows))
-        assert (reply.verdict, reply.data) == (UNKNOWN, None)
+def test_an_odd_row_is_counted(odd: Any) -> None:
+    """A row that may hide an order is not skipped, wherever it stands, and hides no other; alone it
+    makes the page unreadable."""
+    for rows in ([row(), odd], [odd, row()]):
+        page = page_of(*rows)
+        assert ([one.order_id for one in page.orders], page.unread) == ([row()["algo_id"]], 1)
+    assert read(v5.read_orders, 200, success([odd])).verdict is UNKNOWN
+
+
+def test_a_list_with_a_row_that_could_not_be_read_is_not_whole() -> None:
+    """It is read to its end, and then says why."""
+    walk = Walk(v5.Pages)
+    walk.feed(page_of(row(id="1"), row(id="2", side=None)))
+    assert (walk.following, walk.problem) == ("2", "")
+    walk.feed(page_of())
+    assert (walk.is_whole, walk.problem) == (False, "1 of its rows could not be read")
+
+
+@pytest.mark.parametrize("kind", ["tp", "sl", "tpsl", "trigger", "new kind"])
+@pytest.mark.parametrize("name", ["type", "algo_type"])
+def test_a_row_of_another_type_is_passed_over(name: str, kind: str) -> None:
+    """It is no trailing order, and the list goes on after it all the same."""
+    other = {**row(id="9", algo_id="9"), "type": None, name: kind}
+    page = page_of(row(id="8"), other)
+    assert (len(page.orders), page.following, page.unread) == (1, "9", 0)
+    page = page_of(other)
+    assert (page.orders, page.rows, page.following) == ((), (9,), "9")
+
+
+@pytest.mark.parametrize(
+    "told", [{"type": "trailing_stop"}, {"type": None, "algo_type": "trailing"}]
+)
+def test_the_type_has_two_names(told: dict[str, Any]) -> None:
+    """That of the live rows, and that of HTX.Net."""
+    assert order_of(**told).order_id == row()["algo_id"]
+
+
+def test_a_row_may_come_alone() -> None:
+    """Not in a list, as HTX.Net reads it."""
+    reply = read(v5.read_orders, 200, success(row(id="8")))
+    assert (len(reply.data.orders), reply.data.rows) == (1, (8,))
+    reply = read(v5.read, 200, success({"algo_id": "1", "code": 200}))
+    assert reply.successes == ("1",)
 
 
 def test_a_short_page_goes_on_too() -> None:
@@ -499,10 +537,13 @@ def test_a_cursor_may_have_64_digits() -> None:
 
 
 @pytest.mark.parametrize("last", [None, "", "x", "-1", "1.5", 1.5, True, [], "\u0661", "1" * 65])
-def test_a_full_page_without_a_cursor_is_unreadable(last: Any) -> None:
-    """Where the list goes on and does not say where, it is not taken for the whole."""
-    rows = [*[row(id="1")] * (LIMIT - 1), row(id=last)]
-    assert read(v5.read_orders, 200, success(rows)).verdict is UNKNOWN
+def test_a_full_page_without_a_cursor_has_an_end_that_nobody_knows(last: Any) -> None:
+    """Where the list goes on and does not say where, it is not taken for the whole; its orders
+    count."""
+    walk = Walk(v5.Pages)
+    walk.feed(page_of(*[row(id="1")] * (LIMIT - 1), row(id=last)))
+    assert (walk.is_whole, walk.problem) == (False, "its rows have no numbers to go on from")
+    assert len(walk.rows()) == 1
 
 
 # --- Cancels -----------------------------------------------------------------------------------
@@ -777,9 +818,10 @@ def test_no_mangled_cancel_raises_or_is_believed_too_much() -> None:
         if reply.verdict is ACCEPTED:
             said = plainly(body)
             assert (status, str(said["code"])) == (200, "200"), body
+            items = said["data"] or []
             good = [
                 str(one["algo_id"])
-                for one in said["data"]
+                for one in (items if isinstance(items, list) else [items])
                 if isinstance(one, dict)
                 and (isinstance(one.get("algo_id"), str) or type(one.get("algo_id")) is int)
                 and ("code" in one or "success" in one)
@@ -795,8 +837,15 @@ def test_no_mangled_cancel_raises_or_is_believed_too_much() -> None:
     assert min(seen.values()) > 100, seen
 
 
+def is_other(one: Any) -> bool:
+    """Whether a row says plainly that it is no trailing order."""
+    kind = (one.get("type") or one.get("algo_type")) if isinstance(one, dict) else None
+    return isinstance(kind, str) and kind not in ("trailing_stop", "trailing")
+
+
 def test_no_mangled_list_raises_or_loses_an_order() -> None:
-    """Over 1500 mutations a list that is believed has an order for every row that it shows."""
+    """Over 1500 mutations a list that is believed has an order for every row that it shows, or
+    counts it, but for those of another type."""
     chance = random.Random(20260302)
     body = json.dumps(success([row(), row(algo_id="12", side="buy")])).encode()
     seen = dict.fromkeys((ACCEPTED, REFUSED, UNKNOWN), 0)
@@ -806,8 +855,13 @@ def test_no_mangled_list_raises_or_loses_an_order() -> None:
         seen[reply.verdict] += 1
         if reply.verdict is ACCEPTED:
             said = plainly(damaged)
-            shown = [str(one["algo_id"]) for one in said["data"]]
-            assert [order.order_id for order in reply.data.orders] == shown, damaged
+            rows = said["data"] or []
+            rows = rows if isinstance(rows, list) else [rows]
+            others = [one for one in rows if is_other(one)]
+            orders = reply.data.orders
+            assert len(rows) == len(orders) + reply.data.unread + len(others), damaged
+            shown = [str(one.get("algo_id")) for one in rows if isinstance(one, dict)]
+            assert {order.order_id for order in orders} <= {*shown}, damaged
     assert min(seen[ACCEPTED], seen[UNKNOWN]) > 100, seen
 
 

@@ -12,7 +12,7 @@ from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Unread, Warned
 from htx_async.cancel.states import States
-from htx_async.cancel.walk import Walk
+from htx_async.cancel.walk import IsEnough, Walk
 from htx_async.job import Job, Kind
 from htx_async.means import Means
 from htx_async.orders import Page, TrailingOrder
@@ -148,7 +148,7 @@ class Context:
         kind: Kind,
         make: Callable[[str], Job],
         *,
-        is_enough: Callable[[Page], bool] | None = None,
+        is_enough: IsEnough | None = None,
         on_page: Callable[[Page], object] = lambda page: None,
         persists: bool | None = None,
         contracts: tuple[str, ...] | None = None,
@@ -205,12 +205,21 @@ class Context:
         on_page: Callable[[Page], object] = lambda page: None,
         persists: bool | None = None,
     ) -> tuple[TrailingOrder, ...] | None:
-        """The open orders of the intent's contract, whatever its filters."""
+        """The open orders of the intent's contract, whatever its filters. But for `until_clear` no
+        more of them than were placed before the call began: a strategy that keeps placing would
+        keep the list from its end."""
         route, wanted = ROUTES[generation], self.intent.filter
+
+        def is_past(page: Page, ascends: bool) -> bool:
+            if self.intent.until_clear or not ascends or not page.orders:
+                return False
+            return all(map(self.states().is_newer, page.orders))
+
         return await self.read(
             generation,
             Kind.OPEN,
             lambda page: route.open_orders(wanted, page),
+            is_enough=is_past if generation is ApiGeneration.V5 else None,
             on_page=on_page,
             persists=persists,
         )
@@ -223,7 +232,7 @@ class Context:
         route, wanted = ROUTES[generation], self.intent.filter
         missing = set(ids)
 
-        def is_enough(page: Page) -> bool:
+        def is_enough(page: Page, _: bool) -> bool:
             missing.difference_update(row.order_id for row in page.orders)
             if since is None:
                 return not missing

@@ -203,8 +203,7 @@ class Evidence:
 
     def _accepted(self, fact: Heard) -> None:
         reply, asked_for = fact.reply, fact.order_ids
-        if fact.generation is V1:
-            self.unreached = None
+        self._reach(fact.generation, None)
         # An id that was not asked for is a stranger's.
         for order_id in reply.successes:
             if not asked_for or order_id in asked_for:

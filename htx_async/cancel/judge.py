@@ -45,6 +45,7 @@ def report(intent: Intent, ledger: Ledger, now: float, ended_by: str = "") -> Ca
     wanted, doubt = intent.filter, _doubt(seen, known)
     outcome = _outcome(seen, known)
     is_filtered = not intent.order_ids
+    reason = doubt or seen.ended_by or ended_by or _unread(seen, known)
     times = [heard.reply.ts for heard in seen.cancels if heard.reply.ts is not None]
     return CancelReport(
         contract_code=wanted.contract_code or "",
@@ -62,7 +63,7 @@ def report(intent: Intent, ledger: Ledger, now: float, ended_by: str = "") -> Ca
         reads=_numbered([heard.attempt for heard in seen.reads]),
         ts=times[-1] if times else None,
         elapsed=now - seen.began,
-        ended_by="" if outcome.is_clear else doubt or seen.ended_by or ended_by or _unread(seen),
+        ended_by="" if outcome.is_clear else reason,
         warnings=(*seen.warnings, *_warnings(seen, known, outcome, doubt)),
         confirmed=known.confirmed if outcome not in _UNTRIED else None,
         still_open=known.still_open if outcome not in _UNTRIED else (),
@@ -106,12 +107,15 @@ def _of_v5(seen: Evidence) -> str:
     return f"V5's list could not be read: {problem}".rstrip(".")
 
 
-def _unread(seen: Evidence) -> str:
-    """Why no list could be read, where one was needed before anything could be sent."""
-    problem = next(iter(seen.unread.values()), "")
-    if not problem or any(heard.reply.verdict in _ASKED for heard in seen.cancels):
-        return ""
-    return f"the list of open orders could not be read: {problem}".rstrip(".")
+def _unread(seen: Evidence, known: States) -> str:
+    """Why a list was not read to its end, where one was needed before anything could be sent, or to
+    know what is left."""
+    told = "the list of open orders could not be read"
+    if not any(heard.reply.verdict in _ASKED for heard in seen.cancels):
+        problem = next(iter(seen.unread.values()), "")
+    else:
+        told, problem = f"{told} to its end", "" if known.is_covered else seen.unread.get(V5, "")
+    return f"{told}: {problem}".rstrip(".") if problem else ""
 
 
 def _warnings(seen: Evidence, known: States, outcome: Outcome, doubt: str) -> list[str]:

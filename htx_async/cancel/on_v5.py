@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, repeat
 
 from htx_async.cancel.batches import batches
@@ -10,10 +11,11 @@ from htx_async.cancel.context import Context
 from htx_async.cancel.evidence import NEVER
 from htx_async.cancel.ledger import Ended
 from htx_async.cancel.states import OrderState, State, States
+from htx_async.codes import FIELD_MISSING, FIELD_NOT_VALID, INPUT_ERROR, PATH_UNKNOWN
 from htx_async.orders import Page
 from htx_async.routes import v5
 from htx_async.tasks import Group
-from htx_async.terms import ApiGeneration
+from htx_async.terms import ApiGeneration, Verdict
 
 _V5 = ApiGeneration.V5
 _WAITS = (0.025, 0.1, 0.25, 0.5)
@@ -22,6 +24,9 @@ _LAST_WAIT = 1.0
 
 _AGAIN = 2.5
 """Seconds after which an order whose cancel was taken, and that is still listed, is tried again."""
+
+_OF_FORM = (PATH_UNKNOWN, INPUT_ERROR, FIELD_MISSING, FIELD_NOT_VALID)
+"""Codes of a whole cancel that may mean its path or its form; nothing was carried out."""
 
 _NO_CODE = "V5 knows a contract by its contract_code only"
 
@@ -60,12 +65,34 @@ async def _list_and_cancel(context: Context) -> bool:
         sent.update(due)
         for ids in batches(due, lambda order_id: known[order_id].is_alone):
             lost = max(known[order_id].losses for order_id in ids)
-            job = v5.cancel(context.intent.filter, ids)
-            group.begin(context.send(job, lost=lost))
+            group.begin(send_cancel(context, ids, lost=lost))
 
     async with Group() as group:
         rows = await context.read_open(_V5, on_page=on_page, persists=True)
     return rows is not None and not context.scope.reason
+
+
+async def send_cancel(
+    context: Context, ids: Sequence[str], *, lost: int = 0, persists: bool | None = None
+) -> None:
+    """Cancel these; in another of the documented forms where one was refused as such, in which case
+    nothing was carried out."""
+    session, gone = context.means.v5_check, set[str]()
+    for form in sorted(v5.CANCEL_FORMS, key=lambda form: form != session.cancel_form):
+        if form.path in gone:
+            continue
+        part = ids if form.is_array else ids[:1]
+        job = v5.cancel(context.intent.filter, part, form)
+        reply = (await context.send(job, lost=lost, persists=persists)).reply
+        if reply is not None and reply.verdict is Verdict.ACCEPTED:
+            session.cancel_form = form
+            async with Group() as group:
+                for order_id in ids[len(part) :]:
+                    group.begin(send_cancel(context, (order_id,), lost=lost, persists=persists))
+        elif reply is not None and reply.verdict is Verdict.REFUSED and reply.code in _OF_FORM:
+            gone |= {form.path} if reply.code == PATH_UNKNOWN else set()
+            continue
+        return
 
 
 def _is_sure(context: Context, order_id: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import confirm
-from htx_async.cancel.context import ROUTES, Context
+from htx_async.cancel.context import Context
 from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.orders import TrailingOrder
@@ -92,12 +92,14 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
 
 
 async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
-    wanted, make = context.intent.filter, ROUTES[generation].cancel
     taken = {*context.report().successes}
     left = [order_id for order_id in context.intent.order_ids if order_id not in taken]
 
     async def send(ids: Sequence[str]) -> None:
-        await context.send(make(wanted, ids), persists=True)
+        if generation is ApiGeneration.V5:
+            await on_v5.send_cancel(context, ids, persists=True)
+        else:
+            await context.send(v1.cancel(context.intent.filter, ids), persists=True)
         known = context.states().orders
         alone = [i for i in ids if len(ids) > 1 and i in known and known[i].is_alone]
         if alone and not context.scope.reason:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from htx_async.cancel.evidence import NEVER, V1, V5, Evidence, Trail, Word
 from htx_async.codes import CANCELLING, EXECUTED, Code
-from htx_async.orders import CANCELLED, TRIGGERED
+from htx_async.orders import CANCELLED, TRIGGERED, TrailingOrder
 from htx_async.report import Attempt, OrderError
 from htx_async.terms import ApiGeneration, Verdict
 
@@ -185,6 +185,10 @@ class States:
     def is_clear(self) -> bool:
         """Whether all that is meant is taken, or gone."""
         return self.is_covered and not self.having(*_NOT_GONE)
+
+    def is_newer(self, row: TrailingOrder) -> bool:
+        """Whether it was certainly placed after the horizon."""
+        return self._seen.is_newer(row)
 
     @property
     def earliest(self) -> float:

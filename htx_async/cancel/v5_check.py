@@ -22,9 +22,13 @@ _MOST_READS = 8
 
 class V5Check:
     """Of a session: that an account is not on V5 holds for all its contracts, so those who wait
-    for one answer share the next, which was asked for after theirs."""
+    for one answer share the next, which was asked for after theirs.
+
+    `cancel_form`: the form of a cancel that V5 took last.
+    """
 
     def __init__(self) -> None:
+        self.cancel_form = v5.CANCEL_FORMS[0]
         self._lock = asyncio.Lock()
         self._absent_at = -math.inf
         self._code: int | str | None = None

@@ -13,9 +13,13 @@ _MOST_TRIES = 8
 _MOST_PAGES = 200
 
 
+IsEnough = Callable[[Page, bool], bool]
+"""Whether no more is wanted after a page; the second: whether later rows were placed later."""
+
+
 class Pages(Protocol):
     """The rules of one generation. `are_steady`: once is enough, however many pages there are.
-    `problem`: why it cannot be gone on with."""
+    `problem`: why it cannot be gone on with. `ascends`: what comes later was placed later."""
 
     @property
     def are_steady(self) -> bool: ...
@@ -23,19 +27,17 @@ class Pages(Protocol):
     @property
     def problem(self) -> str: ...
 
+    @property
+    def ascends(self) -> bool: ...
+
     def after(self, page: Page, /) -> str:
         """What to ask for after `page`; "" at the end, or where there is a `problem`."""
 
 
 class Walk:
-    """`following`: what to ask for next. It is over when `is_whole`, or when there is a `problem`.
+    """`following`: what to ask for next. It is over when `is_whole`, or there is a `problem`."""
 
-    `is_enough`: a page after which no more is wanted.
-    """
-
-    def __init__(
-        self, pages: Callable[[], Pages], is_enough: Callable[[Page], bool] | None = None
-    ) -> None:
+    def __init__(self, pages: Callable[[], Pages], is_enough: IsEnough | None = None) -> None:
         self._new_pages = pages
         self._is_enough = is_enough
         self._tries = 0
@@ -47,6 +49,7 @@ class Walk:
     def _begin(self) -> None:
         self._rules = self._new_pages()
         self._read: list[Page] = []
+        self._unread = 0
         self._asked = {""}
         self.following = ""
 
@@ -58,9 +61,10 @@ class Walk:
     def feed(self, page: Page) -> None:
         """`page` is what `following` asked for."""
         self._read.append(page)
+        self._unread += page.unread
         following = self._rules.after(page)
-        if self._is_enough is not None and self._is_enough(page):
-            self.is_whole = True
+        if self._is_enough is not None and self._is_enough(page, self._rules.ascends):
+            self._end()
         elif self._rules.problem:
             self.problem = self._rules.problem
         elif not following:
@@ -78,6 +82,9 @@ class Walk:
         return {row.order_id: row for page in self._read for row in page.orders}
 
     def _end(self) -> None:
+        if self._unread:
+            self.problem = f"{self._unread} of its rows could not be read"
+            return
         rows = set(self.rows())
         # What changes while it is read counts when it reads the same twice.
         is_alike = len(self._read) == 1 or self._before == rows or self._is_enough is not None

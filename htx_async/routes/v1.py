@@ -107,6 +107,7 @@ class Pages:
     """An order that leaves moves the others up, past the end of a page already read."""
 
     problem = ""
+    ascends = False
 
     def after(self, page: Page) -> str:
         """What to ask for after `page`; "" at the end."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from htx_async.job import Job, Kind
 from htx_async.models import CancelAllTrailing, milliseconds
@@ -28,6 +28,21 @@ Pages = v5_pages.Pages
 CANCEL = "/v5/algo/cancel_orders"
 """Permission Trade; whether v1's five a second hold for it is not known, so they are kept."""
 
+
+class CancelForm(NamedTuple):
+    """How a cancel is put. `is_array`: a list of orders, else a single one."""
+
+    path: str
+    is_array: bool
+
+
+CANCEL_FORMS = (
+    CancelForm(CANCEL, True),
+    CancelForm(CANCEL, False),
+    CancelForm("/v5/algo/cancel-orders", False),
+)
+"""ccxt's and gocryptotrader's; HTX.Net's; that of HTX's Java SDK."""
+
 OPEN_ORDERS = "/v5/algo/order/opens"
 HISTORY = "/v5/algo/order/history"
 """Among the account's reads."""
@@ -44,6 +59,9 @@ WINDOW = 48 * 3_600_000
 _LONGEST_ID = 64
 _MOST_DIGITS = 15
 _TYPE = ("type", "trailing_stop")
+_TRAILING = ("trailing_stop", "trailing")
+"""Ours, and that of HTX.Net."""
+
 _ENDED = ("states", "effective,canceled,failed")
 
 _OFFSETS = {
@@ -81,11 +99,15 @@ def ended(contract_code: str | None, until: int | None, about: str) -> Job:
     return _page(HISTORY, (*_named(contract_code), _ENDED, *window), "", about)
 
 
-def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
-    """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names."""
+def cancel(
+    wanted: CancelAllTrailing, order_ids: Sequence[str], form: CancelForm = CANCEL_FORMS[0]
+) -> Job:
+    """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names; one where the form has
+    no array."""
     rows = [{"contract_code": wanted.contract_code, "algo_id": each} for each in order_ids]
-    body = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
-    job = Job(Request("POST", CANCEL, body), read, wanted.instrument, ApiGeneration.V5)
+    told = rows if form.is_array else rows[0]
+    body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    job = Job(Request("POST", form.path, body), read, wanted.instrument, ApiGeneration.V5)
     return job._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
@@ -119,10 +141,15 @@ def _page(path: str, given: Sequence[tuple[str, str]], following: str, about: st
 
 
 def _rows(body: dict[str, Any]) -> list[Any] | None:
-    """The list in a success, None if it is none; its own code is a number or text."""
+    """The rows of a success, None if it is none; its own code is a number or text. No rows may come
+    as null, and a single one alone (HTX.Net)."""
     if str(body.get("code")) != str(SUCCESS) or body.get("status") is not None:
         return None
-    rows = body.get("data")
+    rows = body.get("data", "nothing")
+    if rows is None:
+        return []
+    if isinstance(rows, dict) and "algo_id" in rows:
+        return [rows]
     if not isinstance(rows, list):
         raise ValueError("a success without its list")
     return rows
@@ -132,27 +159,45 @@ def _orders(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     rows = _rows(body)
     if rows is None:
         return None
-    orders = tuple(map(_order, rows))
+    orders, unread = [], 0
+    for row in rows:
+        if _is_other(row):
+            continue
+        try:
+            orders.append(_order(row))
+        except ValueError:
+            unread += 1
+    if unread == len(rows) > 0:
+        raise ValueError("no row of it could be read")
     check_rows(orders, scrub)
-    cursors = tuple(map(_cursor, rows))
-    following = cursors[-1] if cursors else ""
-    if not following and len(rows) >= _LIMIT:
-        raise ValueError("a full page without a place to go on from")
+    cursors = [_cursor(row) for row in rows]
     numbers = tuple(map(int, cursors)) if all(cursors) else ()
-    page = Page(orders, following, rows=numbers)
+    following = cursors[-1] if numbers else ""
+    page = Page(tuple(orders), following, rows=numbers, unread=unread)
     return Reply(Verdict.ACCEPTED, ts=milliseconds(body.get("ts")), data=page)
 
 
-def _cursor(row: Mapping[str, Any]) -> str:
+def _type(row: Any) -> object:
+    """What kind of order a row is; HTX.Net has it under another name."""
+    return (row.get("type") or row.get("algo_type")) if isinstance(row, dict) else None
+
+
+def _is_other(row: Any) -> bool:
+    """Whether a row is surely no trailing order, as where `type` is not heeded."""
+    kind = _type(row)
+    return isinstance(kind, str) and kind not in _TRAILING
+
+
+def _cursor(row: Any) -> str:
     """The row's own number, not the order's: lists go on after it. "" when it has none."""
-    cursor = str(row.get("id"))
+    cursor = str(row.get("id")) if isinstance(row, dict) else ""
     is_number = cursor.isascii() and cursor.isdigit() and len(cursor) <= _LONGEST_ID
     return cursor if is_number else ""
 
 
 def _order(row: Any) -> TrailingOrder:
-    if not isinstance(row, dict) or row.get("type") != _TYPE[1]:
-        raise ValueError("not a trailing order")
+    if _type(row) not in _TRAILING:
+        raise ValueError("not said to be a trailing order")
     side, position = row.get("side"), row.get("position_side")
     reduce_only = row.get("reduce_only")
     renamed = {

@@ -25,17 +25,23 @@ class Pages:
 
     def __init__(self) -> None:
         self.problem = ""
-        self._seen: set[str] = set()
+        self._seen: set[int] = set()
         self._highest = -1
         self._ascends = True
         self._from = ""
 
+    @property
+    def ascends(self) -> bool:
+        """Whether its rows were seen to come in the order of their numbers, in which orders are
+        placed (an inference from the one published example)."""
+        return self._ascends and len(self._seen) > 1
+
     def after(self, page: Page) -> str:
         """What to ask for after `page`; "" at the end, or where `problem` keeps from going on."""
         cursor, self._from = self._from, ""
-        fresh = {row.order_id for row in page.orders} - self._seen
+        fresh = set(page.rows) - self._seen
         self._seen |= fresh
-        if page.orders and not page.rows:
+        if (page.orders or page.unread) and not page.rows:
             self.problem = "its rows have no numbers to go on from"
         elif fresh:
             self._note_order(page.rows)

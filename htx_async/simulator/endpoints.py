@@ -60,6 +60,7 @@ ENDPOINTS = (
     Endpoint("GET", f"{V5}algo/order/history", "v5_history"),
     Endpoint("GET", f"{V5}algo/order", "v5_order"),
     Endpoint("POST", f"{V5}algo/cancel_orders", "v5_cancel"),
+    Endpoint("POST", f"{V5}algo/cancel-orders", "v5_cancel"),
     Endpoint("GET", f"{V5}account/asset_mode", "v5_asset_mode"),
     Endpoint("GET", f"{V5}position/mode", "v5_position_mode"),
     Endpoint("GET", f"{_V1}swap_contract_info", "contract_info"),

@@ -32,7 +32,7 @@ from htx_async.simulator.messages import (
 from htx_async.simulator.orders import Moment
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
 from htx_async.simulator.v5_desk import ItemForm, Lists, RowOrder, V5Desk
-from htx_async.simulator.v5_forms import rows_of
+from htx_async.simulator.v5_forms import CancelForm, knows_path, rows_of
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")
 
@@ -65,7 +65,8 @@ class SimulatedExchange(Holdings):
     `account`: the generation that the account is on, until `move`. `v1_variant`: what v1 answers
     once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then; None: it answers as
     if the account had no orders. `v5_items`: the form of what V5 says of a single order, by `code`
-    or by `success` (see `V5Desk`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: how V5 lists,
+    or by `success` (see `V5Desk`); `v5_cancel`: the form in which it wants cancels (see
+    `CancelForm`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: how V5 lists,
     the most rows on a page, their order, and so on (see `Lists`).
 
     `contracts`: the contracts that exist, and else every well-formed one does. `clock`: seconds
@@ -108,6 +109,7 @@ class SimulatedExchange(Holdings):
         v1_variant: V1Variant = "answering",
         v5_refusal: V5Refusal | None = 6001,
         v5_items: ItemForm = "code",
+        v5_cancel: CancelForm = "array",
         v5_page: int = 100,
         v5_order: RowOrder = "oldest first",
         v5_inclusive: bool = False,
@@ -126,7 +128,8 @@ class SimulatedExchange(Holdings):
         self.cancel_delay = cancel_delay
         self._judge = Judge(access_key, secret_key)
         lists = Lists(v5_page, v5_order, v5_inclusive, v5_lag)
-        self._v5 = V5Desk(self._contracts, self._book, v5_items, lists)
+        self._v5 = V5Desk(self._contracts, self._book, v5_items, lists, v5_cancel)
+        self._cancel_form: CancelForm = v5_cancel
         bare = V5Desk(self._contracts, Book(), v5_items, lists)
         self._account = Account(
             account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, bare
@@ -186,7 +189,7 @@ class SimulatedExchange(Holdings):
     def handle(self, request: Request) -> Reply:
         """Do everything that `request` causes, at once, and return what its sender is to see."""
         when = self._settle()
-        endpoint = BY_REQUEST.get((request.method, request.path))
+        endpoint = self._endpoint(request)
         form = read_json(request.body) if request.method == "POST" else _query(request)
         contract_code = _contract_code(form)
         rate, fault = None, None
@@ -201,6 +204,11 @@ class SimulatedExchange(Holdings):
             Arrival(when.at, request.method, request.path, contract_code, code, host)
         )
         return reply
+
+    def _endpoint(self, request: Request) -> Endpoint | None:
+        found = BY_REQUEST.get((request.method, request.path))
+        is_cancel = found is not None and found.call == "v5_cancel"
+        return None if is_cancel and not knows_path(request.path, self._cancel_form) else found
 
     def _answer(
         self,

@@ -9,7 +9,7 @@ from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Endpoint
 from htx_async.simulator.messages import Refusal
 from htx_async.simulator.orders import Moment, Order
-from htx_async.simulator.v5_forms import Item, Wanted, read_items, read_query
+from htx_async.simulator.v5_forms import CancelForm, Item, Wanted, read_items, read_query
 from htx_async.simulator.v5_rows import position_side, v5_row
 
 ItemForm = Literal["code", "success"]
@@ -46,7 +46,17 @@ class V5Desk:
     published: that the outer code stays 200 and that the codes are v1's is assumed.
     """
 
-    def __init__(self, contracts: Contracts, book: Book, item_form: ItemForm, lists: Lists) -> None:
+    def __init__(
+        self,
+        contracts: Contracts,
+        book: Book,
+        item_form: ItemForm,
+        lists: Lists,
+        cancel_form: CancelForm = "array",
+    ) -> None:
+        if cancel_form not in get_args(CancelForm):
+            raise ValueError(f"v5_cancel is one of {', '.join(get_args(CancelForm))}")
+        self._cancel_form: CancelForm = cancel_form
         if item_form not in ("code", "success"):
             raise ValueError("v5_items is code or success")
         if lists.order not in get_args(RowOrder) or lists.most < 1:
@@ -68,7 +78,7 @@ class V5Desk:
         or ended, a one-way order.
         """
         if endpoint.call == "v5_cancel":
-            items = read_items(form)
+            items = read_items(form, self._cancel_form)
             return [row for item in items for row in self._cancel(item, when, delay)]
         wanted = read_query(form, endpoint.call, self._contracts, when.ms)
         if endpoint.call == "v5_asset_mode":

@@ -7,7 +7,7 @@ parameter got; 1014 for a contract that does not exist; an empty parameter is no
 example of HTX V5 docs, "Get Current Orders".
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from htx_async.simulator.contracts import UNKNOWN_CONTRACT, Contracts
 from htx_async.simulator.endpoints import Call
@@ -29,6 +29,11 @@ _FIELDS: dict[Call, tuple[str, ...]] = {
     ),
     "v5_order": ("type", "contract_code", *_IDS),
 }
+CancelForm = Literal["array", "object", "hyphenated"]
+"""How V5 wants a cancel, on which clients disagree. "array": at `cancel_orders`, a list (ccxt,
+gocryptotrader; an object does as well). "object": there, a single order (HTX.Net). "hyphenated":
+the same at `cancel-orders` (HTX's Java SDK). The other path is unknown then."""
+
 _USUAL_PAGE, _LARGEST_PAGE = 10, 100
 _MOST_ITEMS = 10
 _WINDOW = 48 * 3_600_000
@@ -104,10 +109,17 @@ def read_query(query: Any, call: Call, contracts: Contracts, ms: int) -> Wanted:
     )
 
 
-def read_items(form: Any) -> tuple[Item, ...]:
+def knows_path(path: str, wanted: CancelForm) -> bool:
+    """Whether a cancel at `path` is served where this form is wanted."""
+    return path.endswith("cancel-orders") is (wanted == "hyphenated")
+
+
+def read_items(form: Any, wanted: CancelForm) -> tuple[Item, ...]:
     """The orders of a cancel: at most ten, as of ordinary orders (HTX V5 docs, "Cancel Multiple
     Orders"; more are 1067, assumed). Raises `Refused`.
     """
+    if wanted != "array" and not isinstance(form, dict):
+        raise Refused(illegal("orders"))
     rows = rows_of(form)
     if rows is None or not 1 <= len(rows) <= _MOST_ITEMS:
         raise Refused(illegal("orders"))
