@@ -18,7 +18,7 @@ from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, 
 from htx_async.cancel.v5_check import OrderSearch
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
-from htx_async.default_deadline import ROUND_TRIP, DefaultDeadline
+from htx_async.default_deadline import ROUND_TRIP
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import READS, foresee
@@ -29,7 +29,7 @@ from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
-from htx_async.routes import v1, v5
+from htx_async.routes import v1
 from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 
 _USUAL = 0.1
@@ -223,7 +223,9 @@ class Desk(ABC):
                 # Those of other mass cancels stand in no queue yet, but will before these.
                 others = (o.unqueued for o in self.under_way.mass_cancels if o is not running)
                 calls = len(wanted) * rounds + sum(others)
-                scope.grow(self._default(means, calls, urgent), self._now())
+                reads = self._reads(len(wanted)) if looks else 0
+                time = means.default_deadline(self._path, calls, reads, urgent, self._deadline)
+                scope.grow(time, self._now())
 
         return MassCancel(
             means,
@@ -268,7 +270,8 @@ class Desk(ABC):
             scope = Scope(self._now(), 0.0, urgent=urgent)
             path = v1.CANCEL.path(self._margin_mode)
             requests = math.ceil(len(ids) / v1.MOST_IDS)
-            scope.grow(self._default(means, requests, urgent, path), self._now())
+            time = means.default_deadline(path, requests, 0, urgent, self._deadline)
+            scope.grow(time, self._now())
         return cleared(await carry(self._context(Intent(wanted, ids), scope), cancel_ids))
 
     async def _open(
@@ -328,12 +331,6 @@ class Desk(ABC):
 
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts
-
-    def _default(self, means: Means, calls: int, urgent: bool, path: str = "") -> DefaultDeadline:
-        is_v5 = means.generation.current is ApiGeneration.V5
-        queue = v5.CANCEL if is_v5 else path or self._path
-        more = {"allowance": self._deadline, "longest": means.attempt_timeout}
-        return DefaultDeadline.of(means.trades.limiter, queue, calls, urgent=urgent, **more)
 
     @property
     def _path(self) -> str:

@@ -9,6 +9,7 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.accounts import release
 from htx_async.base_urls import BaseUrls
+from htx_async.default_deadline import DefaultDeadline
 from htx_async.exchange_time import ExchangeTime
 from htx_async.gate import closing
 from htx_async.generation import Generation
@@ -23,7 +24,9 @@ from htx_async.limits import (
 )
 from htx_async.listeners import as_listener
 from htx_async.retry import RetryPolicy
+from htx_async.routes import v5
 from htx_async.signing import Signer
+from htx_async.terms import ApiGeneration
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
@@ -92,6 +95,23 @@ class Means(NamedTuple):
     v5_check: V5Check
     tell: Teller | None
     stop_hearing: Callable[[], object]
+
+    def default_deadline(
+        self, path: str, calls: int, looks: int, urgent: bool, allowance: float
+    ) -> DefaultDeadline:
+        """Of `calls` cancels that queue for `path` now, or once `looks` lists are read."""
+        is_v5 = self.generation.current is ApiGeneration.V5
+        return DefaultDeadline.of(
+            self.trades.limiter,
+            self.reads.limiter,
+            v5.CANCEL if is_v5 else path,
+            calls,
+            looks,
+            urgent=urgent,
+            allowance=allowance,
+            longest=self.attempt_timeout,
+            may_be_on_v5=is_v5 or self.generation.is_auto,
+        )
 
     def release(self, session: object) -> None:
         """Be no holder of the limiter any more, which outlives the session, and keep nothing that

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterator
 from functools import cached_property
@@ -100,6 +99,9 @@ class Evidence:
         self.unreached: Code | None = None
         """By what v1 last said that what it was asked for is not served; `v5_unreached`: V5."""
         self.v5_unreached: Code | None = None
+        self._on_v5: tuple[float, str] | None = None
+        """When V5 showed an order of the account, and how: shows the move where v1 is out of
+        reach."""
         self.doubted = NEVER
         """When v1 refused a request that lacks nothing as if it did."""
         self.losses = 0
@@ -160,13 +162,16 @@ class Evidence:
     def _latest(self) -> float:
         """Unix milliseconds at the exchange, which the horizon comes no later than.
 
-        A reply's time was told after its request was sent, so what it is less the seconds from the
-        horizon to that sending is such a time. Clocks of the exchange may differ: what one reply
-        says alone is not certain.
+        A reply's time was told after its request was sent and before it was answered, which makes
+        two bounds of the horizon. Clocks of the exchange may be wrong: what one reply says alone is
+        not certain, and where replies contradict each other the most cautious one holds.
         """
         # Times are told in whole milliseconds, cut off.
-        times = (ts + 1 - 1000 * (asked - self.horizon) for ts, asked, _ in self._moments())
-        return (*heapq.nsmallest(2, times), math.inf, math.inf)[1]
+        upper = sorted(ts + 1 - 1000 * (asked - self.horizon) for ts, asked, _ in self._moments())
+        lower = (ts - 1000 * (answered - self.horizon) for ts, _, answered in self._moments())
+        if len(upper) < 2:
+            return math.inf
+        return upper[-1] if max(lower) > upper[0] else upper[1]
 
     def earliest(self) -> float:
         """Unix milliseconds at the exchange at which the call had certainly not begun."""
@@ -266,6 +271,8 @@ class Evidence:
     def _reach(self, generation: ApiGeneration, refusal: Code | None) -> None:
         if generation is V1:
             self.unreached = refusal
+            if refusal is not None and self._on_v5 is not None:
+                self._move(*self._on_v5)
         else:
             self.v5_unreached = refusal
 
@@ -280,9 +287,10 @@ class Evidence:
             for order_id in fact.order_ids:
                 self.trail(order_id).is_alone = True
             return
+        is_gone = reply.code in SETTLED_ORDER_CODES
         for order_id in fact.order_ids:
-            # That a repeat was refused says nothing of what was lost before.
-            if self.trail(order_id).lost == NEVER:
+            # That a repeat was refused says nothing of what was lost before, unless it is gone.
+            if is_gone or self.trail(order_id).lost == NEVER:
                 error = OrderError(order_id=order_id, err_code=reply.code, err_msg=reply.message)
                 self._error(fact, error)
 
@@ -322,8 +330,11 @@ class Evidence:
     def _seen_on_v5(
         self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]
     ) -> None:
-        if self.unreached is not None and rows:
-            how = "V5's history has" if is_history else "V5 lists"
-            self._move(fact.answered, f"{how} an order of the account")
+        how = "V5's history has" if is_history else "V5 lists"
+        shown = (fact.answered, f"{how} an order of the account")
+        if rows:
+            self._on_v5 = shown
+        if rows and self.unreached is not None:
+            self._move(*shown)
         elif meant and not is_history:
             self._move(fact.answered, "V5 lists orders that v1 does not know")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 from htx_async.cancel.batches import batches
@@ -38,6 +38,11 @@ async def cancel_all(context: Context) -> None:
         context.ledger.file(Ended((context.intent.contract,), _NO_CODE))
         return
     waits = chain(_WAITS, repeat(_LAST_WAIT))
+    # What a look, or the check of v1's word, has listed just now needs no other list.
+    async with Group() as group:
+        is_begun = _cancel_due(context, group, context.states().shown(_V5), set())
+    if is_begun and not await context.pause(next(waits)):
+        return
     while await _list_and_cancel(context):
         known = context.states()
         if _may_go(context, known):
@@ -59,17 +64,22 @@ async def _list_and_cancel(context: Context) -> bool:
     sent: set[str] = set()
 
     def on_page(page: Page) -> None:
-        known = context.states().orders
-        shown = [row.order_id for row in page.orders if row.order_id in known]
-        due = [i for i in shown if i not in sent and _is_due(context, i, known[i])]
-        sent.update(due)
-        for ids in batches(due, lambda order_id: known[order_id].is_alone):
-            lost = max(known[order_id].losses for order_id in ids)
-            group.begin(send_cancel(context, ids, lost=lost))
+        _cancel_due(context, group, [row.order_id for row in page.orders], sent)
 
     async with Group() as group:
         rows = await context.read_open(_V5, on_page=on_page, persists=True)
     return rows is not None and not context.scope.reason
+
+
+def _cancel_due(context: Context, group: Group, listed: Iterable[str], sent: set[str]) -> bool:
+    """Begin to cancel those that are due and not `sent` yet; whether there are any."""
+    known = context.states().orders
+    due = [i for i in listed if i in known and i not in sent and _is_due(context, i, known[i])]
+    sent.update(due)
+    for ids in batches(due, lambda order_id: known[order_id].is_alone):
+        lost = max(known[order_id].losses for order_id in ids)
+        group.begin(send_cancel(context, ids, lost=lost))
+    return bool(due)
 
 
 async def send_cancel(

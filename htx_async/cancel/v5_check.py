@@ -49,10 +49,14 @@ class V5Check:
             if self._absent_at >= began:
                 fact = NotOnV5(context.contracts, self._code, self._absent_at)
                 context.ledger.file(fact)
-            else:
+                return
+            if not self._has_lists:
                 await self._read(context)
+                return
         finally:
             self._lock.release()
+        # Whoever had the lock before has found out that each contract has a list of its own.
+        await self._read(context)
 
     async def _read(self, context: Context) -> None:
         asked = context.now()
