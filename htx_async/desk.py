@@ -18,10 +18,9 @@ from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, 
 from htx_async.cancel.v5_check import OrderSearch
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
-from htx_async.default_deadline import ROUND_TRIP
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
-from htx_async.limits import READS, foresee
+from htx_async.limits import READS, KeepsPromises, foresee
 from htx_async.listeners import as_listener
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Lane, Means
@@ -30,6 +29,7 @@ from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
 from htx_async.routes import v1
+from htx_async.tasks import Promise
 from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 
 _USUAL = 0.1
@@ -190,13 +190,19 @@ class Desk(ABC):
             # The block has ended: there is nothing left to do but this.
             return self._mass_cancel(each, latest, urgent=True, is_promised=True)
 
-        return CancelGuard(self.under_way.guards, self._ready, begin, partial(nothing_sent, wanted))
+        return CancelGuard(self._enter, begin, partial(nothing_sent, wanted))
+
+    def _enter(self) -> Sequence[set[Promise]]:
+        means, guards = self._ready(), self.under_way.guards
+        means.transport.promise()
+        limiter = means.trades.limiter
+        return [guards, limiter.promises] if isinstance(limiter, KeepsPromises) else [guards]
 
     def _tell_if_long(self, calls: int, deadline: float | None) -> None:
-        limiter = self._ready().trades.limiter
-        turn = partial(foresee, limiter, self._path, calls, urgent=True)
-        longest = self._until(turn(round_trip=ROUND_TRIP)) + self._deadline
-        needed = self._until(turn(round_trip=_USUAL)) + _USUAL
+        means, path = self._ready(), self._path
+        longest = self._until(means.default_deadline(path, calls, 0, True, self._deadline).until())
+        turn = foresee(means.trades.limiter, path, calls, urgent=True, round_trip=_USUAL)
+        needed = self._until(turn) + _USUAL
         tell_if_long(needed, longest if deadline is None else deadline)
 
     def _mass_cancel(

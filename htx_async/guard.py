@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +12,7 @@ from htx_async.cancel.mass import MassCancel
 from htx_async.checks import running_loop
 from htx_async.errors import InvalidRequest
 from htx_async.mass_report import MassCancelReport
-from htx_async.tasks import outlast, own_task
+from htx_async.tasks import Promise, outlast, own_task
 
 _LOG = logging.getLogger("htx_async")
 
@@ -44,20 +44,19 @@ def tell_if_long(needed: float, longest: float) -> None:
 class CancelGuard:
     """`async with htx.cancel_on_exit(...) as guard:`; see there.
 
-    `entered`: where it stands from its entering until its work is done, so that closing finds it.
-    `check`: raises what stands against entering. `begin` makes the mass cancel, `nothing_sent` the
+    `enter`: raises what stands against entering; gives where the guard stands from then until its
+    work is done, so that closing finds it. `begin` makes the mass cancel, `nothing_sent` the
     account of one that could not begin.
     """
 
     def __init__(
         self,
-        entered: "set[CancelGuard]",
-        check: Callable[[], object],
+        enter: Callable[[], Sequence[set[Promise]]],
         begin: Callable[[], MassCancel],
         nothing_sent: Callable[[str], MassCancelReport],
     ) -> None:
-        self._entered = entered
-        self._check = check
+        self._enter = enter
+        self._places: Sequence[set[Promise]] = ()
         self._begin = begin
         self._nothing_sent = nothing_sent
         self._is_in_use = False
@@ -94,10 +93,11 @@ class CancelGuard:
         if self._is_in_use:
             raise InvalidRequest("this guard guards a block already; make one for each block")
         self._loop, self._block = running_loop(), asyncio.current_task()
-        self._check()
+        self._places = self._enter()
         self._reset()
         self._is_in_use = True
-        self._entered.add(self)
+        for place in self._places:
+            place.add(self)
         # What a loop left behind that was closed meanwhile has nobody to end it.
         _IN_USE.difference_update([guard for guard in _IN_USE if guard._loop.is_closed()])
         _IN_USE.add(self)
@@ -163,7 +163,8 @@ class CancelGuard:
         except Exception as error:
             self._fail(error)
         finally:
-            self._entered.discard(self)
+            for place in self._places:
+                place.discard(self)
 
     def _fail(self, error: Exception) -> None:
         self._told = self._nothing_sent(f"{type(error).__name__}: {error}")
@@ -214,7 +215,7 @@ class UnderWay:
     """The guards of one desk from their entering until their work is done, and its mass cancels."""
 
     def __init__(self) -> None:
-        self.guards: set[CancelGuard] = set()
+        self.guards: set[Promise] = set()
         self.mass_cancels: set[MassCancel] = set()
 
     def close(self, why: str) -> None:

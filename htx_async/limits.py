@@ -13,6 +13,7 @@ from htx_async.account_budget import AccountBudget
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
 from htx_async.slower_limit import DOCUMENTED
+from htx_async.tasks import Promise
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
 
@@ -96,6 +97,13 @@ class HasReads(Protocol):
     @property
     def reads(self) -> RateLimiter:
         """Asked for `READS`; without one, a session has its own 72 reads in any 3 s."""
+
+
+@runtime_checkable
+class KeepsPromises(Protocol):
+    """A limiter that can be closed, and first carries out what was promised by its tokens."""
+
+    promises: set[Promise]
 
 
 @runtime_checkable

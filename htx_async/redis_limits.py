@@ -30,6 +30,7 @@ from htx_async.redis_link import (
 )
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import RedisStore, Rule, try_out
+from htx_async.tasks import Promise, kept
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
 
@@ -104,6 +105,7 @@ class RedisTokenBucket:
         self._redis = redis
         self._is_own = False
         self._is_closed = False
+        self.promises: set[Promise] = set()
         self._link: RedisLink | None = None
         self._account = account
         self._reads: RedisTokenBucket | None = None
@@ -139,12 +141,16 @@ class RedisTokenBucket:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Settle what is out, which takes 0.25 s at most, and close a client of its own.
+        """Carry out every guard that was entered with it, settle what is out, which takes 0.25 s at
+        most, and close a client of its own.
 
         Raises `InvalidRequest` where another event loop, or the process that forked this one, uses
         it.
         """
         is_late = self._bind()
+        # Those of a closed loop ended with it.
+        promises = () if is_late else tuple(self.promises)
+        deliver = await kept(promises, "its limiter was closed")
         self._is_closed = True
         for queue in self._queues.values():
             await queue.aclose()
@@ -159,6 +165,7 @@ class RedisTokenBucket:
             # Connections of a closed loop ended with it, and cannot be told so.
             with suppress(*[RuntimeError] if is_late else ()):
                 await self._redis.aclose()
+        deliver()
 
     async def drain(self) -> None:
         """Wait until Redis knows of every token that is back, or 0.25 s have passed."""

@@ -7,10 +7,10 @@ nobody else's hand: it is not listed.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -95,3 +95,33 @@ def _shield() -> AbstractContextManager[object]:
     which would be a busy loop as long as somebody waits all the same."""
     scope = getattr(sys.modules.get("anyio"), "CancelScope", None)
     return nullcontext() if scope is None else scope(shield=True)
+
+
+class Promise(Protocol):
+    """Work that whoever closes what it needs begins, and waits for."""
+
+    def begin(self, closing: str = "") -> asyncio.Task[None]:
+        """Begin it, if that was not done; `closing`: why before its time."""
+
+
+async def kept(promises: Collection[Promise], closing: str) -> Callable[[], None]:
+    """Begin them all, and wait until all are over, whoever cancels the caller meanwhile. The result
+    raises that cancellation, for when the caller has closed."""
+    tasks = [promise.begin(closing) for promise in promises]
+    cancelled = [await outlast(own_task(_all_over(tasks)))]
+
+    def deliver() -> None:
+        first = cancelled.pop()
+        try:
+            if first is not None:
+                raise first
+        finally:
+            # Its traceback holds this frame.
+            del first
+
+    return deliver
+
+
+async def _all_over(tasks: Collection[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)

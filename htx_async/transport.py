@@ -63,7 +63,7 @@ class Transport:
             check_harmless(http, base_urls)
         self._http = http
         self._is_own = http is None
-        self._is_closed = False
+        self._is_closed = self._is_promised = False
         self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
 
     def prepare(self, request: SignedRequest) -> "Sending":
@@ -79,9 +79,15 @@ class Transport:
         if self._is_own and self._http is not None:
             await self._http.close()
 
+    def promise(self) -> None:
+        """From now on connections of our own take the place of a caller's session that is closed:
+        somebody has promised to send."""
+        self._is_promised = True
+
     def check_open(self) -> None:
         """`SessionClosed` when a caller's session was closed, `InvalidRequest` when it cannot work
         here."""
+        self._replace_closed()
         if self._http is None or self._is_own:
             return
         if self._http.closed:
@@ -95,7 +101,12 @@ class Transport:
         # Unlike the other settings of a session these may have changed since.
         check_headers(self._http)
 
+    def _replace_closed(self) -> None:
+        if self._is_promised and not self._is_own and self._http is not None and self._http.closed:
+            self._http, self._is_own = None, True
+
     def _session(self) -> ClientSession | None:
+        self._replace_closed()
         if self._is_closed or (self._http is not None and self._http.closed):
             return None
         if self._http is None:

@@ -64,14 +64,14 @@ def _is_waiting(pid: int) -> bool:
 
 @asynccontextmanager
 async def child(
-    program: str, exchange: SimulatedExchange, warnings: str = "error"
+    program: str, exchange: SimulatedExchange, warnings: str = "error", more: str | None = None
 ) -> AsyncIterator[Child]:
     """A process that runs `program`, which prints "trading" once it trades; dead at the end of the
-    block in any case. `sys.argv`: the exchange's URL and the contracts."""
+    block in any case. `sys.argv`: the exchange's URL, the contracts, and `more` unless None."""
     known = {name: value for name, value in os.environ.items() if not _HIDDEN.fullmatch(name)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", warnings, "-c", _HEARS_CTRL_C + program),
-        *(exchange.url, *CODES),
+        *(exchange.url, *CODES, *([] if more is None else [more])),
         env=known | _KEYS,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -755,14 +755,16 @@ _ROWS = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", _DOCUMENTED, re.
 def test_a_guard_takes_the_time_that_is_documented(
     contracts: int, seconds: int, deadline: int, grace: int
 ) -> None:
-    """At a round trip of 0.1 s; and where nothing answers, it ends at its deadline."""
+    """At a round trip of 0.1 s; and where nothing answers, it ends at its deadline, which is that
+    of a session that may find the account on V5."""
 
     async def main(late: float) -> float:
         exchange = SimulatedExchange()
         if late:
             exchange.late(late, times=10 * contracts)
         codes = [f"C{number}-USDT" for number in range(contracts)]
-        async with virtual_session(exchange, latency=lambda: 0.05) as htx:
+        settings = {"latency": lambda: 0.05, "generation": "auto"}
+        async with virtual_session(exchange, **settings) as htx:  # type: ignore[arg-type]  # as named
             with suppress(MassCancelFailed):
                 async with htx.cancel_on_exit(codes):
                     began = now()

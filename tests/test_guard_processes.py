@@ -3,10 +3,12 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import pytest
 
 from htx_async.simulator import SimulatedExchange
+from tests.redis_server import running
 from tests.strategy import PATIENCE, child, with_two_orders_each
 
 PREAMBLE = """
@@ -150,6 +152,47 @@ async def test_one_signal_leaves_no_trailing_orders(
     # Where nobody ends the block before the session is closed, it is warned.
     assert ("is not covered" in out) is ("is not covered" in err) is ((together, where) in EARLY)
     assert len(err.splitlines()) == ((together, where) in EARLY), err
+
+
+GIVEN = f"""{PREAMBLE}
+import aiohttp
+from htx_async.redis_limits import RedisTokenBucket
+
+async def strategy(**given):
+    async with HtxSession.from_env(base_urls=URL, generation="v1", **given) as htx:
+        await trade(htx, CODES[:3])
+
+async def main():
+    on_sigterm(asyncio.current_task().cancel)
+    if CODES[3]:
+        async with RedisTokenBucket.from_url(CODES[3], "desk", share_of=2) as shared:
+            await asyncio.gather(strategy(limiter=shared), feed())
+    else:
+        async with aiohttp.ClientSession() as http:
+            await asyncio.gather(strategy(http=http), feed())
+
+try:
+    asyncio.run(main())
+except (KeyboardInterrupt, asyncio.CancelledError):
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("number", [CTRL_C, TERM])
+@pytest.mark.parametrize("shared", [True, False])
+async def test_what_a_session_was_given_outlasts_its_guard(
+    exchange: SimulatedExchange, shared: bool, number: signal.Signals
+) -> None:
+    """A limiter over Redis, or a session for `http=`, that is closed around the `gather` which the
+    guard is in: the orders go."""
+    with running() if shared else nullcontext() as server:
+        url = "" if server is None else server.url
+        async with child(GIVEN, exchange, more=url) as strategy:
+            strategy.signal(number)
+            _, out, err = await strategy.ended()
+    assert not exchange.open_orders()
+    assert len(exchange.arrivals) == 3
+    assert out.splitlines()[0].startswith(ACCOUNT), (out, err)
 
 
 async def interrupt(

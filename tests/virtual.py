@@ -165,6 +165,9 @@ class VirtualTransport:
     def check_open(self) -> None:
         pass
 
+    def promise(self) -> None:
+        pass
+
     def prepare(self, request: SignedRequest) -> "VirtualSending":
         return VirtualSending(self, request)
 
