@@ -179,27 +179,33 @@ def test_a_nothing_that_a_list_speaks_against_is_not_believed(
     run(main())
 
 
+@pytest.mark.parametrize("times", [1, 2, 4])
+@pytest.mark.parametrize("behind", [0.5, 5.0])
 @pytest.mark.parametrize("call", ["cancelall", "openorders"])
-def test_the_clock_of_one_reply_does_not_hide_an_order(call: str) -> None:
-    """One reply tells a time that is 0.5 s behind: an order from just before the call, which the
-    cancel has missed, is no later one for that."""
+def test_the_clocks_of_some_replies_do_not_hide_an_order(
+    call: Literal["cancelall", "openorders"], behind: float, times: int
+) -> None:
+    """Replies tell a time that is behind: an order from just before the call, which the cancel has
+    missed, is no later one for that."""
 
     async def main() -> None:
-        behind: list[float] = []
+        late: list[float] = []
         loop = asyncio.get_running_loop()
-        exchange = Witness(clock=loop.time, now=lambda: START + loop.time() - sum(behind))
+        exchange = Witness(clock=loop.time, now=lambda: START + loop.time() - sum(late))
         seen: list[str] = []
 
         def before(kind: str) -> None:
-            behind[:] = [0.5] if kind == call and kind not in seen else []
+            late[:] = [behind] if kind == call and seen.count(kind) < times else []
             seen.append(kind)
 
         exchange.before = before
+        # Refused as busy until nothing is left of it: so often its time is told, and nothing done.
+        exchange.refuse(1004, "busy", call=call, times=times - 1 or 1)
         exchange.malform(EMPTY.replace(b"1700000000000", b"%d" % (1000 * START)), call="cancelall")
         missed = exchange.place(CODE, "sell", "close")
         await asyncio.sleep(0.1)
         async with v1_session(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+            report = await ended(htx.cancel_all_trailing(CODE, confirm=True, deadline=20.0))
         assert (report.outcome, report.confirmed) == (Outcome.PARTIAL, False)
         assert report.still_open == missed
 

@@ -1,0 +1,74 @@
+"""Many contracts of an account that has moved: none is left, and none told as unknown."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from htx_async import ALL_CONTRACTS, MassCancelFailed, MassCancelReport, Outcome
+from tests.test_generation import exchange_of, session_of
+from tests.virtual import run
+
+CODES = [f"C{number}-USDT" for number in range(40)]
+CLEAR = {Outcome.CANCELLED, Outcome.NOTHING_TO_CANCEL}
+
+
+async def cancelled(
+    how: str, variant: str, trip: float, with_orders: int, **settings: object
+) -> tuple[MassCancelReport, int]:
+    """The account, and how many orders are left."""
+    exchange = exchange_of("v5", variant, contracts=CODES)
+    for code in CODES[:with_orders]:
+        exchange.place(code, "sell", "close")
+    await asyncio.sleep(2.0)
+    async with session_of(exchange, latency=lambda: trip / 2) as htx:
+        if how == "guard":
+            guard = htx.cancel_on_exit(CODES)
+            with suppress(MassCancelFailed):
+                async with guard:
+                    pass
+            assert guard.report is not None
+            report = guard.report
+        else:
+            wanted = ALL_CONTRACTS if how == "all" else CODES
+            report = await htx.mass_cancel_trailing(wanted, **settings)  # type: ignore[arg-type]  # of the test's choice
+    return report, len(exchange.open_orders())
+
+
+@pytest.mark.parametrize("how", ["named", "all", "guard"])
+@pytest.mark.parametrize("variant", ["404", "1051", "6002"])
+@pytest.mark.parametrize("with_orders", [1, 40])
+def test_a_moved_account_of_many_contracts(how: str, variant: str, with_orders: int) -> None:
+    """Whatever v1 still says to it, and however many of them have orders: all is clear, by the
+    default deadline."""
+    for trip in (0.1, 2.0):
+        report, left = run(cancelled(how, variant, trip, with_orders))
+        assert left == 0, trip
+        assert report.outcomes.keys() <= CLEAR, (trip, report.outcomes)
+        assert report.outcomes[Outcome.CANCELLED] == with_orders
+
+
+@pytest.mark.parametrize("settings", [{"until_clear": True, "deadline": 60.0}, {"confirm": True}])
+@pytest.mark.parametrize("variant", ["404", "10000"])
+def test_an_order_that_v5_showed_counts_for_contracts_that_come_later(
+    variant: str, settings: dict[str, object]
+) -> None:
+    """v1 is gone, and one contract has an order: that shows the account, for all of the call."""
+    report, left = run(cancelled("named", variant, 0.1, 1, **settings))
+    assert left == 0
+    assert report.outcomes == {Outcome.CANCELLED: 1, Outcome.NOTHING_TO_CANCEL: 39}
+
+
+def test_v5_s_lists_are_read_beside_each_other() -> None:
+    """An account on v1 whose V5 answers with empty lists: forty of them are read within seconds at
+    a round trip of 2 s, not one after the other."""
+
+    async def main() -> None:
+        exchange = exchange_of("v1", v5_refusal=None, contracts=CODES)
+        exchange.place(CODES[0], "sell", "close")
+        async with session_of(exchange, latency=lambda: 1.0) as htx:
+            report = await htx.mass_cancel_trailing(ALL_CONTRACTS)
+        assert report.outcomes == {Outcome.CANCELLED: 1, Outcome.NOTHING_TO_CANCEL: 39}
+        assert report.elapsed < 15
+
+    run(main())
