@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from htx_async.desk import Desk
 from htx_async.means import Means
@@ -65,11 +66,12 @@ class CrossMargin(Desk):
         *,
         pair: str | None = None,
         contract_type: ContractType | str | None = None,
+        since: datetime | float | None = None,
         deadline: float | None = None,
     ) -> tuple[TrailingOrder, ...]:
         """See `HtxSession.trailing_history`."""
         wanted = self._named(contract_code, direction, offset, pair, contract_type)
-        return await self._history(wanted, deadline)
+        return await self._history(wanted, since, deadline)
 
     async def cancel_trailing(
         self,

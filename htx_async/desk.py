@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
@@ -31,7 +32,9 @@ from htx_async.report import CancelReport
 from htx_async.routes import v1
 from htx_async.tasks import Promise
 from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
+from htx_async.wall_clock import as_moment
 
+_Rows = tuple[TrailingOrder, ...]
 _USUAL = 0.1
 """Seconds: a round trip with which a guard's need is reckoned."""
 
@@ -275,28 +278,26 @@ class Desk(ABC):
         else:
             scope = Scope(self._now(), 0.0, urgent=urgent)
             path = v1.CANCEL.path(self._margin_mode)
-            requests = math.ceil(len(ids) / v1.MOST_IDS)
-            time = means.default_deadline(path, requests, 0, urgent, self._deadline)
-            scope.grow(time, self._now())
+            count = math.ceil(len(ids) / v1.MOST_IDS)
+            scope.grow(means.default_deadline(path, count, 0, urgent, self._deadline), self._now())
         return cleared(await carry(self._context(Intent(wanted, ids), scope), cancel_ids))
 
-    async def _open(
-        self, wanted: CancelAllTrailing, deadline: float | None
-    ) -> tuple[TrailingOrder, ...]:
+    async def _open(self, wanted: CancelAllTrailing, deadline: float | None) -> _Rows:
         return await self._read(wanted, deadline, look, "open")
 
     async def _history(
-        self, wanted: CancelAllTrailing, deadline: float | None
-    ) -> tuple[TrailingOrder, ...]:
-        return await self._read(wanted, deadline, history, "ended")
+        self, wanted: CancelAllTrailing, since: datetime | float | None, deadline: float | None
+    ) -> _Rows:
+        oldest = 0.0 if since is None else 1000 * as_moment("since", since).timestamp()
+        return await self._read(wanted, deadline, partial(history, since=oldest), "ended")
 
     async def _read(
         self,
         wanted: CancelAllTrailing,
         deadline: float | None,
-        procedure: Callable[[Context], Awaitable[tuple[TrailingOrder, ...] | None]],
+        procedure: Callable[[Context], Awaitable[_Rows | None]],
         which: str,
-    ) -> tuple[TrailingOrder, ...]:
+    ) -> _Rows:
         means = self._ready()
         context = self._context(Intent(wanted), self._scope(deadline, means.reads, READS, False))
         with means.live.holding(context.scope):

@@ -236,15 +236,18 @@ class HtxSession(Desk):
         direction: Direction | str | None = None,
         offset: Offset | str | None = None,
         *,
+        since: datetime | float | None = None,
         deadline: float | None = None,
     ) -> tuple[TrailingOrder, ...]:
         """The trailing orders of the last 90 days that have ended, the latest first.
 
-        Filters, `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get
-        History Trailing Orders").
+        `since`: an aware datetime, or Unix seconds; only those that ended then or later. V5 is read
+        in windows of 48 hours, whose times are assumed to be those at which orders ended. Filters,
+        `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get History
+        Trailing Orders").
         """
         wanted = CancelAllTrailing.checked(contract_code, direction, offset)
-        return await self._history(wanted, deadline)
+        return await self._history(wanted, since, deadline)
 
     async def cancel_trailing(
         self,

@@ -89,6 +89,14 @@ def as_utc(moment: object) -> datetime:
     raise ValueError("neither an aware datetime nor a time in Unix seconds")
 
 
+def as_moment(name: str, value: object) -> datetime:
+    """`value` in UTC; `InvalidRequest` for what is no time."""
+    try:
+        return as_utc(value)
+    except ValueError as error:
+        raise InvalidRequest(f"{name} must be a time, not {shown(value)}: {error}") from None
+
+
 def _told(now: Callable[[], object], skew: timedelta = timedelta()) -> datetime:
     try:
         moment = now()

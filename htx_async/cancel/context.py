@@ -102,10 +102,13 @@ class Context:
             return None
         if not tried:
             return self.means.generation.current
-        on = self.states().on
+        left = [one for one in self.places() if one not in tried]
+        return left[0] if len(self.states().on) == 1 and left else None
+
+    def places(self) -> list[ApiGeneration]:
+        """Where the account may be, as far as it can be asked there."""
         is_named = self.intent.filter.contract_code is not None
-        left = [one for one in on if one not in tried and (is_named or one is ApiGeneration.V1)]
-        return left[0] if len(on) == 1 and left else None
+        return [one for one in self.states().on if is_named or one is ApiGeneration.V1]
 
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
@@ -223,6 +226,14 @@ class Context:
             on_page=on_page,
             persists=persists,
         )
+
+    async def read_window(self, window: tuple[int, int] | None) -> bool:
+        """Whether V5's history between two times could be read."""
+        wanted = self.intent.filter
+        rows = await self.read(
+            ApiGeneration.V5, Kind.ENDED, lambda page: v5.history(wanted, page, window)
+        )
+        return rows is not None
 
     async def read_ended(
         self, generation: ApiGeneration, since: float | None, ids: Sequence[str]

@@ -100,8 +100,7 @@ class Evidence:
         """By what v1 last said that what it was asked for is not served; `v5_unreached`: V5."""
         self.v5_unreached: Code | None = None
         self._on_v5: tuple[float, str] | None = None
-        """When V5 showed an order of the account, and how: shows the move where v1 is out of
-        reach."""
+        """When V5 showed an order of the account, and how."""
         self.doubted = NEVER
         """When v1 refused a request that lacks nothing as if it did."""
         self.losses = 0
@@ -265,14 +264,14 @@ class Evidence:
             return
         if reply.code == FIELD_MISSING:
             self.doubted = fact.answered
+            self._weigh_v5()
         if code_class is CodeClass.MIGRATED:
             self._move(fact.answered, f"v1 answered {reply.code}")
 
     def _reach(self, generation: ApiGeneration, refusal: Code | None) -> None:
         if generation is V1:
             self.unreached = refusal
-            if refusal is not None and self._on_v5 is not None:
-                self._move(*self._on_v5)
+            self._weigh_v5()
         else:
             self.v5_unreached = refusal
 
@@ -297,6 +296,12 @@ class Evidence:
     def _move(self, at: float, how: str) -> None:
         if at > self.moved:
             self.moved, self.moved_by = at, how
+
+    def _weigh_v5(self) -> None:
+        """An order that V5 shows is the account's own where v1 does not serve it."""
+        is_refused = self.unreached is not None or self.doubted > NEVER
+        if is_refused and self._on_v5 is not None:
+            self._move(*self._on_v5)
 
     def _not_on_v5(self, code: Code | None, asked: float) -> None:
         if asked >= self.not_on_v5:
@@ -331,10 +336,8 @@ class Evidence:
         self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]
     ) -> None:
         how = "V5's history has" if is_history else "V5 lists"
-        shown = (fact.answered, f"{how} an order of the account")
         if rows:
-            self._on_v5 = shown
-        if rows and self.unreached is not None:
-            self._move(*shown)
-        elif meant and not is_history:
+            self._on_v5 = (fact.answered, f"{how} an order of the account")
+            self._weigh_v5()
+        if meant and not is_history:
             self._move(fact.answered, "V5 lists orders that v1 does not know")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from htx_async.cancel import on_v5
@@ -12,9 +14,12 @@ from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
-from htx_async.routes import v1
+from htx_async.routes import v1, v5
 from htx_async.tasks import Group
 from htx_async.terms import ApiGeneration
+
+_AT_ONCE = 8
+"""Windows of V5's history that are read at once: it is in no hurry, and others read, too."""
 
 Procedure = Callable[[Context], Awaitable[None]]
 _On = Callable[[Context, ApiGeneration], Awaitable[object]]
@@ -57,16 +62,46 @@ async def look(context: Context) -> tuple[TrailingOrder, ...] | None:
     return tuple(context.ledger.rows[order_id] for order_id in shown)
 
 
-async def history(context: Context) -> tuple[TrailingOrder, ...] | None:
-    """Those that have ended, as far back as they are kept; None when they could not be read."""
-    found: list[tuple[TrailingOrder, ...] | None] = []
+async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] | None:
+    """Those that ended at `since` (Unix milliseconds) or later, the latest first; None when they
+    could not be read wherever the account may be."""
+    was_read: dict[ApiGeneration, bool] = {}
+    left = [context.means.generation.current]
+    while left and not context.scope.reason:
+        generation = left[0]
+        if generation is ApiGeneration.V5:
+            was_read[generation] = await _windows(context, since)
+        else:
+            was_read[generation] = await context.read_ended(generation, since, ()) is not None
+        context.settle()
+        left = [one for one in context.places() if one not in was_read]
+    places = context.places()
+    if left or not places or not all(was_read[one] for one in places):
+        return None
+    rows = [row for row in context.ledger.ended.values() if context.intent.means(row)]
+    times = {row.order_id: row.canceled_at or row.update_time or math.inf for row in rows}
+    late = [row for row in rows if times[row.order_id] >= since]
+    return tuple(sorted(late, key=lambda row: times[row.order_id], reverse=True))
 
-    async def read(context: Context, generation: ApiGeneration) -> None:
-        found.append(await context.read_ended(generation, float("-inf"), ()))
 
-    await _where_it_is(context, read)
-    rows = found[-1] if found else None
-    return None if rows is None else tuple(filter(context.intent.means, rows))
+async def _windows(context: Context, since: float) -> bool:
+    """V5's history, as far back as it reaches; whether all of it could be read."""
+    now = context.means.clock.now().timestamp() * 1000
+    few = asyncio.Semaphore(_AT_ONCE)
+    told: list[bool] = []
+
+    async def read(window: tuple[int, int] | None) -> None:
+        async with few:
+            # Where one could not be read, nor where the account is not, the others are of no use.
+            if all(told):
+                told.append(await context.read_window(window))
+
+    first, *others = v5.windows(now, since)
+    await read(first)
+    async with Group() as group:
+        for window in others if all(told) else ():
+            group.begin(read(window))
+    return all(told)
 
 
 async def _where_it_is(context: Context, procedure: _On) -> None:

@@ -8,7 +8,7 @@ rows that ccxt recorded live; where these differ, the more careful reading was t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from htx_async.job import Job, Kind
@@ -56,6 +56,9 @@ _LIMIT = 100
 WINDOW = 48 * 3_600_000
 """Milliseconds that one request for the history reaches back."""
 
+_REACH = 90 * 86_400_000
+_OFF = 600_000
+
 _LONGEST_ID = 64
 _MOST_DIGITS = 15
 _TYPE = ("type", "trailing_stop")
@@ -80,9 +83,32 @@ def open_orders(wanted: CancelAllTrailing, following: str = "") -> Job:
     return _list(OPEN_ORDERS, wanted, following)
 
 
-def history(wanted: CancelAllTrailing, following: str = "") -> Job:
-    """One page of those that have ended."""
-    return _list(HISTORY, wanted, following, _ENDED)
+def history(
+    wanted: CancelAllTrailing, following: str = "", window: tuple[int, int] | None = None
+) -> Job:
+    """One page of those that have ended, between two times in Unix milliseconds, at most `WINDOW`
+    apart; without them in the last 48 hours."""
+    return _list(HISTORY, wanted, following, _ENDED, *_between(window))
+
+
+def _between(window: tuple[int, int] | None) -> tuple[tuple[str, str], ...]:
+    if window is None:
+        return ()
+    return (("start_time", str(window[0])), ("end_time", str(window[1])))
+
+
+def windows(now: float, since: float) -> Iterator[tuple[int, int] | None]:
+    """What to ask for one after the other, newest first, to see what the history holds from `since`
+    on, at most the last 90 days (HTX's Java SDK); Unix milliseconds. None: the last 48 hours.
+
+    They overlap by some minutes, by which our clock may be off.
+    """
+    oldest = int(max(since, now - _REACH + _OFF))
+    yield None
+    until = int(now) - WINDOW + _OFF
+    while until > oldest:
+        yield max(oldest, until - WINDOW), until
+        until -= WINDOW
 
 
 def opens(contract_code: str | None, about: str) -> Job:
@@ -93,9 +119,7 @@ def opens(contract_code: str | None, about: str) -> Job:
 def ended(contract_code: str | None, until: int | None, about: str) -> Job:
     """The first page of those that have ended in the 48 hours before `until` (Unix milliseconds;
     None: now), the most that one request may ask for (HTX's Java SDK); None: of every contract."""
-    window: tuple[tuple[str, str], ...] = ()
-    if until is not None:
-        window = (("start_time", str(until - WINDOW)), ("end_time", str(until)))
+    window = _between(None if until is None else (until - WINDOW, until))
     return _page(HISTORY, (*_named(contract_code), _ENDED, *window), "", about)
 
 
