@@ -1,15 +1,26 @@
 """Cross margin: twins of every call, dated futures, and no order of the other mode touched."""
 
+import asyncio
 import inspect
-from typing import Any
+import json
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 
-from htx_async import CancelError, CancelReport, HtxSession, InvalidRequest, Outcome
+from htx_async import (
+    ALL_CONTRACTS,
+    CancelError,
+    CancelReport,
+    HtxSession,
+    InvalidRequest,
+    Outcome,
+)
 from htx_async.cross import CrossMargin
+from htx_async.simulator import Reply, Request, SimulatedExchange
 from htx_async.terms import ContractType, MarginMode
 from tests.test_reading import BTC, in_step, v1_session
-from tests.virtual import run
+from tests.virtual import run, virtual_session
 
 DATED = "BTC-USDT-261225"
 START_OF_PATH = "/linear-swap-api/v1/swap_"
@@ -202,5 +213,52 @@ def test_each_mode_has_five_a_second_and_both_have_the_reads() -> None:
         reads = [one.at for one in exchange.arrivals if one.path.endswith("orders")]
         assert max(sum(at <= one < at + 3.0 for one in reads) for at in reads) <= 72
         assert {one.err_code for one in exchange.arrivals} <= {None, 1051}
+
+    run(main())
+
+
+@pytest.mark.parametrize("account", ["v1", "v5"])
+@pytest.mark.parametrize("shown", [0, 1, 2])
+def test_a_v5_list_without_a_contract_may_be_of_less_than_all(
+    shown: int, account: Literal["v1", "v5"]
+) -> None:
+    """V5 answers a list without a contract code, which shows the orders of so many contracts only,
+    or none: what is open of others is found contract by contract."""
+    codes = [f"C{number}-USDT" for number in range(6)]
+
+    class Narrow(SimulatedExchange):
+        """Shows less than all where no contract is named."""
+
+        def handle(self, request: Request) -> Reply:
+            reply = super().handle(request)
+            if not request.path.endswith("/opens") or "contract_code=" in request.query:
+                return reply
+            body = json.loads(reply.body)
+            body["data"] = [row for row in body["data"] if row["contract_code"] in codes[:shown]]
+            return replace(reply, body=json.dumps(body).encode())
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def wall() -> float:
+            return 1_700_000_000 + loop.time()
+
+        exchange = Narrow(
+            account=account,
+            v1_variant="empty",
+            v5_refusal=None,
+            contracts=codes,
+            clock=loop.time,
+            now=wall,
+        )
+        for code in codes:
+            exchange.place(code, "sell", "close", margin_mode="cross")
+        await asyncio.sleep(2.0)
+        async with virtual_session(exchange, generation="auto", now=wall) as htx:
+            report = await htx.cross.mass_cancel_trailing(ALL_CONTRACTS, confirm=True)
+        left = exchange.open_orders()
+        # One that shows orders of two contracts is taken for one of all.
+        assert report.is_clear
+        assert len(left) == (4 if (shown, account) == (2, "v5") else 0)
 
     run(main())

@@ -100,8 +100,9 @@ class Context:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
-        if not tried:
-            return self.means.generation.current
+        current = self.means.generation.current
+        if not tried and (current in self.states().on or not self.states().on):
+            return current
         left = [one for one in self.places() if one not in tried]
         return left[0] if len(self.states().on) == 1 and left else None
 
@@ -172,7 +173,9 @@ class Context:
                 return None
             walk.feed(page)
             if walk.is_whole:
-                self._list(kind, generation, named, walk.rows().values(), asked, is_whole=True)
+                rows = walk.rows().values()
+                is_whole = self._is_of_all(kind, generation, rows)
+                self._list(kind, generation, named, rows, asked, is_whole=is_whole)
             else:
                 self._list(kind, generation, named, page.orders, page_asked)
             on_page(page)
@@ -180,6 +183,19 @@ class Context:
                 self.ledger.file(Unread(kind, generation, named, walk.problem, self.now()))
                 return None
         return tuple(walk.rows().values())
+
+    def _is_of_all(
+        self, kind: Kind, generation: ApiGeneration, rows: Collection[TrailingOrder]
+    ) -> bool:
+        """Whether a list that was read to its end has all that was asked for. That V5's without a
+        contract code is of every contract is not documented: once one has shown orders of two, it
+        is, in this session (an inference)."""
+        is_named = self.intent.filter.contract_code is not None
+        if generation is not ApiGeneration.V5 or kind is not Kind.OPEN or is_named:
+            return True
+        session = self.means.v5_check
+        session.lists_all |= len({row.contract_code for row in rows}) > 1
+        return session.lists_all
 
     def list_page(
         self, generation: ApiGeneration, kind: Kind, page: Page, contracts: tuple[str, ...]

@@ -16,7 +16,7 @@ from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, Intent, Ledger, Round, Warned
 from htx_async.cancel.procedures import cancel_all, carry, look
 from htx_async.cancel.states import State
-from htx_async.cancel.v5_check import OrderSearch
+from htx_async.cancel.v5_check import OrderSearch, check_v5
 from htx_async.checks import listed, shown
 from htx_async.codes import CodeClass
 from htx_async.errors import InvalidRequest
@@ -26,7 +26,7 @@ from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
 from htx_async.tasks import own_task
-from htx_async.terms import MarginMode, Verdict
+from htx_async.terms import ApiGeneration, MarginMode, Verdict
 
 BETWEEN_ROUNDS = 1.2
 """Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""
@@ -204,9 +204,11 @@ class MassCancel:
         half = (context.now() + self.scope.deadline) / 2
         looking = context.within(context.scope.inner(half))
         with context.scope.holding(looking.scope), self._means.live.holding(looking.scope):
-            if context.intent.filter.margin_mode is MarginMode.CROSS:
+            is_cross = context.intent.filter.margin_mode is MarginMode.CROSS
+            if is_cross:
                 await self._look_at_all(looking)
-            else:
+                await check_v5(looking)
+            if not is_cross or looking.states().on == {ApiGeneration.V5}:
                 await look(looking)
         known = context.states()
         if not known.is_covered:

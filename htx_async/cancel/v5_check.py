@@ -24,11 +24,13 @@ class V5Check:
     """Of a session: that an account is not on V5 holds for all its contracts, so those who wait
     for one answer share the next, which was asked for after theirs.
 
-    `cancel_form`: the form of a cancel that V5 took last.
+    `cancel_form`: the form of a cancel that V5 took last. `lists_all`: whether a list without a
+    contract code is of every contract.
     """
 
     def __init__(self) -> None:
         self.cancel_form = v5.CANCEL_FORMS[0]
+        self.lists_all = False
         self._lock = asyncio.Lock()
         self._absent_at = -math.inf
         self._code: int | str | None = None
