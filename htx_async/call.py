@@ -65,8 +65,7 @@ class Call:
         self._may_be_late = scope.is_own
         # An allowance counts from the first turn, so that one is never too late.
         scope.is_own = True
-        first = self.began + means.attempt_timeout
-        self._limit = TimeLimit(scope.deadline, first=first)
+        self._limit = TimeLimit(scope.deadline)
         retry = means.retry_reads if job.may_repeat else means.retry
         goes_on = scope.persists if persists is None else persists
         self._course = Course(
@@ -187,7 +186,7 @@ class Call:
             trial = self._trial = self._begin(queued, lease)
             within, connect = self._means.attempt_timeout, self._course.to_connect()
             try:
-                return trial, await trial.sending.answer(within, connect, self._limit)
+                return trial, await trial.sending.answer(within, connect)
             except SendFailed as failure:
                 if failure.sent:
                     raise

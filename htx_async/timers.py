@@ -1,7 +1,6 @@
 """Waits that end in time: a limit that does not take the loop's own stall for a time-out."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -15,7 +14,6 @@ _GRACE = 0.02
 _MOST_REARMS = 10
 _BEAT = 0.1
 _STALLED = 0.2
-_NOW = -math.inf
 
 
 class TimeLimit:
@@ -24,55 +22,35 @@ class TimeLimit:
     Unlike `asyncio.timeout_at`, a limit that fires late waits once more for `_GRACE` seconds:
     the loop was blocked, and what came in meanwhile has not been read yet. `on_expiry` runs
     before the block is interrupted. A cancellation from elsewhere always comes through.
-
-    `outer`: a limit whose block this one is in; the two then share one timer. `first`: the loop
-    time for which that timer is set at first, so that an inner limit of that time or later need
-    not set it again.
     """
 
     __slots__ = (
         "_cancelling",
         "_expired",
-        "_first",
         "_handle",
-        "_inner",
         "_loop",
         "_on_expiry",
-        "_outer",
         "_rearms",
-        "_set_for",
         "_task",
         "when",
     )
 
     when: float
-    """The loop time at which the block ends."""
+    """The loop time at which the block ends; it may be put off meanwhile."""
 
-    def __init__(
-        self,
-        when: float,
-        on_expiry: Callable[[], object] | None = None,
-        *,
-        outer: "TimeLimit | None" = None,
-        first: float | None = None,
-    ) -> None:
+    def __init__(self, when: float, on_expiry: Callable[[], object] | None = None) -> None:
         self.when = when
         self._on_expiry = on_expiry
-        self._outer = outer
-        self._first = first
         self._rearms = 0
-        self._set_for = _NOW
         self._expired = False
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None
-        self._inner: TimeLimit | None = None
         self._handle: asyncio.Handle | None = None
 
     def expire(self) -> None:
         """End the block at its next step; without effect when it is over or was never begun."""
         if self._handle is not None:
             self._handle.cancel()
-            self._set_for = _NOW
             # Not at once: a task that expires its own limit may leave the block without waiting.
             self._handle = self._loop.call_soon(self._interrupt)
 
@@ -82,11 +60,7 @@ class TimeLimit:
             raise RuntimeError("a time limit needs a task")
         self._task = task
         self._cancelling = task.cancelling()
-        if self._outer is None:
-            first = self._first
-            self._set(self.when if first is None or first > self.when else first)
-        else:
-            self._outer._hold(self)
+        self._set()
         return self
 
     def __exit__(
@@ -96,9 +70,7 @@ class TimeLimit:
         traceback: TracebackType | None,
     ) -> None:
         task, self._task = self._task, None
-        if self._outer is not None:
-            self._outer._inner = None
-        elif self._handle is not None:
+        if self._handle is not None:
             self._handle.cancel()
             self._handle = None
         if self._expired and task is not None:
@@ -108,34 +80,19 @@ class TimeLimit:
             if not others and exc_type is asyncio.CancelledError:
                 raise TimeoutError
 
-    def _set(self, moment: float) -> None:
-        self._set_for = moment
-        self._handle = self._loop.call_at(moment, self._fire)
-
-    def _hold(self, inner: "TimeLimit") -> None:
-        """Fire in time for `inner`, too."""
-        self._inner = inner
-        if inner.when < self._set_for and self._handle is not None:
-            self._handle.cancel()
-            self._set(inner.when)
+    def _set(self) -> None:
+        self._handle = self._loop.call_at(self.when, self._fire)
 
     def _fire(self) -> None:
-        inner = self._inner
-        due = self if inner is None or inner._expired or self.when <= inner.when else inner
         now = self._loop.time()
-        if now < due.when:
-            self._set(due.when)
-        elif now - due.when > _LATE and due._rearms < _MOST_REARMS:
-            due._rearms += 1
-            # Both wait out the same stall: one after the other, each would take the other's grace
-            # for a stall of its own.
-            for limit in (self, inner or self):
-                limit.when = max(limit.when, now + _GRACE)
-            self._set(due.when)
+        if now < self.when:
+            self._set()
+        elif now - self.when > _LATE and self._rearms < _MOST_REARMS:
+            self._rearms += 1
+            self.when = now + _GRACE
+            self._set()
         else:
-            if due is not self:
-                self._set(self.when)
-            due._interrupt()
+            self._interrupt()
 
     def _interrupt(self) -> None:
         self._handle = None

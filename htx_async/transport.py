@@ -150,19 +150,18 @@ class Sending:
         """False only when it is certain that no byte of the request left."""
         return self._body.asked_for or self._response is not None
 
-    async def answer(self, within: float, connect: float, limit: TimeLimit | None = None) -> Answer:
+    async def answer(self, within: float, connect: float) -> Answer:
         """Send, and read the whole reply within `within` seconds, `connect` of them to connect.
 
-        `limit`: one that the caller is in. Raises `SendFailed`. However it ends without a reply,
-        cancellation included, the connection that the request was written to is reset, so that the
-        kernel does not go on delivering it.
+        Raises `SendFailed`. However it ends without a reply, cancellation included, the connection
+        that the request was written to is reset, so that the kernel does not go on delivering it.
         """
         if self._http is None:
             raise SendFailed("the HTTP session was closed", sent=False)
         until = asyncio.get_running_loop().time() + within
         failure, meter = None, StallMeter(lambda: self.sent)
         try:
-            with meter, TimeLimit(until, self._body.reset, outer=limit):
+            with meter, TimeLimit(until, self._body.reset):
                 return await isolated(self._attempt(self._http, connect), self._body.reset)
         except Exception as error:
             # A caller's session may raise anything, and whatever it is may carry the URL; aiohttp's

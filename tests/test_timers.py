@@ -345,13 +345,12 @@ def test_nested_limits_both_forgive_a_stall() -> None:
     assert run(main()) == "answer"
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_one_stall_over_two_limits_costs_one_grace(shared: bool) -> None:
-    """Neither takes the other's grace for a stall, whether or not they share a timer."""
+def test_one_stall_over_two_limits_costs_one_grace() -> None:
+    """Neither takes the other's grace for a stall."""
 
     async def both() -> None:
-        with TimeLimit(now() + 2.0) as outer:
-            with suppress(TimeoutError), TimeLimit(now() + 1.0, outer=outer if shared else None):
+        with TimeLimit(now() + 2.0):
+            with suppress(TimeoutError), TimeLimit(now() + 1.0):
                 await asyncio.sleep(BOUND)
             await asyncio.sleep(BOUND)
 

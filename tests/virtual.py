@@ -181,10 +181,10 @@ class VirtualSending:
         self._request = request
         self.sent = False
 
-    async def answer(self, within: float, connect: float, limit: TimeLimit | None = None) -> Answer:
+    async def answer(self, within: float, connect: float) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            with TimeLimit(loop.time() + within, outer=limit):
+            with TimeLimit(loop.time() + within):
                 await self._connect(connect)
                 return await self._exchange()
         except TimeoutError:
