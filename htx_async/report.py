@@ -1,8 +1,6 @@
 """What the caller gets back: an account of every attempt and what they prove together."""
 
 from datetime import datetime
-from functools import cache
-from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -21,30 +19,6 @@ from htx_async.terms import (
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
-
-    @classmethod
-    def trusted(cls, **values: Any) -> Self:
-        """An instance of values that are right by construction, and so are not validated.
-
-        What `model_construct` does, without its care for aliases and extra fields, which would
-        cost more than validating: accounts are the larger part of what a call costs.
-        """
-        made = cls.__new__(cls)
-        # In the order of the fields, which is the order of a dump.
-        _fill(made, "__dict__", {**_blank(cls), **values})
-        _fill(made, "__pydantic_fields_set__", set(values))
-        _fill(made, "__pydantic_extra__", None)
-        _fill(made, "__pydantic_private__", None)
-        return made
-
-
-_fill = object.__setattr__
-
-
-@cache
-def _blank(model: type[BaseModel]) -> dict[str, Any]:
-    """Every field of `model` with its default; those that have none have to be given."""
-    return {name: field.default for name, field in model.model_fields.items()}
 
 
 class OrderError(_Frozen):

@@ -38,7 +38,7 @@ from htx_async.mass_report import MassCancelReport
 from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
-from htx_async.report import CancelReport, WarmUp
+from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Credentials, Signer
 from htx_async.terms import ApiGeneration, Direction, MarginMode, Offset
@@ -127,8 +127,8 @@ class HtxSession(Desk):
         self._closed = False
         self._closing = Closing(self, (self, self.cross), self._live)
         # Accounts are also given while the interpreter ends, which is too late to build them.
-        CancelReport.model_rebuild()
-        MassCancelReport.model_rebuild()
+        for model in (OrderError, Attempt, CancelReport, MassCancelReport):
+            model.model_rebuild()
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:

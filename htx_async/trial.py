@@ -34,7 +34,7 @@ class Trial(NamedTuple):
     ) -> Attempt:
         """The record of it as attempt `number`, ended at loop time `now` by `reply`; `request`: its
         number among the requests of the whole call."""
-        return Attempt.trusted(
+        return Attempt(
             number=number,
             request=request,
             base_url=self.base_url,
