@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import aiohttp
 from aiohttp import BytesPayload, ClientSession, ClientTimeout
@@ -188,7 +188,7 @@ class Sending:
     async def _exchange(self, http: ClientSession, connect: float) -> None:
         self._response = await http.request(
             self._request.method,
-            self._request.prepared(_parsed),
+            URL(self._request.url(), encoded=True),
             # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
             # connection has died, which would take no token and use a signature twice.
             data=self._body,
@@ -238,9 +238,6 @@ class Sending:
         if self.sent:
             return SendFailed(f"no complete answer within {within:.3g} s", sent=True)
         return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
-
-
-_parsed = partial(URL, encoded=True)
 
 
 @lru_cache(maxsize=8)

@@ -6,11 +6,9 @@ transport.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, NoReturn, TypeVar, cast
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
 from urllib.parse import urlencode
-
-T = TypeVar("T")
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8
@@ -57,70 +55,34 @@ class Request(NamedTuple):
     params: tuple[tuple[str, str], ...] = ()
 
 
-class _Address:
-    """Where a signed request goes: the same for every body."""
+class SignedRequest:
+    """A request ready for the wire. Its repr, str and pickle hold nothing secret."""
 
-    __slots__ = ("base_url", "method", "path", "prepared", "query", "secrets")
+    __slots__ = ("_query", "_secrets", "base_url", "body", "method", "path")
 
     def __init__(
         self, request: Request, base_url: str, query: str, secrets: tuple[Secret, ...]
     ) -> None:
         self.method = request.method
         self.path = request.path
-        self.base_url = base_url
-        self.query = query
-        self.secrets = secrets
-        self.prepared: object = None
-
-
-class SignedRequest:
-    """A request ready for the wire. Its repr, str and pickle hold nothing secret."""
-
-    __slots__ = ("_address", "body")
-
-    def __init__(
-        self, request: Request, base_url: str, query: str, secrets: tuple[Secret, ...]
-    ) -> None:
-        self._address = _Address(request, base_url, query, secrets)
         self.body = request.body
-
-    @property
-    def method(self) -> str:
-        """GET or POST."""
-        return self._address.method
-
-    @property
-    def path(self) -> str:
-        """What follows the base URL, without the query."""
-        return self._address.path
-
-    @property
-    def base_url(self) -> str:
-        """Scheme and host."""
-        return self._address.base_url
+        self.base_url = base_url
+        self._query = query
+        self._secrets = secrets
 
     def with_body(self, body: bytes) -> "SignedRequest":
         """The same signed URL with another body, which the signature does not cover."""
-        other = SignedRequest.__new__(SignedRequest)
-        other._address, other.body = self._address, body
-        return other
+        request = Request(self.method, self.path, body)
+        return SignedRequest(request, self.base_url, self._query, self._secrets)
 
     def url(self) -> str:
         """The signed URL. Use it inside one expression; never bind it to a name."""
-        address = self._address
-        query = f"?{address.query}" if address.query else ""
-        return f"{address.base_url}{address.path}{query}"
-
-    def prepared(self, make: Callable[[str], T]) -> T:
-        """What `make` makes of the signed URL: once for all bodies. As secret as that."""
-        address = self._address
-        if address.prepared is None:
-            address.prepared = make(self.url())
-        return cast("T", address.prepared)
+        query = f"?{self._query}" if self._query else ""
+        return f"{self.base_url}{self.path}{query}"
 
     def scrub(self, text: str) -> str:
         """`text` without this request's signature and access key, should a reply echo them."""
-        for secret in self._address.secrets if text else ():
+        for secret in self._secrets if text else ():
             text = secret.scrub(text)
         return text
 
