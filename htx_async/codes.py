@@ -2,7 +2,8 @@
 
 Codes and meanings: HTX API docs, "Error Code" (USDT-M); the grouping is this project's own
 inference from them, from "FAQ Settlement Q1", and from replies recorded by ccxt, roq-htx-futures
-and HTX's own Java SDK. A code that is not listed is final: `NOT_RETRYABLE`.
+and HTX's own Java SDK. A code that is not listed is final, `NOT_RETRYABLE`; those of transfers and
+of asset queries are not, since no call about trailing orders makes any.
 """
 
 from enum import StrEnum
@@ -121,19 +122,8 @@ _TABLE: dict[Code, tuple[CodeClass, str]] = {
     1230: (_AUTH, "risk check of the user not finished"),
     1231: (_AUTH, "identity check of the user not finished"),
     1233: (_AUTH, "high leverage not enabled"),
-    1250: (_AGAIN, "token service not ready"),
-    1251: (_AGAIN, "asset service not ready"),
-    1252: (_AGAIN, "asset service not ready"),
     1253: (_AUTH, "signature not valid"),
     1254: (_AUTH, "sub-account may not activate futures"),
-    1300: (_DOUBT, "transfer failed"),
-    1302: (_DOUBT, "transfer failed in the system"),
-    1316: (_DOUBT, "transfer not frozen"),
-    1317: (_DOUBT, "transfer not unfrozen"),
-    1318: (_DOUBT, "transfer not confirmed"),
-    1319: (_DOUBT, "transferable amount not read"),
-    1321: (_DOUBT, "transfer failed"),
-    1323: (_DOUBT, "transfer failed in the service"),
     1409: (_AUTH, "no permission for take-profit and stop-loss orders"),
     1411: (_AGAIN, "settlement: orders cannot be read"),
     1413: (_AUTH, "no permission for trailing orders"),
