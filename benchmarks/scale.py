@@ -1,4 +1,5 @@
-"""What a call costs beside 1 to 10,000 others that wait, and in a process of 1 to 1,000 accounts.
+"""What a call costs beside 1 to 10,000 others that wait, and in a process of 1 to 1,000 accounts;
+what it costs to ask a bucket of up to a million tokens for a turn.
 
 CPU of this process and memory, the network and the exchange in virtual time; the same number of
 calls at each size but the largest queue's, the sizes interleaved in rounds, medians. Neither may
@@ -28,6 +29,7 @@ from htx_async.simulator import SimulatedExchange
 
 WAITING = (1, 10, 100, 1_000, 10_000)
 ACCOUNTS = (1, 10, 100, 1_000)
+SIZES = (5, 1_000_000)
 
 _ROUNDS = 3
 _CALLS = 2_000
@@ -111,6 +113,22 @@ async def by_accounts(accounts: int) -> Cost:
 
         await work(1)
         return await _cost(lambda: work(calls // accounts), calls)
+
+
+async def by_size(size: int) -> Cost:
+    """Of asking for a turn in a bucket of so many tokens, of which five are in use, while it is
+    closed."""
+    bucket = TokenBucket(size)
+    async with AsyncExitStack() as held:
+        for _ in range(_AT_ONCE):
+            await held.enter_async_context(bucket.take("path"))
+        bucket.pause("path", 1.0)
+
+        async def ask() -> None:
+            for _ in range(_CALLS):
+                bucket.earliest("path")
+
+        return await _cost(ask, _CALLS)
 
 
 @contextmanager
@@ -281,6 +299,10 @@ def main() -> int:
         for least in (1, _FROM):
             grown = growth(costs, max(costs), least, _OWN)
             kept.append(at_most(f"{max(costs):,} {name} over {least}", grown, _MOST_TIMES))
+    grown = growth(measured(by_size, SIZES), max(SIZES), min(SIZES), _OWN)
+    kept.append(
+        at_most(f"a turn asked of {max(SIZES):,} tokens over {min(SIZES)}", grown, _MOST_TIMES)
+    )
     urgent = {size: run(behind(size))[0] for size in WAITING}
     kept.append(at_most("an urgent call behind any of these", max(urgent.values()), _URGENT_WITHIN))
     memory = run(behind(_TRACED, traced=True))[1]

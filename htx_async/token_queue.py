@@ -100,7 +100,8 @@ class TokenQueue:
         length = max(0.0, as_seconds("pause", length, least=0) - self._floor)
         now = self._loop.time()
         until = now + length
-        is_felt = until > max(self._paused_until, min(self._limit.turns(now)))
+        first = self._limit.turn(0, self._limit.turns(now), now, 0.0)
+        is_felt = until > max(self._paused_until, first)
         self._paused_until = max(self._paused_until, until)
         self._grant()
         if is_felt:
@@ -162,7 +163,7 @@ class TokenQueue:
         round_trip: float = 0.0,
     ) -> float:
         gate = self._gate
-        least = max(self._paused_until, gate.earliest(urgent, self.line.is_urgent))
+        least = max(now, self._paused_until, gate.earliest(urgent, self.line.is_urgent))
         turn = self._limit.turn(ahead, turns, least, round_trip)
         if self._slow is None or (urgent and not gate.is_open):
             return turn

@@ -62,17 +62,18 @@ class Window:
         return returning[0] if missing == 1 else heapq.nsmallest(missing, returning)[-1]
 
     def turns(self, now: float) -> list[float]:
-        """When each of the next `size` tokens can be had, if every answer comes at once."""
-        idle = [now] * (self.size - self._in_use - len(self._returning))
-        returning = [max(now, at) for at in self._returning]
-        in_use = [now + self.answered] * self._in_use
-        return sorted([*idle, *returning, *in_use])[-self.size :]
+        """When each token that is in use can be had again, in order, if every answer comes at
+        once."""
+        return sorted([*self._returning, *[now + self.answered] * self._in_use])
 
     def turn(self, ahead: int, turns: list[float], least: float, round_trip: float) -> float:
-        """The same for one behind `ahead` others, none before loop time `least`, with answers that
-        take `round_trip` seconds."""
+        """When one behind `ahead` others has a token, none before loop time `least`, which is not
+        over yet, with answers that take `round_trip` seconds; `turns`: those of now."""
         rounds, place = divmod(ahead, self.size)
-        return max(turns[place], least) + rounds * (self.answered + round_trip)
+        # The idle ones go first; of more in use than there are, the first to return are none.
+        place += len(turns) - self.size
+        at = least if place < 0 else max(turns[place], least)
+        return at + rounds * (self.answered + round_trip)
 
     def uses_by(self, at: float, now: float, round_trip: float) -> int:
         """How many requests this lets go until loop time `at`, starting from idle."""

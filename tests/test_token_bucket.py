@@ -7,6 +7,7 @@ import random
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -747,3 +748,28 @@ def test_a_spent_window_does_not_take_the_floor_back() -> None:
     seconds, busiest, refused = run(main())
     assert seconds <= 1.05 * 19.08
     assert (busiest, refused) == (5, 0)
+
+
+def test_a_large_bucket_reckons_with_its_tokens_in_use_alone() -> None:
+    """With ten of a million in use nothing that it is asked or told makes a list of them all."""
+
+    async def main() -> int:
+        bucket = TokenBucket(10**6)
+        async with AsyncExitStack() as held:
+            for _ in range(10):
+                await held.enter_async_context(bucket.take(PATH))
+            bucket.pause(PATH, 5.0)
+            waiter = asyncio.create_task(use(bucket))
+            await queue_up(1)
+            tracemalloc.start()
+            assert bucket.earliest(PATH) == pytest.approx(now() + 5, abs=1e-3)
+            assert bucket.foresee(PATH, 10**6) == pytest.approx(now() + 5 + HOLD, abs=1e-3)
+            bucket.pause(PATH, 6.0)
+            bucket.refused(PATH, 7.0)
+            most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+            return most
+
+    assert run(main()) < 50_000
