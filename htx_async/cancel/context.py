@@ -81,11 +81,11 @@ class Context:
 
     def report(self) -> CancelReport:
         """The account so far, true at any moment."""
-        return judge.report(self.intent, self.ledger, self.now(), self.scope.reason)
+        return judge.report(self.states(), self.now(), self.scope.reason)
 
     def problem(self) -> str:
         """Why a list is not to be had, or not believed."""
-        return judge.problem(self.intent, self.ledger)
+        return judge.problem(self.states())
 
     async def pause(self, seconds: float) -> bool:
         """Whether there is time to go on after so many seconds."""

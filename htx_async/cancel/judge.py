@@ -37,12 +37,12 @@ def states(intent: Intent, ledger: Ledger) -> States:
     return States(Evidence(intent, ledger))
 
 
-def report(intent: Intent, ledger: Ledger, now: float, ended_by: str = "") -> CancelReport:
+def report(known: States, now: float, ended_by: str = "") -> CancelReport:
     """The account at loop time `now`; right at any moment, also while requests are on the wire.
     `ended_by`: what ends the call before its time."""
-    seen = Evidence(intent, ledger)
-    known = States(seen)
-    wanted, doubt = intent.filter, _doubt(seen, known)
+    seen = known.seen
+    intent, doubt = seen.intent, _doubt(seen, known)
+    wanted = intent.filter
     outcome = _outcome(seen, known)
     is_filtered = not intent.order_ids
     reason = doubt or seen.ended_by or ended_by or _unread(seen, known)
@@ -70,11 +70,11 @@ def report(intent: Intent, ledger: Ledger, now: float, ended_by: str = "") -> Ca
     )
 
 
-def problem(intent: Intent, ledger: Ledger) -> str:
+def problem(known: States) -> str:
     """Why a list is not to be had, or not believed."""
-    seen = Evidence(intent, ledger)
+    seen = known.seen
     unread = next(reversed(seen.unread.values()), "")
-    return _doubt(seen, States(seen)) or unread or "nobody has answered for the account"
+    return _doubt(seen, known) or unread or "nobody has answered for the account"
 
 
 _UNTRIED = (Outcome.NOT_SENT, Outcome.REFUSED)

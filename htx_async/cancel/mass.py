@@ -77,7 +77,8 @@ def intents(
 def nothing_sent(wanted: Sequence[CancelAllTrailing], reason: str) -> MassCancelReport:
     """The account of a mass cancel that could not begin."""
     ledger = Ledger(0.0, None)
-    reports = [judge.report(Intent(each), ledger, 0.0, reason) for each in wanted]
+    states = (judge.states(Intent(each), ledger) for each in wanted)
+    reports = [judge.report(known, 0.0, reason) for known in states]
     return MassCancelReport(reports=tuple(reports), elapsed=0.0)
 
 

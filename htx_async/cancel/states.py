@@ -96,7 +96,7 @@ class States:
     """
 
     def __init__(self, seen: Evidence) -> None:
-        self._seen = seen
+        self.seen = seen
         self.on = _on(seen)
         # Where both may be it, V5 has its say by what it takes to believe v1.
         own = seen.words[V1 if V1 in self.on else V5] if self.on else []
@@ -105,7 +105,7 @@ class States:
     @cached_property
     def orders(self) -> dict[str, OrderState]:
         """Each order that is meant."""
-        seen = self._seen
+        seen = self.seen
         orders = {
             order_id: self._state(order_id, trail)
             for order_id, trail in seen.trails.items()
@@ -133,14 +133,14 @@ class States:
     @cached_property
     def still_open(self) -> tuple[str, ...]:
         """What the last whole list shows, unless something was sent since."""
-        sent = max((heard.answered for heard in self._seen.cancels), default=NEVER)
-        words = (word for generation in ApiGeneration for word in self._seen.words[generation])
+        sent = max((heard.answered for heard in self.seen.cancels), default=NEVER)
+        words = (word for generation in ApiGeneration for word in self.seen.words[generation])
         shown = {i for word in words if word.is_list and word.asked >= sent for i in word.shown}
         return tuple(i for i in self.having(State.OPEN) if i in shown)
 
     def last_list(self, generation: ApiGeneration) -> Word | None:
         """The last whole list of `generation`, whether it is the account's own or not."""
-        lists = [word for word in self._seen.words[generation] if word.is_list]
+        lists = [word for word in self.seen.words[generation] if word.is_list]
         return max(lists, key=lambda word: word.asked, default=None)
 
     def shown(self, generation: ApiGeneration) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class States:
     @property
     def listed_by(self) -> float:
         """The loop time from which a list shows every order that is meant."""
-        return self._seen.horizon + LISTED_WITHIN
+        return self.seen.horizon + LISTED_WITHIN
 
     def is_late(self, generation: ApiGeneration) -> bool:
         """Whether the last list of `generation` does."""
@@ -161,24 +161,24 @@ class States:
     @property
     def sent_last(self) -> float:
         """The loop time at which the last cancel was answered."""
-        return max(map(self._seen.sent_last, ApiGeneration))
+        return max(map(self.seen.sent_last, ApiGeneration))
 
     @property
     def is_asked(self) -> bool:
         """Whether a cancel may have changed something, or was told that there is nothing left."""
-        heard = (cancel.reply.verdict in _ASKED for cancel in self._seen.cancels)
-        return any(heard) or any(not word.is_list for word in self._seen.words[V1])
+        heard = (cancel.reply.verdict in _ASKED for cancel in self.seen.cancels)
+        return any(heard) or any(not word.is_list for word in self.seen.words[V1])
 
     @property
     def last_answer(self) -> Attempt | None:
         """The last cancel that left this machine."""
-        sent = (h.attempt for h in reversed(self._seen.cancels) if h.attempt.sent)
+        sent = (h.attempt for h in reversed(self.seen.cancels) if h.attempt.sent)
         return next(sent, None)
 
     @property
     def has_taken(self) -> bool:
         """Whether the last cancel named orders, and was v1's: there may be more of them."""
-        last = [word for word in self._seen.words[V1] if not word.is_list and self._is_last(word)]
+        last = [word for word in self.seen.words[V1] if not word.is_list and self._is_last(word)]
         return V1 in self.on and any(word.names_any for word in last)
 
     @property
@@ -193,25 +193,25 @@ class States:
     @property
     def earliest(self) -> float:
         """Unix milliseconds at the exchange at which the call had certainly not begun."""
-        return self._seen.earliest()
+        return self.seen.earliest()
 
     @property
     def absent(self) -> Code | None:
         """By which code V5 said that the account is not there."""
-        return self._seen.absent
+        return self.seen.absent
 
     @property
     def unreached(self) -> Code | None:
         """By which code v1 said that what it was asked for is not served."""
-        return self._seen.unreached
+        return self.seen.unreached
 
     @property
     def why(self) -> str:
         """What shows where the account is; "" when nothing does."""
         if self.on == {V5}:
             # Both have refused it: that shows nothing.
-            is_nowhere = self.absent is not None and not self._seen.words[V5]
-            return "" if is_nowhere else self._seen.moved_by
+            is_nowhere = self.absent is not None and not self.seen.words[V5]
+            return "" if is_nowhere else self.seen.moved_by
         if self.on == {V1} and self.absent is not None:
             return f"V5 answered {self.absent}, so the account is not on it"
         return ""
@@ -219,12 +219,12 @@ class States:
     @property
     def has_agreed(self) -> bool:
         """Whether V5 lists nothing of it either."""
-        return len(self.on) > 1 and bool(self._seen.words[V5])
+        return len(self.on) > 1 and bool(self.seen.words[V5])
 
     @cached_property
     def is_open_question(self) -> bool:
         """Whether v1's last word is no proof before V5 has answered, too."""
-        seen = self._seen
+        seen = self.seen
         if V1 not in self.on or seen.ledger.is_pinned:
             return False
         if seen.unreached is not None:
@@ -237,7 +237,7 @@ class States:
     @cached_property
     def is_covered(self) -> bool:
         """Whether every generation that may be the account's has answered for all that is meant."""
-        seen = self._seen
+        seen = self.seen
         if seen.intent.order_ids:
             return not self.is_open_question
         found = self._words
@@ -260,18 +260,18 @@ class States:
     def _is_believed(self, word: Word) -> bool:
         """Whether it is certain that a word is that of the account's own generation: v1 says
         "nothing" to accounts that have moved, too, so V5 has to be asked after it."""
-        if self._seen.ledger.is_pinned or word.names_any or word.generation is V5:
+        if self.seen.ledger.is_pinned or word.names_any or word.generation is V5:
             return True
-        return self._seen.agreed >= word.answered
+        return self.seen.agreed >= word.answered
 
     def _is_last(self, word: Word) -> bool:
         """Whether nothing was sent after it that may have changed what it speaks of."""
-        sent = self._seen.sent_last(word.generation)
+        sent = self.seen.sent_last(word.generation)
         return (word.asked if word.is_list else word.answered) >= sent
 
     def _state(self, order_id: str, trail: Trail) -> OrderState:
         """The latest of what was heard of one order, unless the history tells how it ended."""
-        seen = self._seen
+        seen = self.seen
         row = seen.ended.get(order_id)
         error = trail.error if trail.refused > trail.taken else None
         heard = max(trail.taken, trail.lost)

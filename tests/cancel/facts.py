@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from htx_async.cancel.judge import report
+from htx_async.cancel.judge import report, states
 from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Warned
 from htx_async.codes import Code
 from htx_async.job import Kind
@@ -108,4 +108,4 @@ class Account:
         self.ledger.file(Ended(self._contracts, reason))
 
     def report(self) -> CancelReport:
-        return report(self.intent, self.ledger, 1.5)
+        return report(states(self.intent, self.ledger), 1.5)

@@ -94,7 +94,7 @@ def test_no_book_that_the_facts_allow_contradicts_a_report(data: st.DataObject) 
         drawn = draw(ACTIONS)
         for action in IN_A_ROW.get(drawn, (drawn,)):
             act(world, action)
-            told = report(intent_of(world), world.ledger, world.now)
+            told = report(states(intent_of(world), world.ledger), world.now)
             SEEN[told.outcome] += 1
             assert_true(world, told)
             states(intent_of(world), world.ledger)
