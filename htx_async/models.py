@@ -141,7 +141,7 @@ class CancelAllTrailing(BaseModel):
         """The request body: the given fields and no others, since unknown ones are refused."""
         return self.model_dump_json(exclude_none=True).encode()
 
-    @property
+    @cached_property
     def instrument(self) -> str:
         """The contract in words."""
         by_pair = f"{self.pair} {self.contract_type}" if self.pair else "all contracts"

@@ -55,7 +55,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         direction=wanted.direction if is_filtered else None,
         offset=wanted.offset if is_filtered else None,
         outcome=outcome,
-        successes=_successes(known),
+        successes=known.successes,
         errors=_errors(seen, known, outcome),
         triggered=known.having(State.TRIGGERED),
         ids_complete=_is_complete(seen, known, outcome),
@@ -134,25 +134,15 @@ def _warnings(seen: Evidence, known: States, outcome: Outcome, doubt: str) -> li
 
 
 def _of_history(seen: Evidence, known: States) -> list[str]:
-    unseen = sum(order_id not in seen.ended for order_id in _successes(known))
+    unseen = sum(order_id not in seen.ended for order_id in known.successes)
     if not unseen and (seen.history_at > NEVER or not seen.losses):
         return []
     reason = next(reversed(seen.unread.values()), "") or f"{unseen} of them are not in it yet"
     return [f"the history does not tell which of the orders had triggered ({reason})"]
 
 
-def _successes(known: States) -> tuple[str, ...]:
-    """Orders whose cancel this call took, by the exchange's answers or by its history."""
-    return tuple(
-        order_id
-        for order_id, order in known.orders.items()
-        if (order.state is State.TAKEN and order.error is None)
-        or (order.state is State.CANCELLED and order.is_ours)
-    )
-
-
 def _errors(seen: Evidence, known: States, outcome: Outcome) -> tuple[OrderError, ...]:
-    taken = {*_successes(known)}
+    taken = {*known.successes}
     errors = [
         order.error
         for order_id, order in known.orders.items()
@@ -198,7 +188,7 @@ def _numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
 def _outcome(seen: Evidence, known: States) -> Outcome:
     if seen.intent.order_ids:
         return _outcome_by_ids(seen, known)
-    states = {order.state for order in known.orders.values()}
+    states = known.kinds
     verdicts = [heard.reply.verdict for heard in seen.cancels]
     is_asked = known.is_asked
     if known.is_covered:
@@ -233,7 +223,7 @@ def _is_unsure(seen: Evidence, known: States) -> bool:
 
 def _clear(seen: Evidence, known: States) -> Outcome:
     orders = known.orders.values()
-    if _successes(known) or any(order.is_taken and order.state in _CANCELLED for order in orders):
+    if known.successes or any(order.is_taken and order.state in _CANCELLED for order in orders):
         return Outcome.CANCELLED
     is_lost = seen.losses or _lost(known)
     return Outcome.CLEAR_AFTER_RETRY if is_lost else Outcome.NOTHING_TO_CANCEL
@@ -241,7 +231,7 @@ def _clear(seen: Evidence, known: States) -> Outcome:
 
 def _outcome_by_ids(seen: Evidence, known: States) -> Outcome:
     """The worst end of any order decides."""
-    states = {order.state for order in known.orders.values()}
+    states = known.kinds
     if known.is_open_question or State.UNKNOWN in states:
         return Outcome.UNKNOWN
     is_all = known.orders.keys() >= {*seen.intent.order_ids}

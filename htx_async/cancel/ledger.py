@@ -175,7 +175,7 @@ class Ledger:
     def version(self, contract: str) -> int | None:
         """Another number whenever there is more to `of(contract)`; None while what it says changes
         with the time."""
-        if any(self._cut_off(contract)):
+        if self.under_way and any(self._cut_off(contract)):
             return None
         return len(self._of.get(contract, ())) + len(self._of_all)
 

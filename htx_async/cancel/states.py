@@ -126,17 +126,37 @@ class States:
                 orders[order_id] = OrderState(State.CANCELLED, seen.history_at)
         return orders
 
+    @cached_property
+    def successes(self) -> tuple[str, ...]:
+        """Orders whose cancel this call took, by the exchange's answers or by its history."""
+        return tuple(
+            order_id
+            for order_id, order in self.orders.items()
+            if (order.state is State.TAKEN and order.error is None)
+            or (order.state is State.CANCELLED and order.is_ours)
+        )
+
     def having(self, *wanted: State) -> tuple[str, ...]:
         """Orders in one of these states."""
+        if self.kinds.isdisjoint(wanted):
+            return ()
         return tuple(i for i, order in self.orders.items() if order.state in wanted)
+
+    @cached_property
+    def kinds(self) -> frozenset[State]:
+        """The states that there are."""
+        return frozenset(order.state for order in self.orders.values())
 
     @cached_property
     def still_open(self) -> tuple[str, ...]:
         """What the last whole list shows, unless something was sent since."""
+        listed = self.having(State.OPEN)
+        if not listed:
+            return ()
         sent = max((heard.answered for heard in self.seen.cancels), default=NEVER)
         words = (word for generation in ApiGeneration for word in self.seen.words[generation])
         shown = {i for word in words if word.is_list and word.asked >= sent for i in word.shown}
-        return tuple(i for i in self.having(State.OPEN) if i in shown)
+        return tuple(i for i in listed if i in shown)
 
     def last_list(self, generation: ApiGeneration) -> Word | None:
         """The last whole list of `generation`, whether it is the account's own or not."""
@@ -279,10 +299,12 @@ class States:
             state = State.CANCELLED if row.status == CANCELLED else State.TRIGGERED
             is_ours = max(heard, trail.listed) > NEVER or seen.losses > 0
             return OrderState(state, seen.history_at, error, trail, is_ours)
-        absent = max(self._absences(trail), default=NEVER)
         heard = max(heard, trail.refused)
+        if heard == trail.taken > trail.listed:
+            return OrderState(State.TAKEN, trail.taken, None, trail)
         if max(heard, trail.listed) == NEVER:
             return OrderState(State.UNKNOWN, trail.tried, None, trail)
+        absent = max(self._absences(trail), default=NEVER)
         if trail.listed >= heard and absent == NEVER:
             return OrderState(State.OPEN, trail.listed, error, trail)
         if heard == trail.taken > NEVER:
