@@ -208,7 +208,7 @@ class States:
 
     def is_newer(self, row: TrailingOrder) -> bool:
         """Whether it was certainly placed after the horizon."""
-        return self._seen.is_newer(row)
+        return self.seen.is_newer(row)
 
     @property
     def earliest(self) -> float:
