@@ -23,7 +23,8 @@ class Reply(NamedTuple):
     """What one attempt came to: a verdict and, where there was a reply, what it says.
 
     `data`: what a read was made for. `is_exact`: False where ids came as numbers, of which what was
-    between us and the exchange may have rounded some.
+    between us and the exchange may have rounded some. `excerpt`: how a reply begins that could not
+    be believed.
     """
 
     verdict: Verdict
@@ -34,6 +35,7 @@ class Reply(NamedTuple):
     ts: int | None = None
     data: Any = None
     is_exact: bool = True
+    excerpt: str = ""
 
 
 def failure_of(report: CancelReport) -> CancelError | None:

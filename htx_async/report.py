@@ -41,7 +41,8 @@ class Attempt(_Frozen):
     endpoint down, undid that, or was the first after that ran out; else None.
     `limiter_mode`: whose token it used, where a fleet shares them; else None. `request`: its number
     among the requests of the user's whole call; one that served several contracts stands in the
-    report of each with the same.
+    report of each with the same. `excerpt`: the first 300 characters of a reply that could not be
+    believed, escaped and without the request's secrets, to show to the exchange; else "".
     """
 
     number: int
@@ -58,6 +59,7 @@ class Attempt(_Frozen):
     limit: tuple[int, float] | None = None
     limiter_mode: LimiterMode | None = None
     request: int = 0
+    excerpt: str = ""
 
     @property
     def code_class(self) -> CodeClass:

@@ -47,6 +47,7 @@ class Trial(NamedTuple):
             message=reply.message,
             sent=reply.verdict is not Verdict.NOT_SENT,
             limiter_mode=self.limiter_mode,
+            excerpt=reply.excerpt,
         )
 
 

@@ -209,3 +209,27 @@ def test_importing_the_package_loads_no_extra() -> None:
         "htx_async.simulator",
     }
     assert not loaded & unwanted
+
+
+def _decides(node: ast.AST) -> bool:
+    """Whether a node gives a report an outcome, or says that it is confirmed."""
+    names = {"outcome", "confirmed"}
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store()):
+            return name in names
+        case ast.keyword(arg=name):
+            return name in names
+        case ast.Dict(keys=keys):
+            return any(isinstance(key, ast.Constant) and key.value in names for key in keys)
+    return False
+
+
+def test_outcomes_are_decided_in_one_place() -> None:
+    """No other module gives a report its outcome, or says that it is confirmed: by attribute,
+    keyword or key."""
+    deciding = {
+        name_of(file)
+        for file in MODULES
+        if any(map(_decides, ast.walk(ast.parse(file.read_text()))))
+    }
+    assert deciding == {"cancel.judge"}

@@ -5,6 +5,7 @@ import sys
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -24,11 +25,13 @@ from htx_async import (
 from htx_async.decoding import LARGEST_BODY
 from tests.fault_server import (
     OK,
+    Arrived,
     Connection,
     FaultServer,
     answers,
     as_json,
     bounded,
+    echoes,
     reply,
 )
 from tests.instant import run
@@ -394,3 +397,60 @@ async def test_a_gzip_bomb_costs_little_memory() -> None:
     *attempts, peak = printed.split()
     assert attempts == [b"1", b"1"]
     assert int(peak) < MOST_MEMORY
+
+
+# --- what came, to be shown to the exchange ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "shown"),
+    [
+        (b"<html>busy</html>", 200, "<html>busy</html>"),
+        (b"<html>busy</html>", 502, "<html>busy</html>"),
+        (b"<html>wait</html>", 429, "<html>wait</html>"),
+        (b'{"status":"ok"}', 200, '{"status":"ok"}'),
+        (b"\xff\x1b[31m" + b"x" * 400, 200, "\ufffd\\x1b[31m"),
+        (b"", 200, ""),
+    ],
+)
+def test_what_could_not_be_believed_is_kept(body: bytes, status: int, shown: str) -> None:
+    """The first 300 characters, escaped; with every kind of status."""
+
+    async def main() -> None:
+        async with FaultServer(answers(reply(body, status))) as server, tireless(server.url) as htx:
+            report = await told(htx)
+        excerpts = {attempt.excerpt for attempt in report.attempts}
+        assert all(excerpt.startswith(shown) and len(excerpt) <= 303 for excerpt in excerpts)
+
+    run(main())
+
+
+@pytest.mark.parametrize("before", [0, 250, 290])
+@pytest.mark.parametrize("copies", [1, 40])
+def test_an_excerpt_holds_no_part_of_a_secret(before: int, copies: int) -> None:
+    """A reply that repeats the signed query, wherever it is cut."""
+
+    async def main() -> None:
+        def echo(request: Arrived) -> bytes:
+            return reply(b"x" * before + f"{request.target} ".encode() * copies)
+
+        async with FaultServer(echoes(echo)) as server, tireless(server.url) as htx:
+            report = await told(htx)
+        for attempt, request in zip(report.attempts, server.requests, strict=True):
+            signature = unquote(request.target.partition("&Signature=")[2])
+            for part in (signature[:12], signature[-12:], quote(signature)[:12]):
+                assert part not in attempt.excerpt
+            assert attempt.excerpt
+
+    run(main())
+
+
+def test_what_is_believed_has_no_excerpt() -> None:
+    """Successes and refusals by a code say all themselves."""
+
+    async def main() -> None:
+        for document in (ok(), {"status": "error", "err_code": 1014, "err_msg": "no", "ts": 5}):
+            report = await called(as_json(document))
+            assert {attempt.excerpt for attempt in report.attempts} == {""}
+
+    run(main())

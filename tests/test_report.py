@@ -81,7 +81,7 @@ def test_the_fields_are_the_contract() -> None:
     }  # fmt: skip
     assert set(Attempt.model_fields) == {
         "number", "base_url", "started", "waited", "wire", "http_status", "verdict", "code",
-        "message", "sent", "paused", "limit", "limiter_mode", "request",
+        "message", "sent", "paused", "limit", "limiter_mode", "request", "excerpt",
     }  # fmt: skip
     assert set(OrderError.model_fields) == {"order_id", "err_code", "err_msg"}
 
@@ -146,6 +146,7 @@ def test_the_json_is_complete() -> None:
         "limit": None,
         "limiter_mode": None,
         "request": 0,
+        "excerpt": "",
     }
 
 

@@ -483,7 +483,8 @@ def test_bodies_that_prove_nothing(status: int) -> None:
 @pytest.mark.parametrize("name", NOT_JSON)
 def test_bodies_that_prove_nothing_beside_429(name: str) -> None:
     """HTTP 429 is refused without a code, however broken its body."""
-    assert read(429, NOT_JSON[name]) == Reply(REFUSED, message="HTTP 429")
+    refused = read(429, NOT_JSON[name])
+    assert refused._replace(excerpt="") == Reply(REFUSED, message="HTTP 429")
 
 
 AMBIGUOUS = [1000, 1003, 1004, 1005, 1062, 1064, 1108, 1440, "system-busy", "timeout",

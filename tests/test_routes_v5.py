@@ -787,7 +787,8 @@ def test_bodies_that_prove_nothing(reader: Read, name: str) -> None:
     """What is not complete, unambiguous JSON is unknown, and refused where HTTP 429 says so."""
     reply = read(reader, 200, NOT_JSON[name])
     assert (reply.verdict, reply.code, reply.data, reply.ts) == (UNKNOWN, None, None, None)
-    assert read(reader, 429, NOT_JSON[name]) == Reply(REFUSED, message="HTTP 429")
+    refused = read(reader, 429, NOT_JSON[name])
+    assert refused._replace(excerpt="") == Reply(REFUSED, message="HTTP 429")
 
 
 def plainly(body: bytes) -> Any:

@@ -37,7 +37,7 @@ def read(answer: Answer, scrub: Scrub, accept: Accept) -> Reply:
     if answer.status == TOO_MANY:
         return _rate_limited(answer, scrub)
     if not (200 <= answer.status < 300 or 400 <= answer.status < 500):
-        return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}")
+        return _unbelieved(Verdict.UNKNOWN, f"HTTP {answer.status}", answer, scrub)
     try:
         body = parse(answer.body)
         check_consistent(body)
@@ -48,7 +48,14 @@ def read(answer: Answer, scrub: Scrub, accept: Accept) -> Reply:
             raise ValueError("a success counts only with HTTP 200")
         return reply
     except (ValueError, RecursionError):
-        return Reply(Verdict.UNKNOWN, message=f"HTTP {answer.status}, and {_what_it_is(answer)}")
+        told = f"HTTP {answer.status}, and {_what_it_is(answer)}"
+        return _unbelieved(Verdict.UNKNOWN, told, answer, scrub)
+
+
+def _unbelieved(verdict: Verdict, message: str, answer: Answer, scrub: Scrub) -> Reply:
+    # Taken out of the whole of it before it is cut, or the half of a secret would stay.
+    excerpt = printable(scrub(answer.body.decode("utf-8", "replace")))
+    return Reply(verdict, message=message, excerpt=excerpt)
 
 
 def _what_it_is(answer: Answer) -> str:
@@ -146,7 +153,7 @@ def _rate_limited(answer: Answer, scrub: Scrub) -> Reply:
     try:
         error = _error(answer, parse(answer.body))
     except (ValueError, RecursionError):
-        return Reply(Verdict.REFUSED, message=BARE_429)
+        return _unbelieved(Verdict.REFUSED, BARE_429, answer, scrub)
     message = printable(scrub(error.message))
     # Any other code would name a reason that is not the one for this refusal.
     code = error.code if classify(error.code) is CodeClass.RATE_LIMITED else None
