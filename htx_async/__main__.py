@@ -14,7 +14,7 @@ def main() -> None:
             # Loaded here so that a missing extra is a sentence, not a traceback.
             from htx_async.cli import run  # noqa: PLC0415 - see above
 
-        run()
+            run()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise

@@ -1,5 +1,6 @@
 """The start of the command, before any of it runs: what Ctrl-C comes to while it is loaded."""
 
+import signal
 import sys
 from contextlib import suppress
 from types import TracebackType
@@ -24,6 +25,9 @@ class Loading:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, KeyboardInterrupt) and is_command():
+            # Of one more the interpreter would die, before or after it has told this one.
+            with suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             with suppress(OSError, ValueError, AttributeError):
                 sys.stderr.write("Interrupted; nothing was sent.\n")
             sys.exit(INTERRUPTED)

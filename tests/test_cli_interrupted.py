@@ -247,3 +247,107 @@ def told(content, err=False, **options):
 typer.echo = told
 from htx_async.__main__ import main; main()
 """
+
+
+# After the account --------------------------------------------------------------------------------
+
+AT_A_LINE = """
+import os, signal, sys, threading
+where, nth = sys.argv.pop(1), int(sys.argv.pop(1))
+left = None
+
+def traced(frame, event, argument):
+    # Real Ctrl-C's, from the nth line that is run on the main thread after the output was written.
+    global left
+    if event == "line" and left is not None:
+        left -= 1
+        if left in (0, -3):
+            os.kill(os.getpid(), signal.SIGINT)
+    return traced
+
+class Watched:
+    def __init__(self, stream):
+        self.stream, self.written = stream, 0
+    def write(self, text):
+        self.written += len(text)
+        return self.stream.write(text)
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+    def flush(self):
+        global left
+        self.stream.flush()
+        if self.written and left is None:
+            left = nth
+            frame = sys._getframe()
+            while frame:
+                frame.f_trace = traced
+                frame = frame.f_back
+            sys.settrace(traced)
+
+if where == "line":
+    sys.stdout = Watched(sys.stdout)
+elif where == "exit":
+    import atexit
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+else:
+    class Last:
+        kill, number, me = os.kill, signal.SIGINT, os.getpid()
+        def __del__(self):
+            Last.kill(self.me, self.number)
+    signal.last = Last()
+from htx_async.__main__ import main; main()
+"""
+"""A command that gets Ctrl-C after what it had to say was written: at some line of Python, when the
+interpreter ends, or while modules are taken down."""
+
+LINES = ("exit", "end", *(str(3**power) for power in range(6)))
+
+
+async def late(place: str, *args: str) -> Ended:
+    where, nth = ("line", place) if place.isdecimal() else (place, "0")
+    return await ended(await started("-c", AT_A_LINE, where, nth, *args))
+
+
+@pytest.mark.parametrize("place", LINES)
+async def test_ctrl_c_after_the_account_changes_nothing(
+    exchange: SimulatedExchange, place: str, refusing_url: str
+) -> None:
+    """An unknown outcome is exit 5 and no word takes it back, wherever the signal comes between the
+    last byte of the account and the end of the process; so it is for what touches no order."""
+    exchange.latency = lambda: NEVER
+    unknown, doctor, helped = await asyncio.gather(
+        late(place, *cancel_all(exchange, CODE, "--deadline", "0.2")),
+        late(place, "doctor", "--base-url", refusing_url),
+        late(place, "cancel-all", "--help"),
+    )
+    assert unknown.code == 5
+    assert unknown.out.endswith("Unknown, look at the exchange now: BTC-USDT.\n")
+    first, *more = unknown.err.splitlines()
+    assert first == "BTC-USDT: unknown"
+    # Whoever is interrupted at the last byte cannot know that it was written.
+    if more:
+        (summed_up,) = more
+        assert summed_up.startswith("NOT CLEAR after ")
+        assert summed_up.endswith("The account could not be printed: interrupted.")
+    assert doctor in (
+        Ended(6, doctor.out, ""),
+        Ended(130, doctor.out, "Interrupted; no order was touched.\n"),
+    )
+    assert helped in (
+        Ended(0, helped.out, ""),
+        Ended(130, helped.out, "Interrupted; nothing was sent.\n"),
+    )
+    if not place.isdecimal():
+        assert (more, doctor.code, helped.code) == ([], 6, 0)
+
+
+async def test_an_interrupted_demo_tells_what_it_did_not_touch() -> None:
+    """Its contracts were cancelled on a simulated exchange: something was sent, if to nobody."""
+    process = await started("-m", "htx_async", "demo")
+    assert process.stderr is not None
+    assert await asyncio.wait_for(process.stderr.readline(), PATIENCE)
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    assert (result.code, result.out) == (130, "")
+    assert result.err.endswith("\nInterrupted; no real order was touched.\n")
+    assert "nothing was sent" not in result.err

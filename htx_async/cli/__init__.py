@@ -18,6 +18,7 @@ from htx_async.cli.doctor import doctor
 from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
 from htx_async.cli.open_orders import open_orders
 from htx_async.cli.rehearsal import demo, simulate
+from htx_async.cli.running import interruptible
 from htx_async.cli.streams import Closed, give_up
 
 # Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
@@ -69,6 +70,10 @@ app.command(cls=Command)(simulate)
 def run() -> None:
     """Run the command and end the process; 2 when help or a complaint could not be written."""
     sys.stdout = sys.stdout or cast("TextIO", Closed())
+    interruptible(_run)
+
+
+def _run() -> None:
     try:
         app(prog_name="htx-async")
     except OSError as error:

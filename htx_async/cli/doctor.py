@@ -13,8 +13,8 @@ from htx_async.base_urls import BASE_URLS
 from htx_async.cli import options
 from htx_async.cli.access import ANY, Fleet, fleet_of
 from htx_async.cli.exit_codes import NOT_SENT, USAGE
-from htx_async.cli.running import run, unless_stopped
-from htx_async.cli.streams import Aside, printed
+from htx_async.cli.running import print_account, run, unless_stopped
+from htx_async.cli.streams import Aside
 from htx_async.cli.words import visible
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _examine(
     aside: Aside,
 ) -> int:
     findings = unless_stopped(runner, _found(base_urls, fleet(), generation, aside))
-    problem = printed(partial(_as_json if as_json else _told, findings))
+    problem = print_account(partial(_as_json if as_json else _told, findings))
     wrong = [finding.subject for finding in findings if not finding.ok]
     if problem:
         aside.say(f"Not well: {', '.join(wrong) or 'nothing'}. stdout: {problem}.")

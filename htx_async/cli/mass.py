@@ -15,8 +15,14 @@ from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, NOT_SENT, USAGE
 from htx_async.cli.intent import Intent, known
 from htx_async.cli.plan import Plan, Schedule, planned
 from htx_async.cli.result import Result
-from htx_async.cli.running import Stops, unless_stopped
-from htx_async.cli.streams import Aside, Display, give_up, internal, is_terminal, printed
+from htx_async.cli.running import (
+    Stops,
+    ignore_from_now_on,
+    print_account,
+    raise_from_now_on,
+    unless_stopped,
+)
+from htx_async.cli.streams import Aside, Display, give_up, internal, is_terminal
 from htx_async.cli.words import summary
 from htx_async.errors import ReadFailed
 from htx_async.report import CancelReport
@@ -102,7 +108,7 @@ def _shown(plan: Plan, choices: Choices, aside: Aside) -> int:
 
     read = ", but to read the public list of contracts" if plan.intent.is_all else ""
     done = f"Dry run: nothing was sent{read}."
-    problem = printed(whole)
+    problem = print_account(whole)
     if problem:
         aside.say(f"{done} The plan could not be printed: {problem}.")
     return USAGE if problem else 0
@@ -147,16 +153,17 @@ def _carried_out(
             aside.say(note)
         return INTERNAL
     finally:
-        stops.ignore_from_now_on()
+        ignore_from_now_on()
 
 
 def _accounted(result: Result, choices: Choices, stops: Stops, aside: Aside) -> int:
     """Give the account on stdout; where that fails, one line on stderr. The exit code."""
     interrupted = stops.came
     try:
-        stops.raise_from_now_on()
+        # Whoever does not read stdout would hold it up for ever.
+        raise_from_now_on()
         aside.settle()
-        problem = printed(partial(_account, result, choices, interrupted=interrupted))
+        problem = print_account(partial(_account, result, choices, interrupted=interrupted))
     except KeyboardInterrupt:
         give_up(sys.stdout)
         interrupted, problem = True, "interrupted"

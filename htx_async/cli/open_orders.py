@@ -15,8 +15,8 @@ from htx_async.cli.access import Access, access
 from htx_async.cli.contracts import chosen
 from htx_async.cli.exit_codes import UNKNOWN, USAGE
 from htx_async.cli.intent import desk_of
-from htx_async.cli.running import run, unless_stopped
-from htx_async.cli.streams import Aside, printed
+from htx_async.cli.running import print_account, run, unless_stopped
+from htx_async.cli.streams import Aside
 from htx_async.errors import ReadFailed
 from htx_async.orders import TrailingOrder
 from htx_async.session import HtxSession
@@ -93,7 +93,7 @@ def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:
     if len(listed.failures) > _MOST_SHOWN:
         aside.say(f"{len(listed.failures) - _MOST_SHOWN} more contracts could not be read either.")
     aside.settle()
-    problem = printed(partial(_as_json if as_json else _drawn, listed))
+    problem = print_account(partial(_as_json if as_json else _drawn, listed))
     if problem:
         aside.say(f"The list could not be printed: {problem}.")
     if listed.failures:

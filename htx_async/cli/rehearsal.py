@@ -11,7 +11,7 @@ import typer
 from htx_async.cli.exit_codes import INTERNAL, USAGE
 from htx_async.cli.mass import watched
 from htx_async.cli.plan import Schedule
-from htx_async.cli.running import run, signals, unless_stopped
+from htx_async.cli.running import print_account, run, signals, unless_stopped
 from htx_async.cli.streams import Aside, printed
 from htx_async.starting import Loading
 
@@ -35,14 +35,14 @@ def demo() -> None:
         heard = watched(Schedule(len(CONTRACTS), seconds, 2 * seconds), aside, quiet=False)
         story = unless_stopped(runner, play(heard))
         aside.settle()
-        problem = printed(partial(drawn, story))
+        problem = print_account(partial(drawn, story))
         if problem:
             aside.say(f"What came of it could not be printed: {problem}.")
         if not story.is_right:
             return INTERNAL
         return USAGE if problem else 0
 
-    raise typer.Exit(run(work))
+    raise typer.Exit(run(work, untouched="no real order was touched"))
 
 
 def simulate(
@@ -91,7 +91,7 @@ async def _simulate(port: int, orders: int, aside: Aside) -> int:
         await stop.wait()
     left = len(exchange.open_orders())
     told = f"Stopped after {len(exchange.arrivals)} requests; orders still open: {left}.\n"
-    if problem := printed(lambda: told):
+    if problem := print_account(lambda: told):
         aside.say(f"{told.strip()} stdout: {problem}.")
         return USAGE
     return 0

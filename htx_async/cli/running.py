@@ -1,4 +1,9 @@
-"""A command's event loop, its signals and its end; neither waits for a thread that hangs."""
+"""A command's event loop, its signals and its end; neither waits for a thread that hangs.
+
+From the account on nothing heeds Ctrl-C, SIGTERM or a closed terminal any more: what has happened
+is told, and the exit code must get out. They are ignored until the process is gone, since the
+interpreter ends after the command does.
+"""
 
 import asyncio
 import os
@@ -11,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, USAGE
-from htx_async.cli.streams import Aside, internal
+from htx_async.cli.streams import Aside, internal, printed
 from htx_async.errors import HtxError
 
 _T = TypeVar("_T")
@@ -33,23 +38,55 @@ def run(
     the loop's end nor at its own: then this does not return.
     """
     aside, pool = Aside(), ThreadPoolExecutor(thread_name_prefix="htx-async look-up")
-    with _handled(signal.default_int_handler):
-        try:
-            with asyncio.Runner() as runner, _look_ups(runner.get_loop(), pool):
-                code = work(runner, aside)
-        except HtxError as error:
-            aside.say(str(error))
-            code = USAGE
-        except KeyboardInterrupt:
-            aside.say(f"Interrupted; {untouched}.")
-            code = INTERRUPTED
-        except Exception as error:
-            aside.say(f"{internal(error)}; {untouched}.")
-            code = INTERNAL
-    # What follows takes a moment only, and the exit code must get out.
-    with _handled(signal.SIG_IGN):
-        _end(code, pool, aside)
+    try:
+        raise_from_now_on()
+        code = _worked(work, pool, aside, untouched)
+        ignore_from_now_on()
+    except KeyboardInterrupt:
+        aside.say(f"Interrupted; {untouched}.")
+        code = INTERRUPTED
+    _end(code, pool, aside)
     return code
+
+
+def _worked(
+    work: Callable[[asyncio.Runner, Aside], int],
+    pool: ThreadPoolExecutor,
+    aside: Aside,
+    untouched: str,
+) -> int:
+    try:
+        with asyncio.Runner() as runner, _look_ups(runner.get_loop(), pool):
+            return work(runner, aside)
+    except HtxError as error:
+        aside.say(str(error))
+        return USAGE
+    except Exception as error:
+        aside.say(f"{internal(error)}; {untouched}.")
+        return INTERNAL
+
+
+def interruptible(command: Callable[[], object]) -> None:
+    """Call `command`: a signal outside `run`, while arguments are read or help is printed, ends the
+    process with one line; one that comes after it changes nothing."""
+    # Not a context manager: what is raised while one is left does not reach its block.
+    try:
+        try:
+            _heed(_leave)
+            command()
+        finally:
+            ignore_from_now_on()
+    except _Left:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write("Interrupted; nothing was sent.\n")
+        raise
+
+
+def print_account(make: Callable[[], str | bytes]) -> str:
+    """Print what a command came to, as `printed` does; from then on signals are ignored."""
+    problem = printed(make)
+    ignore_from_now_on()
+    return problem
 
 
 @contextmanager
@@ -66,8 +103,12 @@ def _look_ups(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> Iter
 def signals(react: Callable[[], object]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal call `react` on the running loop, in this block."""
     loop = asyncio.get_running_loop()
-    with _handled(lambda number, frame: loop.call_soon_threadsafe(react)):
+    before = _heed(lambda number, frame: loop.call_soon_threadsafe(react))
+    try:
         yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def unless_stopped(runner: asyncio.Runner, work: Coroutine[Any, Any, _T]) -> _T:
@@ -88,53 +129,56 @@ def unless_stopped(runner: asyncio.Runner, work: Coroutine[Any, Any, _T]) -> _T:
 class Stops:
     """What Ctrl-C, SIGTERM and a closed terminal do from the first request on, inside `run`.
 
-    They set `first`; a Ctrl-C after that sets `second`. Neither raises anything, until asked to.
+    They set `first`; a Ctrl-C after that sets `second`. Neither raises anything.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
         self._loop = loop
-        self._react: Callable[[int], None] = self._set
-        for number in _heeded():
-            signal.signal(number, lambda number, frame: self._react(number))
+        _heed(self._set)
 
     @property
     def came(self) -> bool:
         """Whether one came before the work was done."""
         return self.first.is_set()
 
-    def raise_from_now_on(self) -> None:
-        """Let the next one raise `KeyboardInterrupt`, for what is being done may not end."""
-        self._react = self._raise
-
-    def ignore_from_now_on(self) -> None:
-        """Let the end, which takes a moment only, be the end."""
-        self._react = lambda number: None
-
-    def _set(self, number: int) -> None:
+    def _set(self, number: int, frame: object) -> None:
         if not self.first.is_set():
             self._loop.call_soon_threadsafe(self.first.set)
         elif number == signal.SIGINT:
             self._loop.call_soon_threadsafe(self.second.set)
 
-    def _raise(self, number: int) -> None:
-        raise KeyboardInterrupt
+
+def raise_from_now_on() -> None:
+    """Let the next signal raise `KeyboardInterrupt`, and all after it be ignored: one that comes
+    while the first is being told would take the command's words and its exit code away."""
+    _heed(_raise)
 
 
-def _heeded() -> list[signal.Signals]:
-    """What is ignored stays so: under nohup, or behind a shell's "&"."""
-    return [one for one in _STOPS if signal.getsignal(one) is not signal.SIG_IGN]
+def ignore_from_now_on() -> None:
+    """Let signals change nothing until the process is gone; no way leads back."""
+    _heed(signal.SIG_IGN)
 
 
-@contextmanager
-def _handled(handler: Callable[..., object] | signal.Handlers) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal are handled so, in this block."""
-    before = {number: signal.signal(number, handler) for number in _heeded()}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+class _Left(SystemExit):
+    """An interrupt that typer does not take for its own, as it does `KeyboardInterrupt`."""
+
+
+def _raise(number: int, frame: object) -> None:
+    ignore_from_now_on()
+    raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: object) -> None:
+    ignore_from_now_on()
+    raise _Left(INTERRUPTED)
+
+
+def _heed(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[signal.Signals, Any]:
+    """Handle signals so from now on; how they were handled. What is ignored stays so: under
+    nohup, behind a shell's "&", and once the account was given."""
+    heeded = [one for one in _STOPS if signal.getsignal(one) is not signal.SIG_IGN]
+    return {one: signal.signal(one, handler) for one in heeded}
 
 
 def _end(code: int, pool: ThreadPoolExecutor, aside: Aside) -> None:
