@@ -1,6 +1,7 @@
 """aiohttp sessions: our own, and what one of a caller's may bring along."""
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 
 from aiohttp import ClientResponse, ClientSession, DummyCookieJar
@@ -9,11 +10,25 @@ from yarl import URL
 from htx_async.errors import InvalidRequest
 from htx_async.names import Connector
 
-_NOT_FOR_ALL = frozenset(
-    {"authorization", "connection", "content-encoding", "content-length", "cookie", "expect"}
-    | {"host", "trailer", "transfer-encoding", "upgrade"}
+_HARMLESS = frozenset(
+    {"accept", "accept-charset", "accept-encoding", "accept-language", "content-type"}
+    | {"user-agent", "b3", "baggage", "correlation-id", "request-id", "sentry-trace"}
+    | {"traceparent", "tracestate"}
 )
-"""Default headers that would change what is sent, or how."""
+"""Default headers that say who asks and for which trace; of agent and content ours replace them.
+
+What may be sent is listed rather than what may not: the next standard has the next header that
+carries a password, picks a part of the reply or asks the server for another method."""
+
+_OWN = "x-"
+"""Names of an owner's choice begin so, and no standard gives them a meaning."""
+
+_NOT_OWN = re.compile(
+    r"x-(.*(auth|cookie|credential|csrf|key|passw|secret|session|token|xsrf).*"
+    r"|http-.*|method.*|.*override.*|forwarded.*|original-.*|rewrite-.*|ip|.*-ip|host)"
+)
+"""But for those that servers and their frameworks take for a password, another method, another
+address or another path."""
 
 
 class MuteResponse(ClientResponse):
@@ -68,13 +83,20 @@ def check_harmless(http: object, base_urls: Iterable[str]) -> None:
 
 
 def check_headers(http: ClientSession) -> None:
-    """`InvalidRequest` for default headers that would change what is sent, or how."""
-    harmful = sorted(name for name in http.headers if name.lower() in _NOT_FOR_ALL)
+    """`InvalidRequest` for default headers but those that cannot change what is sent or how, and
+    give nothing away: names of agents and traces, and an owner's own `X-` names."""
+    harmful = sorted({name for name in http.headers if not _is_harmless(name.lower())})
     if harmful:
         raise InvalidRequest(
-            f"http= is a session that sends {', '.join(harmful)} with every request; these belong "
-            "to one request each: make it without them"
+            f"http= is a session that sends {', '.join(harmful)} with every request, and signed "
+            "ones take none along that may hold a secret or change what is asked: make it "
+            "without them (Accept-Language, traceparent and X- names of your own are "
+            "fine)"
         )
+
+
+def _is_harmless(name: str) -> bool:
+    return name in _HARMLESS or (name.startswith(_OWN) and _NOT_OWN.fullmatch(name) is None)
 
 
 def _check_cookies(http: ClientSession, base_urls: Iterable[str]) -> None:

@@ -103,6 +103,53 @@ async def test_the_cookie_header_is_refused() -> None:
             session(BASE, http=http)
 
 
+KEPT_BACK = (
+    *("Proxy-Authorization", "Cookie2", "Set-Cookie", "X-Api-Key", "X-Auth-Token", "X-CSRFToken"),
+    *("ACCESS-KEY", "WWW-Authenticate", "X-Amz-Security-Token", "x-session-id", "X-Password"),
+    *("TE", "Keep-Alive", "Proxy-Connection", "HTTP2-Settings", "Content-Type ", "Via"),
+    *("Range", "If-Match", "If-None-Match", "If-Range", "Prefer", "Cache-Control", "Referer"),
+    *("X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X-Original-URL"),
+    *("X-Rewrite-URL", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-IP", "X-Host"),
+    *("X-Original-Method", "True-Client-IP", "X-Cluster-Client-IP", "Origin", "Early-Data"),
+)
+LET_THROUGH = (
+    *(
+        "ACCEPT-LANGUAGE",
+        "Accept-Charset",
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "b3",
+    ),
+    *("X-Request-ID", "x-mine", "X-B3-TraceId", "X-Cloud-Trace-Context", "X-Amzn-Trace-Id"),
+    *("sentry-trace", "X-Datadog-Trace-Id", "Request-Id", "X-Requested-With"),
+)
+
+
+@bounded
+async def test_only_headers_of_agents_and_traces_go_along() -> None:
+    """What may be a secret, frames a message or asks for something else is refused, whoever will
+    have thought of it; random mixes, of which each is refused for just what is wrong with it."""
+    drawn = random.Random(11)
+    async with FaultServer(answers(OK)) as server:
+        for bad in (*KEPT_BACK, *("" for _ in LET_THROUGH)):
+            good = drawn.sample(LET_THROUGH, 3)
+            headers = dict.fromkeys([*good, bad] if bad else good, "a-value")
+            async with aiohttp.ClientSession() as http:
+                http.headers.update(headers)
+                if bad:
+                    with pytest.raises(InvalidRequest) as caught:
+                        session(server.url, http=http)
+                    assert str(caught.value).partition(" sends ")[2].startswith(f"{bad} with ")
+                    assert "a-value" not in str(caught.value)
+                    continue
+                async with session(server.url, http=http, generation="v1") as htx:
+                    await htx.cancel_all_trailing("BTC-USDT")
+            sent = server.requests[-1].headers
+            assert [sent.get(name.lower()) for name in good] == [["a-value"]] * 3
+        assert len(server.requests) == len(LET_THROUGH)
+
+
 @pytest.mark.parametrize("kind", FOR_OTHERS)
 @bounded
 async def test_cookies_for_others_are_nobodys_business(kind: str) -> None:
