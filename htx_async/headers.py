@@ -30,12 +30,15 @@ def pause_after(headers: Mapping[str, str], ts: int | None) -> float:
     `ratelimit-reset` is an absolute time in Unix milliseconds (seen in recorded replies; HTX API
     docs, "API Rate Limit Illustration"), so the reply's own `ts` is taken off, never this
     machine's clock. Else `Retry-After`, in seconds or as a date. Either is believed from 0 to
-    an hour; else one period.
+    an hour. A reset in less than a period asks for no more than every refusal costs, so
+    `Retry-After` is heard besides. Without either, one period.
     """
-    asked = _believed(_until_reset(headers, ts), LONGEST_ASKED)
-    if asked is None:
-        asked = _believed(_retry_after(headers), LONGEST_ASKED)
-    return PERIOD if asked is None else asked
+    reset = _believed(_until_reset(headers, ts), LONGEST_ASKED)
+    if reset is not None and reset >= PERIOD:
+        return reset
+    later = _believed(_retry_after(headers), LONGEST_ASKED)
+    asked = [seconds for seconds in (reset, later) if seconds is not None]
+    return max(asked, default=PERIOD)
 
 
 def pause_when_spent(headers: Mapping[str, str], ts: int | None) -> float | None:

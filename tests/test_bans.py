@@ -57,7 +57,8 @@ def reset_1032(asked: float) -> Reply:
 
 def both(asked: float) -> Reply:
     reply = reset_1032(asked)
-    return Reply(429, {**reply.headers, "Retry-After": "7"}, reply.body)
+    # Seven seconds that a reset at this very moment would not outweigh.
+    return Reply(429, {**reply.headers, "Retry-After": "7" if asked else "0"}, reply.body)
 
 
 def code_429(asked: float) -> Reply:
@@ -108,7 +109,11 @@ def begun(htx: HtxSession, count: int, **settings: Any) -> list[asyncio.Task[Any
     return [asyncio.create_task(ending(call)) for call in calls]
 
 
-@pytest.mark.parametrize("form", FORMS)
+def reset_now(asked: float) -> Reply:
+    return Reply(429, {**reset_1032(0).headers, "Retry-After": f"{asked:g}"}, reset_1032(0).body)
+
+
+@pytest.mark.parametrize("form", [*FORMS, reset_now])
 @pytest.mark.parametrize("asked", [0, 1, 3, 9, 60])
 def test_a_call_waits_for_what_it_was_asked_for(form: Refusal, asked: float) -> None:
     """A period at least, and however long if its deadline allows."""

@@ -73,6 +73,23 @@ SENT = "Wed, 21 Oct 2015 07:28:00 GMT"
         ({"ratelimit-reset": str(TS + 2000), "retry-after": "7"}, TS, 2.0),
         ({"ratelimit-reset": str(TS + 2000), "retry-after": "7"}, None, 7.0),
         ({"ratelimit-reset": str(TS - 2000), "retry-after": "7"}, TS, 7.0),
+        # A window that ends in less than a period asks for nothing: the other header is heard.
+        ({"ratelimit-reset": str(TS), "retry-after": "8"}, TS, 8.0),
+        ({"ratelimit-reset": str(TS), "retry-after": "0"}, TS, 0.0),
+        ({"ratelimit-reset": str(TS), "retry-after": "-1"}, TS, 0.0),
+        ({"ratelimit-reset": str(TS), "retry-after": "7000"}, TS, 0.0),
+        (
+            {
+                "ratelimit-reset": str(TS),
+                "retry-after": "Wed, 21 Oct 2015 07:28:04 GMT",
+                "date": SENT,
+            },
+            TS,
+            4.0,
+        ),
+        ({"ratelimit-reset": str(TS + 1), "retry-after": "8"}, TS, 8.0),
+        ({"ratelimit-reset": str(TS + 900), "retry-after": "0"}, TS, 0.9),
+        ({"ratelimit-reset": str(TS + 1000), "retry-after": "8"}, TS, 1.0),
         ({"ratelimit-reset": "soon", "retry-after": "7"}, TS, 7.0),
         ({"ratelimit-reset": "soon", "retry-after": "700"}, TS, 700.0),
         ({"ratelimit-reset": str(TS + 9_000_000), "retry-after": "700"}, TS, 700.0),
