@@ -65,7 +65,12 @@ def code_429(asked: float) -> Reply:
     return Reply(200, {"Retry-After": f"{asked:g}"}, b'{"code":429,"message":"slow down"}')
 
 
-FORMS = [seconds_429, date_429, reset_1032, both, code_429]
+def mixed_429(asked: float) -> Reply:
+    body = b'{"status":"error","code":429,"data":null,"success":false}'
+    return Reply(200, {"Retry-After": f"{asked:g}"}, body)
+
+
+FORMS = [seconds_429, date_429, reset_1032, both, code_429, mixed_429]
 
 
 class Banned(SimulatedExchange):
@@ -340,7 +345,17 @@ def test_a_limiter_that_only_knows_pauses_is_paused_for_ten_seconds_at_most() ->
     run(main())
 
 
-@pytest.mark.parametrize("body", [HTML, b"", b"error 1015", b"[]"])
+OBJECTS = [
+    b'{"message":"Forbidden"}',
+    b'{"message":"Too Many Requests","status":429}',
+    b'{"error":{"code":1020,"message":"denied"}}',
+    b'{"type":"about:blank","title":"Access denied","status":403,"cloudflare_error":true}',
+    b"{}",
+]
+"""What content networks, gateways and firewalls say as JSON."""
+
+
+@pytest.mark.parametrize("body", [HTML, b"", b"error 1015", b"[]", *OBJECTS])
 def test_a_page_with_429_is_told_as_not_the_exchange_s(body: bytes) -> None:
     """In the error that the caller reads, with what to do about it."""
 
@@ -355,7 +370,7 @@ def test_a_page_with_429_is_told_as_not_the_exchange_s(body: bytes) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("body", [HTML, b"", b"error 1020"])
+@pytest.mark.parametrize("body", [HTML, b"", b"error 1020", *OBJECTS])
 def test_a_page_with_403_is_told_as_not_the_exchange_s(body: bytes) -> None:
     """It proves nothing, so the outcome is unknown."""
 
@@ -365,6 +380,38 @@ def test_a_page_with_403_is_told_as_not_the_exchange_s(body: bytes) -> None:
             with pytest.raises(OutcomeUnknown) as caught:
                 await htx.cancel_all_trailing(BTC)
         assert "HTTP 403, and something in front of the exchange answered" in str(caught.value)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"status":"error","err_co', b'{"status":"ok","data":', b'{"status":"error","message":"no"}',
+     b'{"status":"ok","data":{"errors":[],"successes":""},"ts":1}', b'{"code":0,"msg":"ok"}'],
+)  # fmt: skip
+def test_words_that_may_be_the_exchange_s_are_not_laid_to_others(body: bytes) -> None:
+    """Cut off, or odd, with 403: unknown, and nobody in front of it is named."""
+
+    async def main() -> None:
+        exchange = Banned(lambda: Reply(403, {}, body), until=1e9)
+        async with session(exchange) as htx:
+            with pytest.raises(OutcomeUnknown) as caught:
+                await htx.cancel_all_trailing(BTC)
+        assert "HTTP 403, and the reply is not complete JSON" in str(caught.value)
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", [b"1051", b"1065", b"200", b"0", b'"no-such"', b"null"])
+def test_of_a_mixed_shape_nothing_but_a_rate_limit_is_believed(code: bytes) -> None:
+    """`status` of one shape and `code` of another: any other code may not end a call."""
+
+    async def main() -> None:
+        body = b'{"status":"error","code":%s,"data":null,"success":false}' % code
+        exchange = Banned(lambda: Reply(200, {}, body), until=1e9)
+        async with session(exchange) as htx:
+            with pytest.raises(OutcomeUnknown):
+                await htx.cancel_all_trailing(BTC)
 
     run(main())
 

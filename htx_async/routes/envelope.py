@@ -59,9 +59,21 @@ def _unbelieved(verdict: Verdict, message: str, answer: Answer, scrub: Scrub) ->
 
 
 def _what_it_is(answer: Answer) -> str:
-    # Every error of the exchange is an object; a page is a firewall's, or a content network's.
-    is_page = 400 <= answer.status < 500 and not answer.body.lstrip().startswith(b"{")
-    return f"{IN_FRONT}, not the exchange" if is_page else _UNREADABLE
+    is_foreign = 400 <= answer.status < 500 and _is_foreign(answer.body)
+    return f"{IN_FRONT}, not the exchange" if is_foreign else _UNREADABLE
+
+
+def _is_foreign(body: bytes) -> bool:
+    """Whether it is a page, or an object without a word that each error of the exchange has: those
+    are a firewall's, or a content network's. Not one that is cut off, for who would know."""
+    if not body.lstrip().startswith(b"{"):
+        return True
+    try:
+        document = parse(body)
+    except (ValueError, RecursionError):
+        return False
+    # Those of others give the HTTP status as a number.
+    return not (isinstance(document.get("status"), str) or any(key in document for key in _CODES))
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -129,7 +141,7 @@ def _refused(answer: Answer, body: dict[str, Any], scrub: Scrub) -> Reply:
 
 
 def _error(answer: Answer, body: dict[str, Any]) -> ErrorReply:
-    """The code and the words of an error in any of its five shapes; ValueError for a sixth."""
+    """The code and the words of an error in any of its shapes; ValueError for another."""
     status, ts = body.get("status"), body.get("ts")
     if status == "maintain":
         return ErrorReply(code=MAINTENANCE, ts=ts)
@@ -137,7 +149,7 @@ def _error(answer: Answer, body: dict[str, Any]) -> ErrorReply:
         code, message = body["err_code"], body.get("err_msg")
     elif status == "error" and "err-code" in body:
         code, message = body["err-code"], body.get("err-msg")
-    elif status is None and "code" in body:
+    elif status in (None, "error") and "code" in body:
         code, message = body["code"], body.get("message", body.get("msg"))
     elif answer.status == PATH_UNKNOWN and str(status) == str(PATH_UNKNOWN) and "error" in body:
         code, message = PATH_UNKNOWN, body["error"]
@@ -146,6 +158,10 @@ def _error(answer: Answer, body: dict[str, Any]) -> ErrorReply:
     error = ErrorReply.model_validate({"code": code, "message": message, "ts": ts})
     if error.code == SUCCESS or (status is None and error.code == 0):
         raise ValueError("a success in the shape of an error")
+    # A mix of two shapes: believed where it costs a pause, not where it would end a call.
+    is_mixed = status == "error" and not {"err_code", "err-code"} & body.keys()
+    if is_mixed and classify(error.code) is not CodeClass.RATE_LIMITED:
+        raise ValueError("no known shape of error")
     return error
 
 
