@@ -280,11 +280,11 @@ class _Writer:
         try:
             lines = [self._line_of(event, utc) for event, utc, _ in entries]
             if untold:
-                told = ("lines_lost", self._now(), time.monotonic(), {"lines": untold})
+                told = ("lines_lost", as_utc(self._now()), time.monotonic(), {"lines": untold})
                 lines.insert(0, self._line(*told))
             if lines:
                 missing, why = self._append(lines)
-        except Exception as error:
+        except BaseException as error:
             # Whatever it is, the thread must live, and those who wait be told.
             missing, why = len(entries) + 1, f"{_FAILED}: {type(error).__name__}"
         with self._lock:
@@ -320,7 +320,7 @@ class _Writer:
         return self._line(name, utc, own.pop("at"), own)
 
     def _line(self, event: str, utc: datetime, at: float, own: dict[str, Any]) -> bytes:
-        when = {"utc": utc.astimezone(UTC).isoformat(timespec="microseconds"), "monotonic": at}
+        when = {"utc": utc.isoformat(timespec="microseconds"), "monotonic": at}
         line = {**when, "event": event, **self._who, **own}
         # All but ASCII is escaped: no foreign text can end a line or steer a terminal.
         return json.dumps(line, separators=(",", ":"), default=_plain).encode() + b"\n"

@@ -56,7 +56,9 @@ def shown(value: object) -> str:
     """`value` as an error may show it: in one line, cut short, whatever it is."""
     try:
         text = repr(value)
-    except Exception:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
         # An integer of more digits than Python would write, or a foreign `__repr__`.
         return f"a {type(value).__name__} that cannot be shown"
     if "://" in text:

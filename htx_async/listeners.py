@@ -47,7 +47,9 @@ def told(error: BaseException) -> str:
     """What a listener raised, in a line."""
     try:
         words = str(error)
-    except Exception:
+    except LEAVING:
+        raise
+    except BaseException:
         # A foreign `__str__` may fail, too; what it was about is told all the same.
         words = "(it has no words)"
     return f"{type(error).__name__}: {words}"

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from htx_async.checks import shown
@@ -77,15 +76,19 @@ def check_clock(now: object) -> None:
 
 def as_utc(moment: object) -> datetime:
     """An aware datetime or Unix seconds, in UTC; `ValueError` for anything else."""
-    if inspect.iscoroutine(moment):
-        moment.close()
-    # No calendar has that day, or a foreign time zone fails.
-    with suppress(Exception):
+    try:
+        if inspect.iscoroutine(moment):
+            moment.close()
         if isinstance(moment, datetime):
             if moment.utcoffset() is not None:
-                return moment.astimezone(UTC)
+                return _plain(moment.astimezone(UTC))
         elif isinstance(moment, int | float) and not isinstance(moment, bool):
             return datetime.fromtimestamp(moment, UTC)
+    except LEAVING:
+        raise
+    except BaseException as error:
+        # No calendar has that day, or foreign code fails, by a cancelled future's result too.
+        del error
     raise ValueError("neither an aware datetime nor a time in Unix seconds")
 
 
@@ -95,6 +98,11 @@ def as_moment(name: str, value: object) -> datetime:
         return as_utc(value)
     except ValueError as error:
         raise InvalidRequest(f"{name} must be a time, not {shown(value)}: {error}") from None
+
+
+def _plain(moment: datetime) -> datetime:
+    """The same of Python's own type: what is asked of a foreign one later may fail then."""
+    return datetime.combine(datetime.date(moment), datetime.time(moment), UTC)
 
 
 def _told(now: Callable[[], object], skew: timedelta = timedelta()) -> datetime:

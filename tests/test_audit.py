@@ -553,6 +553,36 @@ def test_lines_that_were_lost_are_told_of(disk: Disk) -> None:
     assert told[1]["run"] == told[0]["run"]
 
 
+def test_lost_lines_are_told_of_by_a_clock_in_seconds(disk: Disk) -> None:
+    """`now=` may give Unix seconds there as anywhere."""
+    with AuditLog(disk.path, now=lambda: 1_800_000_000.0) as audit:
+        disk.room = 0
+        assert kept(audit, 1) == FULL
+        disk.room = None
+        assert kept(audit, 2) == ""
+    lost, line = lines(disk.path)
+    assert (lost["event"], lost["utc"]) == ("lines_lost", line["utc"])
+
+
+def test_a_clock_that_is_cancelled_does_not_end_the_record(disk: Disk) -> None:
+    """In the thread that writes, too: what it could not put down is told, and it goes on."""
+    told: list[Any] = [1_800_000_000.0] * 3
+
+    def now() -> Any:
+        if told:
+            return told.pop()
+        told.extend([1_800_000_000.0] * 9)
+        raise asyncio.CancelledError
+
+    with AuditLog(disk.path, now=now) as audit:
+        disk.room = 0
+        assert kept(audit, 1) == FULL
+        disk.room = None
+        assert "CancelledError" in kept(audit, 2)
+        assert kept(audit, 3) == ""
+    assert [line["event"] for line in lines(disk.path)] == ["lines_lost", "call_started"]
+
+
 def test_lost_lines_are_told_of_at_the_end_too(disk: Disk) -> None:
     """A disk that recovered after the last event has their number when the log is closed."""
     with AuditLog(disk.path) as audit:

@@ -62,6 +62,46 @@ class NoOffset(tzinfo):
         return "nowhere"
 
 
+class Foreign(datetime):
+    """A datetime of somebody else's type, which fails at what it is asked."""
+
+    failure: type[BaseException] = asyncio.CancelledError
+
+    def astimezone(self, tz: tzinfo | None = None) -> "Foreign":
+        raise self.failure
+
+
+class Uncounted(Foreign):
+    """One that knows its zone, and cannot be counted with."""
+
+    def astimezone(self, tz: tzinfo | None = None) -> "Uncounted":
+        return self
+
+    def fails(self, *given: object, **named: object) -> Any:
+        raise self.failure
+
+    timestamp = isoformat = __add__ = __sub__ = __format__ = strftime = fails
+
+
+class Hidden:
+    """What can be shown no more than told."""
+
+    def __repr__(self) -> str:
+        raise asyncio.CancelledError
+
+
+class NoMoment(tzinfo):
+    """A time zone whose offset is the result of a cancelled future."""
+
+    def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
+        raise asyncio.CancelledError
+
+    dst = utcoffset
+
+    def tzname(self, moment: datetime | None, /) -> str:
+        return "nowhere"
+
+
 async def later() -> float:
     return 1_800_000_000.0
 
@@ -80,6 +120,9 @@ BROKEN: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
     "naive": lambda: datetime(2026, 11, 22, 12),
     "no offset": lambda: datetime(2026, 11, 22, 12, tzinfo=NoOffset()),
+    "an offset that is cancelled": lambda: datetime(2026, 11, 22, 12, tzinfo=NoMoment()),
+    "a type that is cancelled": lambda: Foreign(2026, 11, 22, 12, tzinfo=UTC),
+    "what cannot be shown": Hidden,
     "before the calendar": lambda: datetime.min.replace(tzinfo=timezone(timedelta(hours=9))),
     "NaN": lambda: float("nan"),
     "infinite": lambda: float("inf"),
@@ -109,6 +152,27 @@ def test_a_clock_that_is_broken_at_once_is_refused_at_once(
     assert caught.value.__context__ is None
     assert len(str(caught.value)) < 200
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_clock_that_ends_the_program_ends_it(maker: str, kind: type[BaseException]) -> None:
+    """Ctrl-C while a clock is asked, by whatever it gave, is not swallowed."""
+
+    class Ends(Foreign):
+        failure = kind
+
+    with pytest.raises(kind):
+        MAKERS[maker](lambda: Ends(2026, 11, 22, 12, tzinfo=UTC))
+
+
+def test_a_foreign_datetime_is_asked_once() -> None:
+    """What it says is kept as Python's own: nothing that it does later comes out of a call."""
+    clock = WallClock(lambda: Uncounted(2026, 11, 22, 12, tzinfo=UTC))
+    clock.correct(1.0)
+    assert type(clock.now()) is datetime
+    assert clock.now() == NOON + timedelta(seconds=1)
+    assert clock.ahead(int(NOON.timestamp() * 1000) + 2000, 0.0) == pytest.approx(2.0)
 
 
 class Breaks:
