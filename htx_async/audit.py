@@ -53,6 +53,7 @@ _UNTOLD = "the audit log was told of no such call"
 _FAILED = "the audit log could not be written"
 _ELSEWHERE = "the audit log belongs to another process; open one in each process"
 
+_Now = Callable[[], datetime | float]
 _Entry = tuple[Event, datetime, Future[str]]
 """An event, when it happened, and what comes of its line: "" or why it is not on disk."""
 
@@ -63,8 +64,8 @@ _RUNNING: "set[_Writer]" = set()
 class AuditLog:
     """A listener that keeps an append-only record of a session's calls in the file `path`.
 
-    `actor`: who acts, such as a strategy; `reason`: why. `now`: an aware datetime. The file is
-    opened here, with mode 0600, so that a wrong path is told before anything is sent; a regular
+    `actor`: who acts, such as a strategy; `reason`: why. `now`: an aware datetime or Unix seconds.
+    Opened here with mode 0600, so that a wrong path is told before anything is sent; a regular
     file that others may touch is tightened to that, and a link is not followed. Sessions, event
     loops and threads may share one log, and logs one file; a forked child needs a log of its own.
 
@@ -83,7 +84,7 @@ class AuditLog:
         *,
         actor: str | None = None,
         reason: str | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: _Now = lambda: datetime.now(UTC),
     ) -> None:
         if not (isinstance(actor, str | None) and isinstance(reason, str | None)):
             raise InvalidRequest("actor and reason must be text, or None")
@@ -182,7 +183,7 @@ async def _result_of(future: Future[str]) -> str:
 class _Writer:
     """What outlives a log that is dropped: its queue, its thread and its file."""
 
-    def __init__(self, descriptor: int, who: dict[str, Any], now: Callable[[], datetime]) -> None:
+    def __init__(self, descriptor: int, who: dict[str, Any], now: _Now) -> None:
         self._descriptor = descriptor
         self._who = who
         self._now = now
