@@ -69,6 +69,7 @@ class CancelGuard:
         self._told: MassCancelReport | None = None
         self._failure: BaseException | None = None
         self._early = ""
+        self._is_logged = False
 
     @property
     def report(self) -> MassCancelReport | None:
@@ -149,8 +150,8 @@ class CancelGuard:
         if self._work is None:
             if closing:
                 self._early = (
-                    f"this guard cancelled before its block had ended, because {closing}: what the "
-                    "block has placed since is not covered"
+                    "this guard began its mass cancel before its block had ended, because "
+                    f"{closing}: what the block has placed since is not covered"
                 )
             self._stopped = running_loop().create_future()
             self._work = own_task(self._carry(self._stopped))
@@ -165,6 +166,9 @@ class CancelGuard:
         finally:
             for place in self._places:
                 place.discard(self)
+        if self._early and self._is_in_use and self._told is not None and not self._told.is_clear:
+            # The block may run for hours before it hears of it.
+            self._log_before_the_end()
 
     def _fail(self, error: Exception) -> None:
         self._told = self._nothing_sent(f"{type(error).__name__}: {error}")
@@ -208,7 +212,12 @@ class CancelGuard:
                 _IN_USE.discard(self)
                 await outlast(self.begin("the event loop came to its end"))
                 # Its block may never get the account.
-                _LOG.warning("a guard whose block has not ended: %s", self.report)
+                self._log_before_the_end()
+
+    def _log_before_the_end(self) -> None:
+        if not self._is_logged:
+            self._is_logged = True
+            _LOG.warning("a guard whose block has not ended: %s", self.report)
 
 
 class UnderWay:

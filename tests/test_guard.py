@@ -279,6 +279,50 @@ def test_a_session_closed_inside_the_block_keeps_the_promise(raised: ValueError 
     run(main())
 
 
+@pytest.mark.parametrize("what", ["lost", "not sent", "clear"])
+def test_a_block_that_goes_on_is_not_what_an_open_order_waits_for(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An early mass cancel that is not clear is logged when it is over, once, though its block runs
+    on; what is said of it is true of one that sent nothing, too."""
+
+    async def main() -> None:
+        exchange = with_orders()
+        if what == "lost":
+            exchange.lose_before_work(times=10**6)
+        go_on, guards = asyncio.Event(), list[CancelGuard]()
+
+        async def strategy(htx: HtxSession) -> None:
+            async with htx.cancel_on_exit(CODES, deadline=5.0) as guard:
+                guards.append(guard)
+                await go_on.wait()
+
+        sound = True
+        htx = virtual_session(exchange, now=lambda: 1_800_000_000.0 + now() if sound else None)
+        task = asyncio.create_task(strategy(htx))
+        await turns(3)
+        sound = what != "not sent"
+        await htx.aclose()
+        messages = [record.getMessage() for record in caplog.records]
+        if what == "clear":
+            assert messages == []
+        else:
+            (message,) = messages
+            assert message.startswith("a guard whose block has not ended: 3 of 3 contracts are not")
+            assert "began its mass cancel before its block had ended" in message
+            assert f"(3 {'unknown' if what == 'lost' else 'not_sent'})" in message
+        caplog.clear()
+        go_on.set()
+        error = await stopped(task)
+        assert isinstance(error, MassCancelFailed) is (what != "clear")
+        (end,) = [record.getMessage() for record in caplog.records]
+        assert end.startswith("this guard began its mass cancel before its block had ended")
+        assert_true(guards[0], exchange)
+
+    with caplog.at_level("WARNING", logger="htx_async"):
+        run(main())
+
+
 def test_closing_during_the_guard_s_work_waits_for_it() -> None:
     """It sends all that it promised to send, and only then are the connections closed."""
 
