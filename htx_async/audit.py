@@ -27,7 +27,7 @@ import stat
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields
@@ -37,7 +37,7 @@ from typing import Any, Self
 from htx_async.errors import InvalidRequest
 from htx_async.events import CallEnded, CallStarted, Event
 from htx_async.report import Attempt, CancelReport
-from htx_async.wall_clock import as_utc, check_clock
+from htx_async.wall_clock import Clock, as_utc, check_clock
 
 # A link would have another file written to; a pipe that nobody reads would be waited for.
 _MORE = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
@@ -53,7 +53,6 @@ _UNTOLD = "the audit log was told of no such call"
 _FAILED = "the audit log could not be written"
 _ELSEWHERE = "the audit log belongs to another process; open one in each process"
 
-_Now = Callable[[], datetime | float]
 _Entry = tuple[Event, datetime, Future[str]]
 """An event, when it happened, and what comes of its line: "" or why it is not on disk."""
 
@@ -84,7 +83,7 @@ class AuditLog:
         *,
         actor: str | None = None,
         reason: str | None = None,
-        now: _Now = lambda: datetime.now(UTC),
+        now: Clock = lambda: datetime.now(UTC),
     ) -> None:
         if not (isinstance(actor, str | None) and isinstance(reason, str | None)):
             raise InvalidRequest("actor and reason must be text, or None")
@@ -183,7 +182,7 @@ async def _result_of(future: Future[str]) -> str:
 class _Writer:
     """What outlives a log that is dropped: its queue, its thread and its file."""
 
-    def __init__(self, descriptor: int, who: dict[str, Any], now: _Now) -> None:
+    def __init__(self, descriptor: int, who: dict[str, Any], now: Clock) -> None:
         self._descriptor = descriptor
         self._who = who
         self._now = now

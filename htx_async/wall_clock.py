@@ -13,6 +13,10 @@ _LAST_YEAR = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
 """Unix milliseconds; this machine's clock may show anything, the exchange's may not."""
 
 
+Clock = Callable[[], datetime | float]
+"""What tells the time: an aware datetime, or Unix seconds."""
+
+
 class ClockFailed(Exception):
     """The clock gave no time: a signal between modules, never a user's error.
 
@@ -32,7 +36,7 @@ class WallClock:
     `ClockFailed` when it cannot.
     """
 
-    def __init__(self, now: Callable[[], datetime | float]) -> None:
+    def __init__(self, now: Clock) -> None:
         check_clock(now)
         self._now = now
         self._skew = timedelta()
