@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench .venv-bench-ccxt
 PEERS_READY := $(PEERS:=/.ready)
-BENCH := import_cost per_call scale exchange_view fleet
+BENCH := import_cost per_call scale accounts exchange_view fleet
 
 .PHONY: demo test soak mutants lint types wheel pythons audit bench figures clean
 
