@@ -60,7 +60,9 @@ async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
     known = context.states()
     gone = known.having(State.TAKEN, State.GONE)
     since = known.earliest if generation is _V1 else None
-    while True:
+    if generation is not _V1 and not {*gone} - context.ledger.ended.keys():
+        return
+    while not context.scope.reason:
         rows = await context.read_ended(generation, since, gone)
         if rows is None:
             return

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
-from htx_async.cancel.confirm import confirm
+from htx_async.cancel.confirm import confirm, look_at_ended
 from htx_async.cancel.context import Context
 from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
@@ -124,6 +124,9 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
         # Listed before, and passed over by the reply.
         await context.read_open(generation, persists=True)
     await check_v5(context)
+    if context.intent.confirm and ApiGeneration.V5 in context.states().on:
+        # Of what v1's history does not tell, V5's may: the account may have moved meanwhile.
+        await look_at_ended(context, ApiGeneration.V5)
 
 
 async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:

@@ -154,8 +154,11 @@ class States:
         if not listed:
             return ()
         sent = max((heard.answered for heard in self.seen.cancels), default=NEVER)
+        # A list is not the last word of v1 where that refused to give one since.
+        since = {V1: max(sent, self.seen.doubted), V5: sent}
         words = (word for generation in ApiGeneration for word in self.seen.words[generation])
-        shown = {i for word in words if word.is_list and word.asked >= sent for i in word.shown}
+        lists = (word for word in words if word.is_list and word.asked >= since[word.generation])
+        shown = {order_id for word in lists for order_id in word.shown}
         return tuple(i for i in listed if i in shown)
 
     def last_list(self, generation: ApiGeneration) -> Word | None:
