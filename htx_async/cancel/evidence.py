@@ -286,10 +286,9 @@ class Evidence:
             for order_id in fact.order_ids:
                 self.trail(order_id).is_alone = True
             return
-        is_gone = reply.code in SETTLED_ORDER_CODES
         for order_id in fact.order_ids:
-            # That a repeat was refused says nothing of what was lost before, unless it is gone.
-            if is_gone or self.trail(order_id).lost == NEVER:
+            # That a repeat was refused says nothing of what was lost before.
+            if self.trail(order_id).lost == NEVER:
                 error = OrderError(order_id=order_id, err_code=reply.code, err_msg=reply.message)
                 self._error(fact, error)
 
