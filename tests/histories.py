@@ -233,4 +233,6 @@ def until(
     # A default deadline grows with the round trips that are seen, up to the time for one attempt.
     trip = means.attempt_timeout if kind else 0.0
     turn = foresee(means.trades.limiter, path, count, urgent=draft.urgent, round_trip=trip)
-    return max(time, turn) + DEADLINE
+    # And where the account may be on V5, by the five answers that come one after the other there.
+    steps = 5 if htx._generation.is_auto or htx.generation[0] is ApiGeneration.V5 else 0
+    return max(time, turn) + DEADLINE + steps * trip
