@@ -149,17 +149,17 @@ class States:
 
     @cached_property
     def still_open(self) -> tuple[str, ...]:
-        """What the last whole list shows, unless something was sent since."""
-        listed = self.having(State.OPEN)
-        if not listed:
-            return ()
+        """What the last whole list shows, unless something was sent since; of what was taken also
+        what another one does, which was not read to its end."""
         sent = max((heard.answered for heard in self.seen.cancels), default=NEVER)
         # A list is not the last word of v1 where that refused to give one since.
         since = {V1: max(sent, self.seen.doubted), V5: sent}
         words = (word for generation in ApiGeneration for word in self.seen.words[generation])
         lists = (word for word in words if word.is_list and word.asked >= since[word.generation])
         shown = {order_id for word in lists for order_id in word.shown}
-        return tuple(i for i in listed if i in shown)
+        trails = self.seen.trails.items()
+        again = {i for i, one in trails if NEVER < one.taken <= since[V1] <= one.listed}
+        return tuple(i for i in self.having(State.OPEN) if i in shown or i in again)
 
     def last_list(self, generation: ApiGeneration) -> Word | None:
         """The last whole list of `generation`, whether it is the account's own or not."""
