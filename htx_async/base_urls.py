@@ -1,6 +1,7 @@
 """Which base URL an attempt goes to."""
 
 import ipaddress
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -14,19 +15,22 @@ BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
 _AVOIDED = 30.0
 """Seconds for which a base URL that gave no answer is tried last; then one attempt goes there."""
 
+_MOST_TIMES = 5
+"""Failures in a row that count against a base URL; a mass cancel has five at once."""
+
+_WELL = -math.inf
+
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _HOST = re.compile(r"[a-z0-9._:-]+")
 
 
-class Sickness(NamedTuple):
-    """What a base URL that gave no answer costs: whole seconds the last time, and how often since
-    it gave one. More is worse."""
+class _Failures(NamedTuple):
+    """Of one base URL since its last answer: when the last one was (loop time), how many there
+    were, and the seconds that the last one took."""
 
-    cost: int = 0
+    at: float
     times: int = 0
-
-
-_WELL = Sickness()
+    took: float = 0.0
 
 
 class BaseUrls:
@@ -38,7 +42,7 @@ class BaseUrls:
 
     def __init__(self, urls: Iterable[str]) -> None:
         self._urls = checked(urls)
-        self._sick: dict[str, tuple[float, Sickness]] = {}
+        self._sick: dict[str, _Failures] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._urls)
@@ -51,8 +55,8 @@ class BaseUrls:
         """Remember whether the last attempt at `url`, of so many seconds, had an answer of the
         exchange."""
         if not answered:
-            _, before = self._sick.get(url, (now, _WELL))
-            self._sick[url] = now, Sickness(int(took), before.times + 1)
+            before = self._sick.get(url, _Failures(now))
+            self._sick[url] = _Failures(now, before.times + 1, took)
         elif self._sick:
             self._sick.pop(url, None)
 
@@ -60,16 +64,21 @@ class BaseUrls:
         """`urls` in their order, those to avoid last, the worst of these at the end."""
         return sorted(urls, key=lambda url: self.sickness(url, now)) if self._sick else urls
 
-    def sickness(self, url: str, now: float) -> Sickness:
-        """What is remembered against `url`; nothing when that is long ago."""
-        at, sickness = self._sick.get(url, (now, _WELL))
-        return sickness if now - at < _AVOIDED else _WELL
+    def sickness(self, url: str, now: float) -> float:
+        """More is worse: when the last failure was, later by the seconds that it took and by one
+        for each in a row. So neither one slow failure nor many quick ones keep a base URL away for
+        longer than a few seconds while another one goes on failing. `_WELL` without any, and when
+        the last one is long ago."""
+        failures = self._sick.get(url)
+        if failures is None or now - failures.at >= _AVOIDED:
+            return _WELL
+        return failures.at + failures.took + min(failures.times, _MOST_TIMES)
 
     def begin(self, url: str, now: float) -> None:
         """An attempt goes to `url`: if that is to find out whether it is well again, the others
         avoid it meanwhile."""
-        if url in self._sick and self.sickness(url, now) is _WELL:
-            self._sick[url] = now, self._sick[url][1]
+        if url in self._sick and self.sickness(url, now) == _WELL:
+            self._sick[url] = self._sick[url]._replace(at=now)
 
 
 class Itinerary:

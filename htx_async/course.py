@@ -66,7 +66,9 @@ class Course:
         alike = [began for attempt, (began, _) in pairs if attempt.verdict is last.verdict]
         # Where nothing left this machine a worse host costs nothing either.
         is_lost = last.verdict is Verdict.UNKNOWN
-        elsewhere = self.has_untried and (not is_lost or self._itinerary.untried_no_worse)
+        # The second attempt may stay; then each has its turn: what is worse may be well again.
+        may_leave = not is_lost or len(alike) > 1 or self._itinerary.untried_no_worse
+        elsewhere = self.has_untried and may_leave
         wait = self._retry.delay(
             last.verdict,
             last.code_class if last.verdict is Verdict.REFUSED else None,

@@ -268,3 +268,17 @@ def test_the_memory_is_the_sessions_own() -> None:
     one, other = BaseUrls([COM, VN]), BaseUrls([COM, VN])
     one.note(COM, 0.0, answered=False)
     assert journey(other, 0.0, 1) == [COM]
+
+
+def test_neither_a_slow_failure_nor_many_quick_ones_keep_a_base_url_away() -> None:
+    """Where all fail, the one that failed at once goes first, but only for some seconds."""
+    urls = BaseUrls([COM, VN])
+    urls.note(VN, 3.0, answered=False, took=3.0)
+    asked = []
+    for tenth in range(30, 80):
+        asked.append(urls.itinerary(tenth / 10).current)
+        urls.note(COM, tenth / 10, answered=False)
+    assert asked[0] == asked[9] == COM
+    assert VN in asked
+    urls.note(VN, 8.0, answered=False, took=3.0)
+    assert urls.itinerary(8.0).current == COM
