@@ -70,8 +70,9 @@ class Desk(ABC):
 
         Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
         cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
-        limit needs for this many at round trips of up to 0.5 s, plus the session's own; it grows
-        with the longest round trip seen, up to what the session's `attempt_timeout` allows.
+        limit needs for this many at round trips of up to 0.5 s, and for whatever other sessions of
+        the account in this process are about to send, plus the session's own; it grows with the
+        longest round trip seen, up to what the session's `attempt_timeout` allows.
         `on_report`, plain or async, is called with each contract's report as it ends; what it
         raises is in `callback_errors`. `confirm`: see `cancel_all_trailing`.
 
@@ -222,17 +223,13 @@ class Desk(ABC):
         if is_promised:
             # Calls of its own, which do not end with the others when the session is closed.
             means = means._replace(live=Scope(math.inf, math.inf))
-        rounds = 2 if wanted[0].until_clear else 1
         until = now + self._deadline if latest is None else latest
-        persists = is_promised or rounds > 1
+        persists = is_promised or wanted[0].until_clear
         scope = Scope(until, until - now, urgent=urgent, persists=persists)
 
         def set_deadline(running: MassCancel) -> None:
             if latest is None:
-                # Those of other mass cancels stand in no queue yet, but will before these.
-                others = (o.unqueued for o in self.under_way.mass_cancels if o is not running)
-                calls = len(wanted) * rounds + sum(others)
-                reads = self._reads(len(wanted)) if looks else 0
+                calls, reads = running.to_queue(), self._reads(len(wanted)) if looks else 0
                 time = means.default_deadline(self._path, calls, reads, urgent, self._deadline)
                 scope.grow(time, self._now())
 
@@ -244,7 +241,8 @@ class Desk(ABC):
             until=set_deadline,
             looks=looks,
             on_report=on_report,
-            others=self.under_way.mass_cancels,
+            path=means.on_path(self._path),
+            under_way=self.under_way.mass_cancels,
             is_promised=is_promised,
         )
 

@@ -96,6 +96,10 @@ class Means(NamedTuple):
     tell: Teller | None
     stop_hearing: Callable[[], object]
 
+    def on_path(self, path: str) -> str:
+        """Whose line cancels stand in, where v1's is `path`."""
+        return v5.CANCEL if self.generation.current is ApiGeneration.V5 else path
+
     def default_deadline(
         self, path: str, calls: int, looks: int, urgent: bool, allowance: float
     ) -> DefaultDeadline:
@@ -104,7 +108,7 @@ class Means(NamedTuple):
         return DefaultDeadline.of(
             self.trades.limiter,
             self.reads.limiter,
-            v5.CANCEL if is_v5 else path,
+            self.on_path(path),
             calls,
             looks,
             urgent=urgent,

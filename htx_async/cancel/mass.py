@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from weakref import WeakKeyDictionary, WeakSet
 
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
@@ -40,6 +41,8 @@ _TO_END = 1.0
 _FINAL = (CodeClass.AUTH, CodeClass.MIGRATED, CodeClass.RETIRED, CodeClass.NOT_RETRYABLE)
 
 _ANY_CONTRACT = "BTC-USDT"
+
+_RUNNING: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[MassCancel]] = WeakKeyDictionary()
 
 OnReport = Callable[[CancelReport], object]
 
@@ -86,9 +89,9 @@ class MassCancel:
     """Carries `intents` together until all have ended, on one ledger.
 
     `scope`: of all of them; its deadline is told by `until` once everybody else who was about to
-    queue has queued. `others`: those that are under way; it is among them while it runs.
-    `is_promised`: closing waits for it instead of holding it back. `looks`: open orders are read
-    first, and only contracts that have matching ones, or could not be read, are cancelled.
+    queue has queued. `path`: whose line its calls stand in. `under_way`: it is in there while it
+    runs. `is_promised`: closing waits for it instead of holding it back. `looks`: open orders are
+    read first, and only contracts that have matching ones, or could not be read, are cancelled.
     """
 
     def __init__(
@@ -99,20 +102,21 @@ class MassCancel:
         intents: Sequence[Intent],
         *,
         until: Callable[[MassCancel], None],
-        others: set[MassCancel],
+        path: str,
+        under_way: set[MassCancel],
         looks: bool = False,
         on_report: OnReport | None = None,
         is_promised: bool = False,
     ) -> None:
         self.scope = scope
         self.is_promised = is_promised
-        self.unqueued = len(intents)
-        """Contracts that have not come to queue yet."""
+        self._unqueued = sum(map(_rounds_of, intents))
+        self._line = means.trades.limiter, path
         self._means = means
         self._ledger = ledger
         self._intents = intents
         self._until = until
-        self._others = others
+        self._under_way = under_way
         self._looks = looks
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
@@ -126,11 +130,21 @@ class MassCancel:
     async def run(self) -> MassCancelReport:
         """One report for each contract. Cancelled, it stops every call first and then goes on;
         what else is raised inside a call comes out when all have ended."""
-        self._others.add(self)
+        of_loop = _RUNNING.setdefault(self._loop, WeakSet())
+        for running in (self._under_way, of_loop):
+            running.add(self)
         try:
             return await self._run()
         finally:
-            self._others.discard(self)
+            for running in (self._under_way, of_loop):
+                running.discard(self)
+
+    def to_queue(self) -> int:
+        """Calls that are about to queue where this one's do: its own, and those of every other mass
+        cancel of the loop that shares the limiter, whatever session it belongs to."""
+        limiter, path = self._line
+        alike = (o for o in _RUNNING[self._loop] if o._line[0] is limiter and o._line[1] == path)
+        return sum(one._unqueued for one in alike)
 
     async def _run(self) -> MassCancelReport:
         await asyncio.sleep(0)
@@ -180,7 +194,7 @@ class MassCancel:
         return found
 
     async def _carry(self, intent: Intent) -> None:
-        self.unqueued -= 1
+        self._unqueued -= _rounds_of(intent)
         context = self._context(intent)
         with self.scope.holding(context.scope):
             report = await self._rounds(context)
@@ -262,6 +276,11 @@ class MassCancel:
             ]
             if late:
                 await asyncio.wait(late, timeout=_TO_END)
+
+
+def _rounds_of(intent: Intent) -> int:
+    """Calls that a contract needs where all goes well."""
+    return 2 if intent.until_clear else 1
 
 
 def _until_next_round(context: Context) -> float:
