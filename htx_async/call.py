@@ -67,7 +67,7 @@ class Call:
         scope.is_own = True
         self._limit = TimeLimit(scope.deadline)
         retry = means.retry_reads if job.may_repeat else means.retry
-        goes_on = scope.persists if persists is None else persists
+        goes_on = self._persists = scope.persists if persists is None else persists
         self._course = Course(
             means.base_urls, retry, means.attempt_timeout, self.began, persists=goes_on, lost=lost
         )
@@ -104,10 +104,9 @@ class Call:
                         break
                     urgent, limiter = self._scope.urgent, self._lane.limiter
                     turn = limiter.earliest(self._budget, urgent=urgent)
-                    if self._may_be_late and turn is not None and turn > self._limit.when:
+                    if self._may_be_late and turn is not None and self._ends_before(turn):
                         self._ended_by = self._too_late(turn)
                         break
-                    # An allowance counts from the first turn, so that one is never too late.
                     self._may_be_late = True
                     wait = await self._attempt()
         except TimeoutError:
@@ -141,8 +140,15 @@ class Call:
 
     def _turn_moved(self, turn: float) -> None:
         """End the call if the token that it waits for now comes after its deadline."""
-        if turn > self._limit.when:
+        if self._ends_before(turn):
             self.stop(self._too_late(turn))
+
+    def _ends_before(self, turn: float) -> bool:
+        """Whether a turn that comes at loop time `turn` at the earliest is too late for certain."""
+        if turn <= self._limit.when:
+            return False
+        named, now = self._lane.slower_named(self._budget), self._loop.time()
+        return not named or not self._scope.waits(turn, now, named, self._persists)
 
     async def _attempt(self) -> float | None:
         """One token's attempts, as a rule one; seconds until the next token is wanted, or None."""

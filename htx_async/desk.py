@@ -315,7 +315,8 @@ class Desk(ABC):
             return Scope(now + seconds, seconds, urgent=urgent)
         turn = lane.foreseen(path, urgent=urgent) or now
         until = max(now, turn) + self._deadline
-        return Scope(until, self._deadline, is_own=False, urgent=urgent)
+        own = self._deadline
+        return Scope(until, own, is_own=False, urgent=urgent, allowance=own)
 
     def _intents(
         self, contract_codes: Iterable[str] | AllContracts, direction: object, offset: object

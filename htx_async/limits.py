@@ -83,6 +83,14 @@ class Tightens(Protocol):
 
 
 @runtime_checkable
+class DoubtsSlower(Protocol):
+    """A limiter that can tell by how many replies it was slowed down."""
+
+    def slower_named(self, endpoint: str) -> int:
+        """See `TokenBucket.slower_named`."""
+
+
+@runtime_checkable
 class HearsRefusals(Protocol):
     """A limiter that lets one request ask after a refusal, while the others wait."""
 

@@ -15,6 +15,7 @@ from htx_async.gate import closing
 from htx_async.generation import Generation
 from htx_async.limits import (
     AccountLimiter,
+    DoubtsSlower,
     Foresees,
     HearsRefusals,
     RateLimiter,
@@ -60,6 +61,11 @@ class Lane(NamedTuple):
         refused = limiter.refused if isinstance(limiter, HearsRefusals) else pause
         foresee = limiter.foresee if isinstance(limiter, Foresees) else None
         return cls(limiter, isinstance(limiter, TellsTurns), tighten, refused, foresee)
+
+    def slower_named(self, path: str) -> int:
+        """How many replies have named the slower limit that `path` has now; 0: it has none."""
+        limiter = self.limiter
+        return limiter.slower_named(path) if isinstance(limiter, DoubtsSlower) else 0
 
     def may_hold(self, held: float, attempt: float) -> bool:
         """Whether a token that was held for so many seconds, and not used, may serve an attempt of

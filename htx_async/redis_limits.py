@@ -204,10 +204,16 @@ class RedisTokenBucket:
         """See `TokenBucket.tighten`; holds for all processes."""
         rate = as_seconds("requests", requests) / as_seconds("seconds", seconds)
         queue = self._queue(endpoint)
-        told = queue.told.tighten(rate, requests)
+        named, told = queue.told.slower_named, queue.told.tighten(rate, requests)
         if queue.told.is_changed:
             queue.moved()
+        elif queue.told.slower_named > named:
+            queue.announce()
         return told
+
+    def slower_named(self, endpoint: str) -> int:
+        """See `TokenBucket.slower_named`; of what this process was told."""
+        return self._queue(endpoint).told.slower_named
 
     def refused(self, endpoint: str, seconds: float) -> float:
         """See `TokenBucket.refused`; of all processes one asks, and the others hear of it."""

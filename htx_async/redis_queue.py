@@ -140,7 +140,7 @@ class RedisQueue:
     def moved(self) -> None:
         """What the exchange told has moved turns."""
         self._alarm.set()
-        self._announce()
+        self.announce()
 
     def earliest(self, urgent: bool) -> float:
         """When one that joins now could have its turn, if no other process took any."""
@@ -160,7 +160,8 @@ class RedisQueue:
     def _turn(self, ahead: int, urgent: bool) -> float:
         return self.told.turn(ahead, urgent, self._next_turn, self.line.is_urgent)
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Tell those who wait, and asked for it, when their turn can come now."""
         urgents = self.line.ahead(True)
         for ahead, on_turn in enumerate(self.line):
             if on_turn is not None:

@@ -53,6 +53,11 @@ class ToldToFleet:
         return Rule(limit[0], limit[1] + self._margin)
 
     @property
+    def slower_named(self) -> int:
+        """See `SlowerLimit.named`."""
+        return self._slower.named(self._loop.time())
+
+    @property
     def urgent_may_pass(self) -> bool:
         """Whether what holds up ordinary callers does not hold up urgent ones for as long."""
         return not self._gate.is_open or self._slower.is_below_one_a_second(self._loop.time())

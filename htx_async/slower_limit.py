@@ -15,11 +15,13 @@ class SlowerLimit:
     """The limit in force, where `size` requests in any `per` seconds are a limiter's own. Times are
     loop times, in seconds."""
 
-    __slots__ = ("_has_run_out", "_told", "own", "until")
+    __slots__ = ("_has_run_out", "_named", "_rate", "_told", "own", "until")
 
     def __init__(self, size: int, per: float) -> None:
         self.own = size, per
         self._told: tuple[int, float] | None = None
+        self._named = 0
+        self._rate = 0.0
         self.until = 0.0
         """When the slower limit runs out."""
         self._has_run_out = False
@@ -29,6 +31,10 @@ class SlowerLimit:
         if self._told is not None and self.until <= now:
             self._told, self._has_run_out = None, True
         return self._told or self.own
+
+    def named(self, now: float) -> int:
+        """How many replies have named the slower limit in force; 0: there is none."""
+        return 0 if self.limit(now) == self.own else self._named
 
     def is_below_one_a_second(self, now: float) -> bool:
         """Whether it could keep even urgent callers waiting for longer than they have to."""
@@ -43,28 +49,32 @@ class SlowerLimit:
         if rate < own_size / own_per * (1 - _SAME):
             # A short interval must not shorten the hold: the documented second stays in force too.
             size = max(1, min(size, int(requests)))
-            return self._believe((size, max(own_per, size / rate)), now)
+            return self._believe((size, max(own_per, size / rate)), rate, now)
         is_own = any(abs(rate / one - 1) < _SAME for one in (own_size / own_per, DOCUMENTED))
         if self._told is not None and is_own:
             self._told = None
             return self.own
         return self.own if has_run_out else None
 
-    def _believe(self, told: tuple[int, float], now: float) -> tuple[int, float] | None:
+    def _believe(
+        self, told: tuple[int, float], rate: float, now: float
+    ) -> tuple[int, float] | None:
         before = self._told
         if before is not None:
             ratio = told[0] / told[1] * before[1] / before[0]
-            if ratio > 1 + _SAME:
+            if ratio > 1 + _SAME or rate > self._rate * (1 + _SAME):
                 return None
             if ratio > 1 - _SAME:
                 self.until = now + BELIEVED
+                self._named += 1
                 return None
-        self._told, self.until = told, now + BELIEVED
+        self._told, self._named, self._rate, self.until = told, 1, rate, now + BELIEVED
         return told
 
     def carried_over(self, shift: float, now: float) -> "SlowerLimit":
         """The same by a clock that shows `shift` seconds more."""
         heir = SlowerLimit(*self.own)
         heir._told, heir._has_run_out = self._told, self._has_run_out
+        heir._named, heir._rate = self._named, self._rate
         heir.until = min(self.until + shift, now + BELIEVED)
         return heir

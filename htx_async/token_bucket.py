@@ -91,6 +91,11 @@ class TokenBucket:
         rate = as_seconds("requests", requests) / as_seconds("seconds", seconds)
         return self._queue(endpoint).tighten(rate, requests)
 
+    def slower_named(self, endpoint: str) -> int:
+        """How many replies have named the slower limit that `endpoint` has now; 0: it has none. One
+        may be a mistake, which the next reply undoes."""
+        return self._queue(endpoint).slower_named()
+
     def bind(self, *, take_over: bool = False) -> bool:
         """Belong to the running loop from now on; True when tokens came over from the one before.
 

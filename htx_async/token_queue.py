@@ -76,10 +76,13 @@ class TokenQueue:
     def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
         now = self._loop.time()
         self._forget(now)
-        was = self._slower.limit(now)
+        was, named = self._slower.limit(now), self._slower.named(now)
         told = self._slower.hear(rate, requests, now)
         size, per = self._slower.limit(now)
         if (size, per) == was:
+            if self._slower.named(now) > named:
+                # Believed for longer, and by those too who had doubts.
+                self._announce()
             return told
         if (size, per) == self._slower.own:
             self._slow = None
@@ -89,6 +92,9 @@ class TokenQueue:
             self._gate.urgent_at = max(self._gate.urgent_at, now + PERIOD)
         self._moved()
         return told
+
+    def slower_named(self) -> int:
+        return self._slower.named(self._loop.time())
 
     def _forget(self, now: float) -> None:
         if self._slow is not None and self._slower.limit(now) == self._slower.own:

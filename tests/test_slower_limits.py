@@ -3,16 +3,32 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from htx_async import CancelReport, HtxSession, TokenBucket
+from htx_async import (
+    CancelReport,
+    HtxSession,
+    MassCancelFailed,
+    MassCancelReport,
+    NotSent,
+    Outcome,
+    TokenBucket,
+)
 from htx_async.events import Event, LimitChanged
 from htx_async.limits import AccountLimiter
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from htx_async.wire import Answer, SignedRequest
+from tests.virtual import (
+    Outage,
+    VirtualSending,
+    VirtualTransport,
+    run,
+    transport_of,
+    virtual_session,
+)
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
@@ -321,5 +337,149 @@ def test_a_report_is_of_the_usual_kind() -> None:
             report = await htx.cancel_all_trailing("A-USDT")
         assert isinstance(report, CancelReport)
         assert report.attempts[0].limit == (1, 60.0)
+
+    run(main())
+
+
+class Odd(VirtualTransport):
+    """Of the replies those with these numbers name one a minute, and the others five a second."""
+
+    def __init__(self, of: VirtualTransport, numbers: set[int]) -> None:
+        super().__init__(of.exchange, of.latency)
+        self.numbers = numbers
+        self.replies = 0
+
+    def prepare(self, request: SignedRequest) -> VirtualSending:
+        return OddSending(self, request)
+
+
+class OddSending(VirtualSending):
+    _transport: Odd
+
+    async def _exchange(self) -> Answer:
+        answer = await super()._exchange()
+        odd = self._transport
+        odd.replies += 1
+        headers = ONE_A_MINUTE if odd.replies in odd.numbers else DOCUMENTED
+        return answer._replace(headers={**answer.headers, **headers})
+
+
+def meets(htx: HtxSession, *numbers: int) -> None:
+    """The session's replies of these numbers are odd."""
+    htx._transport = Odd(transport_of(htx), set(numbers))  # type: ignore[assignment]  # the seam
+
+
+def with_orders(count: int) -> tuple[SimulatedExchange, list[str]]:
+    exchange, codes = SimulatedExchange(), [f"C{number}-USDT" for number in range(count)]
+    for code in codes:
+        exchange.place(code, "sell", "close", 1)
+    return exchange, codes
+
+
+async def carried(htx: HtxSession, codes: Sequence[str], kind: str) -> MassCancelReport:
+    if kind == "guard":
+        async with htx.cancel_on_exit(codes) as guard:
+            pass
+        assert guard.report is not None
+        return guard.report
+    settings = {"own": {"deadline": 80.0}, "until clear": {"until_clear": True}}.get(kind, {})
+    return await htx.mass_cancel_trailing(codes, **settings)  # type: ignore[arg-type]  # chosen
+
+
+@pytest.mark.parametrize("kind", ["default", "guard", "until clear", "own"])
+@pytest.mark.parametrize("odd", [(1,), (5,), (12,), (2, 14), (5, 10, 35)])
+def test_one_odd_reply_ends_no_call(kind: str, odd: tuple[int, ...]) -> None:
+    """Whichever of the replies it is: a default deadline makes room for the minute, and a caller's
+    own is waited for. Whatever undoes it lets all contracts go on."""
+
+    async def main() -> None:
+        exchange, codes = with_orders(40)
+        async with virtual_session(exchange) as htx:
+            meets(htx, *odd)
+            report = await carried(htx, codes, kind)
+        assert report.is_clear, report.outcomes
+        assert not exchange.open_orders()
+        assert exchange.busiest() <= 5
+
+    run(main())
+
+
+def test_it_ends_no_call_of_another_session_either() -> None:
+    """The one that was told is not the only one that waits."""
+
+    async def main() -> None:
+        exchange, codes = with_orders(40)
+        async with virtual_session(exchange) as one, virtual_session(exchange) as other:
+            meets(one, 5)
+            halves = (codes[:20], codes[20:])
+            works = zip((one, other), halves, strict=True)
+            both = await asyncio.gather(*(htx.mass_cancel_trailing(each) for htx, each in works))
+        assert all(report.is_clear for report in both)
+
+    run(main())
+
+
+def test_a_call_alone_has_the_time_as_well() -> None:
+    """Its default deadline moves, whether it waits already or begins now; a caller's own comes
+    when it comes."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange(reply_headers=ACCOUNT)
+        bucket = TokenBucket(1)
+        async with virtual_session(exchange, limiter=bucket) as htx:
+            calls = [asyncio.ensure_future(htx.cancel_all_trailing(f"C{n}-USDT")) for n in range(3)]
+            own = asyncio.ensure_future(htx.cancel_all_trailing("OWN-USDT", deadline=9.0))
+            await asyncio.sleep(0.01)
+            bucket.tighten(PATH, 1, 60.0)
+            calls.append(asyncio.ensure_future(htx.cancel_all_trailing("LATE-USDT")))
+            with pytest.raises(NotSent):
+                await own
+            assert now() == pytest.approx(9.0, abs=0.01)
+            assert all(report.is_clear for report in await asyncio.gather(*calls))
+
+    run(main())
+
+
+def test_a_limit_that_is_repeated_ends_what_cannot_come_in_time() -> None:
+    """At once, for a deadline of the caller's own; a guard goes on to its end."""
+
+    async def main() -> None:
+        exchange, codes = with_orders(10)
+        exchange.reply_headers = ACCOUNT
+        bucket = TokenBucket(1)
+        async with virtual_session(exchange, limiter=bucket) as htx:
+            call = asyncio.ensure_future(htx.mass_cancel_trailing(codes, deadline=15.0))
+            await asyncio.sleep(0.01)
+            bucket.tighten(PATH, 1, 60.0)
+            await asyncio.sleep(0.01)
+            bucket.tighten(PATH, 1, 60.0)
+            report = await call
+            assert report.outcomes[Outcome.NOT_SENT] == 9
+            assert now() < 1.0
+            guard = htx.cancel_on_exit(codes[1:], deadline=5.0)
+            with pytest.raises(MassCancelFailed):
+                async with guard:
+                    pass
+            assert now() == pytest.approx(5.1, abs=0.1)
+
+    run(main())
+
+
+def test_a_default_deadline_moves_with_each_reply_that_repeats_it() -> None:
+    """One a minute for good: each contract is cancelled, a minute after the other; and when nobody
+    answers any more the call ends within the minute and its own time."""
+
+    async def main() -> None:
+        exchange, codes = with_orders(5)
+        exchange.reply_headers = ONE_A_MINUTE
+        async with virtual_session(exchange, limiter=TokenBucket(1)) as htx:
+            report = await htx.mass_cancel_trailing(codes)
+            assert report.is_clear
+            assert now() > 230.0
+            since = now()
+            transport_of(htx).outages = [Outage("refusing")]
+            ends = await htx.mass_cancel_trailing(codes)
+            assert not ends.is_clear
+            assert now() - since < 400.0
 
     run(main())

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from htx_async.default_deadline import DefaultDeadline
 from htx_async.report import Attempt
+from htx_async.slower_limit import BELIEVED
 
 NUMBERS = itertools.count(1)
 """Names calls in events."""
@@ -34,7 +35,8 @@ class Scope:
     `deadline`: loop time. `patience`: the seconds that the caller gave, for the account.
     `is_own`: the deadline is the caller's, so that a turn which comes too late ends the call at
     once. `persists`: unknown outcomes are asked for again until the deadline. `number`: of the call
-    in events. An inner scope, `inner()`, ends with its outer one.
+    in events. `allowance`: the seconds that a default deadline has from the last turn on. An inner
+    scope, `inner()`, ends with its outer one.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Scope:
         urgent: bool = False,
         persists: bool = False,
         number: int | None = None,
+        allowance: float | None = None,
     ) -> None:
         self.deadline = deadline
         self.patience = patience
@@ -55,6 +58,8 @@ class Scope:
         self.number = next(NUMBERS) if number is None else number
         self.reason = ""
         """Why it is to end before its time; "" as long as it is not."""
+        self._allowance = allowance
+        self._full = patience
         self._default: DefaultDeadline | None = None
         self._outer: Scope | None = None
         self._parts: dict[Part, None] = {}
@@ -114,7 +119,22 @@ class Scope:
         """Have the time that `default` gives, from loop time `now`, and more with slow answers."""
         self._default = default
         self.deadline = default.until()
-        self.patience = self.deadline - now
+        self.patience = self._full = self.deadline - now
+        self._allowance = default.allowance
+
+    def waits(self, turn: float, now: float, named: int, persists: bool) -> bool:
+        """Whether to wait for a turn that a slower limit moves beyond the deadline, to `turn`.
+
+        The next reply can undo that. So a default deadline moves, to what the limit needs, or needs
+        again once the slower one is believed no more; what `persists` waits until its deadline, and
+        others do so while one reply alone has named it (`named`: how many have).
+        """
+        if self._outer is not None:
+            return self._outer.waits(turn, now, named, persists)
+        if self._allowance is not None:
+            self.extend(min(turn + self._allowance, now + BELIEVED + self._full))
+            return True
+        return persists or named == 1
 
     def heard(self, attempt: Attempt) -> None:
         """An attempt was answered: slow answers ask for a longer default deadline."""
