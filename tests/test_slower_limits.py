@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -341,32 +341,30 @@ def test_a_report_is_of_the_usual_kind() -> None:
     run(main())
 
 
-class Odd(VirtualTransport):
-    """Of the replies those with these numbers name one a minute, and the others five a second."""
-
-    def __init__(self, of: VirtualTransport, numbers: set[int]) -> None:
-        super().__init__(of.exchange, of.latency)
-        self.numbers = numbers
-        self.replies = 0
-
-    def prepare(self, request: SignedRequest) -> VirtualSending:
-        return OddSending(self, request)
-
-
 class OddSending(VirtualSending):
-    _transport: Odd
+    """Of the replies those with the numbers `odd` name one a minute, the others five a second."""
+
+    def __init__(
+        self,
+        transport: VirtualTransport,
+        request: SignedRequest,
+        numbers: Iterator[int],
+        odd: Container[int],
+    ) -> None:
+        super().__init__(transport, request)
+        self._numbers = numbers
+        self._odd = odd
 
     async def _exchange(self) -> Answer:
         answer = await super()._exchange()
-        odd = self._transport
-        odd.replies += 1
-        headers = ONE_A_MINUTE if odd.replies in odd.numbers else DOCUMENTED
+        headers = ONE_A_MINUTE if next(self._numbers) in self._odd else DOCUMENTED
         return answer._replace(headers={**answer.headers, **headers})
 
 
-def meets(htx: HtxSession, *numbers: int) -> None:
+def meets(htx: HtxSession, *odd: int) -> None:
     """The session's replies of these numbers are odd."""
-    htx._transport = Odd(transport_of(htx), set(numbers))  # type: ignore[assignment]  # the seam
+    transport, numbers = transport_of(htx), itertools.count(1)
+    transport.prepare = lambda request: OddSending(transport, request, numbers, odd)  # type: ignore[method-assign]  # the seam
 
 
 def with_orders(count: int) -> tuple[SimulatedExchange, list[str]]:
@@ -382,7 +380,7 @@ async def carried(htx: HtxSession, codes: Sequence[str], kind: str) -> MassCance
             pass
         assert guard.report is not None
         return guard.report
-    settings = {"own": {"deadline": 80.0}, "until clear": {"until_clear": True}}.get(kind, {})
+    settings = {"own": {"deadline": 250.0}, "until clear": {"until_clear": True}}.get(kind, {})
     return await htx.mass_cancel_trailing(codes, **settings)  # type: ignore[arg-type]  # chosen
 
 
