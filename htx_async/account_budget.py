@@ -1,4 +1,4 @@
-"""The account's broad budget: 72 trade calls in any 3 s over all endpoints, with foresight.
+"""The account's broad budget: so many trade calls over all endpoints, with foresight.
 
 `aiolimiter` keeps it; beside each of its limiters stands the same reckoning, by which callers know
 when their turn comes. Whoever waits, waits in the line of its endpoint, without a token of it; of
@@ -10,16 +10,9 @@ from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
+from htx_async.endpoints import BUDGETS, Limit, Permission
 from htx_async.line import Line
 from htx_async.window import DUE
-
-_PERIOD = 3.0
-_ALL = 36
-"""At once; with 36 more in 3 s that makes 72 at most (HTX API docs, "API Rate Limit
-Illustration")."""
-
-_ORDINARY = 30
-"""Of these, what is not kept for urgent callers."""
 
 _MOST_STEPS = 200
 
@@ -40,10 +33,10 @@ class Waits(Protocol):
 class _Meter:
     """An `AsyncLimiter`, and when it will let how many pass."""
 
-    def __init__(self, most: int) -> None:
-        self.limiter = AsyncLimiter(most, _PERIOD)
-        self._most = most
-        self._rate = most / _PERIOD
+    def __init__(self, limit: Limit) -> None:
+        self.limiter = AsyncLimiter(*limit)
+        self._limit = limit
+        self._most, self._rate = limit.size, limit.rate
         self._empty_at = 0.0
 
     def ready(self, now: float, ahead: int) -> float:
@@ -55,19 +48,29 @@ class _Meter:
         self._empty_at = max(self._empty_at, now) + 1 / self._rate
 
     def carried_over(self, shift: float, now: float) -> "_Meter":
-        heir = _Meter(self._most)
-        heir._empty_at = min(self._empty_at + shift, now + _PERIOD)
+        heir = _Meter(self._limit)
+        heir._empty_at = min(self._empty_at + shift, now + self._limit.per)
         # It has no word for this: what is left of the one before.
         heir.limiter._level = max(0.0, heir._empty_at - now) * self._rate
         heir.limiter._last_check = now
         return heir
 
 
+def ordinary(limit: Limit) -> Limit:
+    """What is not kept for urgent callers: five sixths."""
+    return Limit(max(1, limit.size * 5 // 6), limit.per)
+
+
 class AccountBudget:
-    """The budget of one account on one event loop. Nothing is given back to it."""
+    """The budget of one account on one event loop. Nothing is given back to it.
+
+    Half of it passes at once; with the other half in the next period that makes all of it at most.
+    """
 
     def __init__(self) -> None:
-        self._all, self._ordinary = _Meter(_ALL), _Meter(_ORDINARY)
+        whole = BUDGETS[Permission.TRADE]
+        half = Limit(max(1, whole.size // 2), whole.per)
+        self._all, self._ordinary = _Meter(half), _Meter(ordinary(half))
         self.lines: list[Waits] = []
         """Of all endpoints."""
         self._held_up: list[Waits] = []

@@ -9,10 +9,11 @@ from htx_async.calls.scope import Scope
 from htx_async.clock_check import ClockCheck
 from htx_async.codes import CodeClass
 from htx_async.course import Course
+from htx_async.endpoints import READS
 from htx_async.headers import LONGEST_PAUSE, PERIOD
 from htx_async.heed import asked_after, heeded
 from htx_async.job import Job
-from htx_async.limits import READS, CountsWaiters, Lease
+from htx_async.limits import CountsWaiters, Lease
 from htx_async.means import Means
 from htx_async.outcome import Reply
 from htx_async.report import Attempt

@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.codes import SETTLED_ORDER_CODES
+from htx_async.endpoints import CANCEL_ALL, limit_of
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession
 from htx_async.simulator import SimulatedExchange
 from htx_async.terms import Outcome
 
-LIMIT = 5
-"""Requests in any second that the exchange takes for this call."""
+LIMIT, _PER = limit_of(CANCEL_ALL.path())
+"""Requests in any so many seconds that the exchange takes for this call."""
 
 _ORDERS_EACH = 5
 
@@ -130,7 +131,7 @@ async def play(finished: Callable[[CancelReport], object] | None) -> Story:
             )
             for (contract, ids), report in zip(placed.items(), account.reports, strict=True)
         )
-        return Story(tuple(rows), account.elapsed, len(exchange.arrivals), exchange.busiest(1.0))
+        return Story(tuple(rows), account.elapsed, len(exchange.arrivals), exchange.busiest(_PER))
 
 
 def show(story: Story, console: Console) -> None:

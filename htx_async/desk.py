@@ -19,9 +19,10 @@ from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, 
 from htx_async.cancel.v5_check import OrderSearch
 from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
+from htx_async.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
-from htx_async.limits import READS, KeepsPromises, foresee
+from htx_async.limits import KeepsPromises, foresee
 from htx_async.listeners import as_listener
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Lane, Means
@@ -29,7 +30,6 @@ from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
-from htx_async.routes import v1
 from htx_async.tasks import Promise
 from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.wall_clock import as_moment
@@ -275,8 +275,8 @@ class Desk(ABC):
             scope = self._scope(deadline, means.trades, self._path, urgent)
         else:
             scope = Scope(self._now(), 0.0, urgent=urgent)
-            path = v1.CANCEL.path(self._margin_mode)
-            count = math.ceil(len(ids) / v1.MOST_IDS)
+            path = CANCEL.path(self._margin_mode)
+            count = math.ceil(len(ids) / CANCEL.most_ids)
             scope.grow(means.default_deadline(path, count, 0, urgent, self._deadline), self._now())
         return cleared(await carry(self._context(Intent(wanted, ids), scope), cancel_ids))
 
@@ -340,7 +340,7 @@ class Desk(ABC):
 
     @property
     def _path(self) -> str:
-        return v1.CANCEL_ALL.path(self._margin_mode)
+        return CANCEL_ALL.path(self._margin_mode)
 
     def _now(self) -> float:
         return running_loop().time()

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from htx_async.base_urls import BaseUrls
 from htx_async.checks import as_seconds
+from htx_async.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange_time import ExchangeTime
 from htx_async.finding import Finding, in_words, of_generation, of_keys
 from htx_async.limits import public_budget
@@ -90,7 +91,8 @@ async def examine(
 
 async def _limiter(limiter: Reachable | None, seconds: float) -> Finding:
     if limiter is None:
-        return Finding("limiter", True, _IN_MEMORY)
+        size, per = limit_of(CANCEL_ALL.path())
+        return Finding("limiter", True, f"{size} cancel-alls in any {per:g} s, {_IN_MEMORY}")
     try:
         with _within(seconds):
             return Finding("limiter", True, await limiter.reach())
@@ -102,8 +104,8 @@ async def _limiter(limiter: Reachable | None, seconds: float) -> Finding:
 
 
 _IN_MEMORY = (
-    "in the memory of this process; other processes of the account know nothing of it, so run one "
-    "for each account, or give all of them one shared limiter"
+    "counted in the memory of this process; other processes of the account know nothing of it, so "
+    "run one for each account, or give all of them one shared limiter"
 )
 _NO_LIMITER = (
     "start what it lives in, or check its address, its password, and whether that may run scripts "

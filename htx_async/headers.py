@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 PERIOD = 1.0
-"""Seconds: the window of the trailing endpoints' limit, and the pause when a reply names none."""
+"""Seconds: the pause when a reply names none, and between urgent callers that ask meanwhile."""
 
 LONGEST_PAUSE = 10.0
 """Seconds; an endpoint is closed for this long at most, whatever a reply asks for."""

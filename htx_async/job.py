@@ -1,23 +1,17 @@
 """What one call sends, and how its reply is read."""
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import NamedTuple
 
+from htx_async.endpoints import Endpoint, Kind
 from htx_async.outcome import Reply
-from htx_async.terms import ApiGeneration
+from htx_async.terms import ApiGeneration, MarginMode
 from htx_async.wire import Answer, Request
+
+__all__ = ["Job", "Kind", "Reader"]
 
 Reader = Callable[[Answer, Callable[[str], str]], Reply]
 """Any answer gives a verdict, never an exception; the second takes out what must not be told."""
-
-
-class Kind(StrEnum):
-    """What a request does: cancel, list what is open, or list what has ended."""
-
-    CANCEL = "cancel"
-    OPEN = "open"
-    ENDED = "ended"
 
 
 class Job(NamedTuple):
@@ -34,6 +28,21 @@ class Job(NamedTuple):
     kind: Kind = Kind.CANCEL
     order_ids: tuple[str, ...] = ()
     may_repeat: bool = False
+
+    @classmethod
+    def to(
+        cls,
+        endpoint: Endpoint,
+        read: Reader,
+        about: str,
+        *,
+        body: bytes = b"",
+        params: tuple[tuple[str, str], ...] = (),
+        margin_mode: MarginMode = MarginMode.ISOLATED,
+    ) -> "Job":
+        """A request to `endpoint`, which says the rest."""
+        request = Request(endpoint.method, endpoint.path(margin_mode), body, params)
+        return cls(request, read, about, endpoint.generation, endpoint.kind)
 
     @property
     def is_read(self) -> bool:

@@ -1,4 +1,4 @@
-"""Who may send when: the endpoint's five a second and the account's broad budget."""
+"""Who may send when: the endpoint's own limit and the account's broad budget."""
 
 import asyncio
 import math
@@ -10,9 +10,9 @@ from typing import Literal, Protocol, runtime_checkable
 from aiolimiter import AsyncLimiter
 
 from htx_async.account_budget import AccountBudget
+from htx_async.endpoints import BUDGETS, Permission, limit_of
 from htx_async.errors import InvalidRequest
 from htx_async.headers import LONGEST_PAUSE
-from htx_async.slower_limit import DOCUMENTED
 from htx_async.tasks import Promise
 from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
@@ -20,8 +20,8 @@ from htx_async.token_bucket import TokenBucket
 _REST = 75.0
 """Seconds after which nothing of a use is left: the longest hold, the longest pause, and a bit."""
 
-READS = "reads"
-"""The name under which all reads of an account wait: they share one budget."""
+_PUBLIC_PART = 20
+"""Of the budget of public calls a session uses one part in so many."""
 
 
 class Lease(Protocol):
@@ -104,7 +104,7 @@ class HasReads(Protocol):
 
     @property
     def reads(self) -> RateLimiter:
-        """Asked for `READS`; without one, a session has its own 72 reads in any 3 s."""
+        """Asked for `endpoints.READS`; without one, a session has a budget of reads of its own."""
 
 
 @runtime_checkable
@@ -133,12 +133,10 @@ class SharesTokens(Protocol):
 
 
 class AccountLimiter(TokenBucket):
-    """Both limits of one account: five a second per endpoint, and 72 trade calls in any 3 s.
+    """Both limits of one account: each endpoint's own, and the total of its trade calls.
 
-    The second is the account's total (HTX API docs, "API Rate Limit Illustration"); whether a
-    trailing cancel counts there too is not documented, so it is assumed to. `AccountBudget` keeps
-    it with a margin: 36 at once and 36 more in 3 s make 72 at most. Ordinary calls pass a smaller
-    one before it, and a sixth is left to urgent ones. What is foreseen counts both.
+    `AccountBudget` keeps the second with a margin. Ordinary calls pass a smaller one before it, and
+    a sixth is left to urgent ones. What is foreseen counts both.
     """
 
     def __init__(self) -> None:
@@ -171,13 +169,14 @@ class AccountLimiter(TokenBucket):
 
 
 def reads_limiter() -> TokenBucket:
-    """72 reads of an account in any 3 s (HTX API docs, "API Rate Limit Illustration")."""
-    return TokenBucket(72, 3.0)
+    """The total of an account's reads."""
+    return TokenBucket(*BUDGETS[Permission.READ])
 
 
 def public_budget() -> AsyncLimiter:
-    """For a session's public calls: far below the 240 per 3 s and address that are documented."""
-    return AsyncLimiter(12, 3.0)
+    """For a session's public calls: far below what is documented for one address."""
+    size, per = BUDGETS[Permission.NONE]
+    return AsyncLimiter(max(1, size // _PUBLIC_PART), per)
 
 
 class _Adapted:
@@ -237,11 +236,12 @@ def foresee(
     """The earliest loop time at which the last of `count` callers that queue now could go, with
     answers that take `round_trip` seconds.
 
-    By the documented five a second where the limiter cannot tell.
+    By what is documented for `endpoint` where the limiter cannot tell.
     """
     if isinstance(limiter, Foresees):
         return limiter.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
-    one = (1 + round_trip) / DOCUMENTED
+    size, per = limit_of(endpoint)
+    one = (per + round_trip) / size
     return asyncio.get_running_loop().time() + (count - 1) * one
 
 

@@ -10,6 +10,7 @@ from aiolimiter import AsyncLimiter
 from htx_async.accounts import release
 from htx_async.base_urls import BaseUrls
 from htx_async.default_deadline import DefaultDeadline
+from htx_async.endpoints import V5_CANCEL
 from htx_async.exchange_time import ExchangeTime
 from htx_async.gate import closing
 from htx_async.generation import Generation
@@ -25,7 +26,6 @@ from htx_async.limits import (
 )
 from htx_async.listeners import as_listener
 from htx_async.retry import RetryPolicy
-from htx_async.routes import v5
 from htx_async.signing import Signer
 from htx_async.terms import ApiGeneration
 from htx_async.transport import Transport
@@ -104,7 +104,7 @@ class Means(NamedTuple):
 
     def on_path(self, path: str) -> str:
         """Whose line cancels stand in, where v1's is `path`."""
-        return v5.CANCEL if self.generation.current is ApiGeneration.V5 else path
+        return V5_CANCEL.path() if self.generation.current is ApiGeneration.V5 else path
 
     def default_deadline(
         self, path: str, calls: int, looks: int, urgent: bool, allowance: float

@@ -14,8 +14,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from htx_async.account_budget import ordinary
 from htx_async.accounts import account_key
 from htx_async.checks import as_count, as_seconds
+from htx_async.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.line import OnTurn
 from htx_async.listeners import Audience, as_listener
@@ -30,9 +32,9 @@ from htx_async.redis_link import (
 )
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import RedisStore, Rule, try_out
+from htx_async.redis_told import Share
 from htx_async.tasks import Promise, kept
 from htx_async.terms import LimiterMode
-from htx_async.token_bucket import TokenBucket
 
 _PROBE = 0.25
 """Seconds within which every process that does without Redis has looked for it again."""
@@ -50,14 +52,6 @@ _TO_ENTER = 1.0
 """Seconds that entering the bucket waits for a connection: enough for the handshake on a slow way,
 so that the first caller finds it made."""
 
-_ACCOUNT_PERIOD = 3.0
-_ACCOUNT = Rule(72, _ACCOUNT_PERIOD + _MARGIN)
-"""Trade calls of one account, and reads again as many (HTX API docs, "API Rate Limit
-Illustration")."""
-
-_ORDINARY = 60
-"""Of these, what is not kept for urgent calls."""
-
 
 class RedisTokenBucket:
     """A `RateLimiter` whose tokens all processes of an account share through one Redis.
@@ -67,8 +61,8 @@ class RedisTokenBucket:
     account; while one of them cannot reach Redis it goes on with `size / share_of` tokens, or, if
     that is below one, with one token that comes back later. `lease`: seconds after which the token
     of a holder that vanished comes back; a session refuses one shorter than its `attempt_timeout`
-    plus `per`. `size`, `per`: requests in any `per` seconds, for each endpoint by itself; the
-    account's 72 trade calls in any 3 s are taken in the same step.
+    plus `per`. `size`, `per`: requests in any `per` seconds, for each endpoint by itself, as for
+    `TokenBucket`; the account's total of trade calls is taken in the same step.
 
     No caller waits longer than 0.25 s for Redis to answer, and as long again where a connection
     has to be made first; round trips of up to 100 ms do. When it does not answer, the endpoint is
@@ -92,16 +86,15 @@ class RedisTokenBucket:
         *,
         share_of: int,
         lease: float = 5.0,
-        size: int = 5,
-        per: float = 1.0,
+        size: int | None = None,
+        per: float = TRAILING.per,
     ) -> None:
         if not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name that all processes of the account give")
         check_client(redis)
-        self.size = as_count("size", size)
-        self.per = as_seconds("per", per)
+        self._share = Share(size, per, as_count("share_of", share_of))
+        self.size, self.per, self.share_of = self._share.size, self._share.per, share_of
         self.lease = as_seconds("lease", lease)
-        self.share_of = as_count("share_of", share_of)
         self._redis = redis
         self._is_own = False
         self._is_closed = False
@@ -111,7 +104,6 @@ class RedisTokenBucket:
         self._reads: RedisTokenBucket | None = None
         self._get_link = self._own_link
         self._key = account_key(account)[:32]
-        self._share = _share(self.size, self.per, self.share_of)
         self._binding = LoopBinding()
         self._queues: dict[str, RedisQueue] = {}
         self._listeners: Audience[OnMode] = Audience("a listener")
@@ -224,16 +216,16 @@ class RedisTokenBucket:
 
     @property
     def reads(self) -> RedisTokenBucket:
-        """The same for the account's reads: 72 in any 3 s, shared like the rest."""
+        """The same for the account's reads, shared like the rest."""
         if self._reads is None:
-            lease = self.lease + _ACCOUNT_PERIOD - self.per
+            size, per = limit_of(READS)
             reads = self._reads = RedisTokenBucket(
                 self._redis,
                 f"{self._account} reads",
                 share_of=self.share_of,
-                lease=lease,
-                size=_ACCOUNT.size,
-                per=_ACCOUNT_PERIOD,
+                lease=self.lease + per - self.per,
+                size=size,
+                per=per,
             )
             reads._listeners = self._listeners
             reads._get_link = self._get_link
@@ -282,19 +274,21 @@ class RedisTokenBucket:
         self._bind()
         queue = self._queues.get(endpoint)
         if queue is None:
+            account = BUDGETS[Permission.TRADE]
+            rule = _rule(self._share.whole(endpoint))
             store = RedisStore(
                 self._get_link(),
                 self._key,
                 endpoint,
-                rules=(Rule(self.size, self.per + _MARGIN), _ACCOUNT),
-                ordinary=_ORDINARY,
+                rules=(rule, _rule(account)),
+                ordinary=ordinary(account).size,
                 lease=self.lease + _SLACK,
                 probe=_PROBE,
             )
             queue = RedisQueue(
                 endpoint,
                 store,
-                Rule(self.size, self.per + _MARGIN),
+                rule,
                 self._share,
                 margin=_MARGIN,
                 probe=_LOOK,
@@ -350,7 +344,5 @@ class TakeShared:
             self._queue.release(token)
 
 
-def _share(size: int, per: float, share_of: int) -> TokenBucket:
-    """What one of `share_of` processes may use whatever the others do."""
-    whole = size // share_of
-    return TokenBucket(whole, per) if whole else TokenBucket(1, per * share_of / size)
+def _rule(limit: Limit) -> Rule:
+    return Rule(limit.size, limit.per + _MARGIN)

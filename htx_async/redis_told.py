@@ -4,6 +4,7 @@ import asyncio
 import math
 from functools import partial
 
+from htx_async.endpoints import Limit, limit_of
 from htx_async.gate import Gate
 from htx_async.headers import PERIOD
 from htx_async.redis_debts import Debts
@@ -13,6 +14,24 @@ from htx_async.token_bucket import TokenBucket
 
 _REPEAT = 10.0
 """Seconds after which Redis is told once more of a slower limit that replies repeat."""
+
+
+class Share(TokenBucket):
+    """What one of `share_of` processes may use whatever the others do."""
+
+    def __init__(self, size: int | None, per: float, share_of: int) -> None:
+        super().__init__(size, per)
+        self._share_of = share_of
+
+    def whole(self, endpoint: str) -> Limit:
+        """What all of them may use together."""
+        return super().limit(endpoint)
+
+    def limit(self, endpoint: str) -> Limit:
+        """See `TokenBucket.limit`."""
+        size, per = self.whole(endpoint)
+        share = size // self._share_of
+        return Limit(share, per) if share else Limit(1, per * self._share_of / size)
 
 
 class ToldToFleet:
@@ -34,8 +53,10 @@ class ToldToFleet:
         self._share = share
         self._debts = debts
         self._margin = margin
-        self._slower = SlowerLimit(rule.size, rule.per - margin)
-        self._fraction = share.size / share.per * (rule.per - margin) / rule.size
+        own = Limit(rule.size, rule.per - margin)
+        self._slower = SlowerLimit(own, limit_of(endpoint))
+        self._own_share = share.limit(endpoint)
+        self._fraction = self._own_share.rate / own.rate
         self._said_at = -math.inf
         self._gate = Gate()
         self._loop = asyncio.get_running_loop()
@@ -50,7 +71,7 @@ class ToldToFleet:
         limit = self._slower.limit(self._loop.time())
         if limit == self._slower.own:
             return self._own_rule
-        return Rule(limit[0], limit[1] + self._margin)
+        return Rule(limit.size, limit.per + self._margin)
 
     @property
     def slower_named(self) -> int:
@@ -77,17 +98,16 @@ class ToldToFleet:
 
     def tighten(self, rate: float, requests: float) -> tuple[int, float] | None:
         """See `TokenBucket.tighten`."""
-        now, share = self._loop.time(), self._share
+        now, (size, per) = self._loop.time(), self._own_share
         was = self._slower.limit(now)
         told = self._slower.hear(rate, requests, now)
-        size, per = limit = self._slower.limit(now)
+        limit = self._slower.limit(now)
         self.is_changed = self.is_changed or limit != was
         if limit != self._slower.own:
-            slower = size / per * self._fraction * share.per
-            share.tighten(self._endpoint, slower, share.per)
+            self._share.tighten(self._endpoint, limit.rate * self._fraction * per, per)
             self.say_rule(again=limit != was)
         elif told is not None:
-            share.tighten(self._endpoint, share.size, share.per)
+            self._share.tighten(self._endpoint, size, per)
             self._debts.say(self._store.loosen)
         return told
 
@@ -136,6 +156,6 @@ class ToldToFleet:
 
     def each(self, round_trip: float) -> float:
         """Seconds that one after another takes, if every process took its share all the time."""
-        share, rule, own = self._share, self.rule, self._own_rule
+        rule, own, (size, per) = self.rule, self._own_rule, self._own_share
         slowness = own.size / rule.size * rule.per / own.per
-        return (share.per * slowness + round_trip) / share.size
+        return (per * slowness + round_trip) / size

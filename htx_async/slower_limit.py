@@ -1,33 +1,32 @@
 """A slower limit that the exchange told: for how long it is believed, and what ends it. Pure."""
 
+from htx_async.endpoints import Limit
 from htx_async.headers import PERIOD
 
 BELIEVED = 60.0
 """Seconds for which a slower limit is believed after the last reply that named it."""
 
-DOCUMENTED = 5.0
-"""Requests a second on each trailing endpoint (HTX API docs, on each endpoint's page)."""
-
 _SAME = 1e-9
 
 
 class SlowerLimit:
-    """The limit in force, where `size` requests in any `per` seconds are a limiter's own. Times are
-    loop times, in seconds."""
+    """The limit in force, where `own` is a limiter's own and `documented` that of its endpoint.
+    Times are loop times, in seconds."""
 
-    __slots__ = ("_has_run_out", "_named", "_rate", "_told", "own", "until")
+    __slots__ = ("_documented", "_has_run_out", "_named", "_rate", "_told", "own", "until")
 
-    def __init__(self, size: int, per: float) -> None:
-        self.own = size, per
-        self._told: tuple[int, float] | None = None
+    def __init__(self, own: Limit, documented: Limit) -> None:
+        self.own = own
+        self._documented = documented
+        self._told: Limit | None = None
         self._named = 0
         self._rate = 0.0
         self.until = 0.0
         """When the slower limit runs out."""
         self._has_run_out = False
 
-    def limit(self, now: float) -> tuple[int, float]:
-        """Requests, and the seconds that they are for."""
+    def limit(self, now: float) -> Limit:
+        """The one in force."""
         if self._told is not None and self.until <= now:
             self._told, self._has_run_out = None, True
         return self._told or self.own
@@ -38,30 +37,27 @@ class SlowerLimit:
 
     def is_below_one_a_second(self, now: float) -> bool:
         """Whether it could keep even urgent callers waiting for longer than they have to."""
-        per = self.limit(now)[1]
-        return per > self.own[1] and per > PERIOD
+        per = self.limit(now).per
+        return per > self.own.per and per > PERIOD
 
-    def hear(self, rate: float, requests: float, now: float) -> tuple[int, float] | None:
+    def hear(self, rate: float, requests: float, now: float) -> Limit | None:
         """A reply names `requests` at `rate` a second; the limit in force, if that has changed it
         or is the first since a slower one ran out."""
-        size, (own_size, own_per) = self.limit(now)[0], self.own
+        own, size = self.own, self.limit(now).size
         has_run_out, self._has_run_out = self._has_run_out, False
-        if rate < own_size / own_per * (1 - _SAME):
-            # A short interval must not shorten the hold: the documented second stays in force too.
+        if rate < own.rate * (1 - _SAME):
+            # A short interval must not shorten the hold: the own period stays in force too.
             size = max(1, min(size, int(requests)))
-            return self._believe((size, max(own_per, size / rate)), rate, now)
-        is_own = any(abs(rate / one - 1) < _SAME for one in (own_size / own_per, DOCUMENTED))
+            return self._believe(Limit(size, max(own.per, size / rate)), rate, now)
+        is_own = any(abs(rate / one.rate - 1) < _SAME for one in (own, self._documented))
         if self._told is not None and is_own:
             self._told = None
             return self.own
         return self.own if has_run_out else None
 
-    def _believe(
-        self, told: tuple[int, float], rate: float, now: float
-    ) -> tuple[int, float] | None:
-        before = self._told
-        if before is not None:
-            ratio = told[0] / told[1] * before[1] / before[0]
+    def _believe(self, told: Limit, rate: float, now: float) -> Limit | None:
+        if self._told is not None:
+            ratio = told.rate / self._told.rate
             if ratio > 1 + _SAME or rate > self._rate * (1 + _SAME):
                 return None
             if ratio > 1 - _SAME:
@@ -73,7 +69,7 @@ class SlowerLimit:
 
     def carried_over(self, shift: float, now: float) -> "SlowerLimit":
         """The same by a clock that shows `shift` seconds more."""
-        heir = SlowerLimit(*self.own)
+        heir = SlowerLimit(self.own, self._documented)
         heir._told, heir._has_run_out = self._told, self._has_run_out
         heir._named, heir._rate = self._named, self._rate
         heir.until = min(self.until + shift, now + BELIEVED)

@@ -1,4 +1,4 @@
-"""Five in any second: tokens that come back one period after their request was answered.
+"""A limit kept at any latency: tokens that come back one period after their request was answered.
 
 A token is taken before a request is signed and sent, and comes back `per` seconds after that
 request was answered or has failed; there is no other refill. So, at any latency, two requests that
@@ -11,6 +11,7 @@ from typing import Literal
 
 from htx_async.account_budget import AccountBudget
 from htx_async.checks import as_count, as_seconds
+from htx_async.endpoints import TRAILING, Limit, limit_of, periods
 from htx_async.errors import InvalidRequest
 from htx_async.line import OnTurn
 from htx_async.loop_binding import LoopBinding
@@ -19,6 +20,9 @@ from htx_async.token_queue import TakeToken, TokenQueue
 
 class TokenBucket:
     """`size` requests in any `per` seconds at the exchange, for each endpoint by itself.
+
+    Without a size it keeps what is documented of each endpoint (`htx_async.endpoints`), five in any
+    second of each trailing one; `per` other than one second takes the place of the period then.
 
     First in, first out among equals; `urgent` callers go before all others. A waiter that is
     cancelled leaves nothing behind. `round_trip_floor` (seconds) shortens the hold after an
@@ -32,15 +36,30 @@ class TokenBucket:
 
     tells_turns: Literal[True] = True
 
-    def __init__(self, size: int = 5, per: float = 1.0, *, round_trip_floor: float = 0.0) -> None:
-        self.size = as_count("size", size)
-        self.per = as_seconds("per", per)
+    def __init__(
+        self,
+        size: int | None = None,
+        per: float = TRAILING.per,
+        *,
+        round_trip_floor: float = 0.0,
+    ) -> None:
+        seconds = as_seconds("per", per)
+        self._size = None if size is None else as_count("size", size)
+        self._per = None if size is None and seconds == TRAILING.per else seconds
+        self.size = self._size or TRAILING.size
+        self.per = self._per or max(periods())
+        """Of all endpoints the longest."""
         self.round_trip_floor = as_seconds("round_trip_floor", round_trip_floor, least=0)
-        if self.round_trip_floor >= self.per:
-            raise InvalidRequest(f"round_trip_floor must be shorter than per ({self.per:g} s)")
+        shortest = self._per or min(periods())
+        if self.round_trip_floor >= shortest:
+            raise InvalidRequest(f"round_trip_floor must be shorter than per ({shortest:g} s)")
         self._queues: dict[str, TokenQueue] = {}
         self._budget: AccountBudget | None = None
         self._binding = LoopBinding()
+
+    def limit(self, endpoint: str) -> Limit:
+        """What it keeps at `endpoint`, whatever a reply has told."""
+        return limit_of(endpoint).but(self._size, self._per)
 
     def take(
         self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
@@ -82,7 +101,7 @@ class TokenBucket:
 
         A slower limit than this bucket's is believed for a minute, which each reply that repeats it
         begins anew; urgent callers together keep one request a second all the same. A reply that
-        names this bucket's own rate, or the documented five a second, undoes it. Any other faster
+        names this bucket's own rate, or the endpoint's documented one, undoes it. Any other faster
         rate is ignored, since the figure may be that of the whole account.
 
         Returns size and period (seconds) of the limit in force when this reply has changed it, or
@@ -113,6 +132,6 @@ class TokenBucket:
         self.bind()
         queue = self._queues.get(endpoint)
         if queue is None:
-            settings = (self.size, self.per, self.round_trip_floor, self._budget)
-            queue = self._queues[endpoint] = TokenQueue(*settings)
+            settings = (self.limit(endpoint), limit_of(endpoint), self.round_trip_floor)
+            queue = self._queues[endpoint] = TokenQueue(*settings, self._budget)
         return queue

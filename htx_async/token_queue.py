@@ -8,6 +8,7 @@ from typing import Self
 
 from htx_async.account_budget import AccountBudget
 from htx_async.checks import as_seconds
+from htx_async.endpoints import Limit
 from htx_async.errors import InvalidRequest
 from htx_async.gate import Gate
 from htx_async.headers import LONGEST_PAUSE, PERIOD
@@ -31,12 +32,14 @@ class TokenQueue:
     binds ordinary callers, and of the urgent ones together all but one each period.
     """
 
-    def __init__(self, size: int, per: float, floor: float, budget: AccountBudget | None) -> None:
+    def __init__(
+        self, own: Limit, documented: Limit, floor: float, budget: AccountBudget | None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._per = per
+        self._settings = (own, documented, floor)
         self._floor = floor
-        self._limit = Window(size, per + _MARGIN, per + _MARGIN - floor)
-        self._slower = SlowerLimit(size, per)
+        self._limit = Window(own.size, own.per + _MARGIN, own.per + _MARGIN - floor)
+        self._slower = SlowerLimit(own, documented)
         self._slow: Window | None = None
         self._gate = Gate()
         self._paused_until = -math.inf
@@ -54,7 +57,7 @@ class TokenQueue:
         any more.
         """
         self._is_retired = True
-        heir = TokenQueue(self._limit.size, self._per, self._floor, budget)
+        heir = TokenQueue(*self._settings, budget)
         now = heir._loop.time()
         heir._limit = self._limit.carried_over(shift, now)
         heir._slower = self._slower.carried_over(shift, now)

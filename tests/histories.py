@@ -20,9 +20,9 @@ from htx_async import (
     SessionClosed,
     TrailingOrder,
 )
+from htx_async.endpoints import CANCEL, CANCEL_ALL, READS, V5_CANCEL
 from htx_async.events import CallEnded, Event
-from htx_async.limits import READS, foresee
-from htx_async.routes import v1, v5
+from htx_async.limits import foresee
 from tests.book import GRAIN, Book, Evidence, Letter, Wanted, assert_still_true, assert_true
 from tests.ledger import CONTRACTS, LETTERS, Ledger, Line
 from tests.virtual import virtual_session
@@ -225,9 +225,9 @@ def until(
     means = htx._ready()
     if kind == "read":
         return max(time, means.reads.limiter.earliest(READS) or 0.0) + DEADLINE
-    path = (v1.CANCEL if kind == "ids" else v1.CANCEL_ALL).path(MarginMode(draft.margin))
+    path = (CANCEL if kind == "ids" else CANCEL_ALL).path(MarginMode(draft.margin))
     if kind == "ids" and htx.generation[0] is ApiGeneration.V5:
-        path = v5.CANCEL
+        path = V5_CANCEL.path()
     # Those that are just about to queue count too.
     count += sum(one.weight for one in others if time - one.began < 0.001)
     # A default deadline grows with the round trips that are seen, up to the time for one attempt.

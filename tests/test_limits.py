@@ -155,7 +155,7 @@ def test_a_failure_is_told_to_the_endpoint_s_bucket() -> None:
 
     async def main() -> float:
         limiter = AccountLimiter()
-        limiter.size, limiter.round_trip_floor = 1, 0.3
+        limiter._size, limiter.round_trip_floor = 1, 0.3
         with pytest.raises(ConnectionError):
             async with limiter.take(PATH):
                 raise ConnectionError

@@ -10,62 +10,40 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from htx_async.job import Job, Kind, Reader
+from htx_async.endpoints import (
+    CANCEL,
+    CANCEL_ALL,
+    CONTRACTS,
+    HISTORY,
+    OPEN_ORDERS,
+    TIMESTAMP,
+    Endpoint,
+)
+from htx_async.job import Job, Reader
 from htx_async.models import CancelAllData, CancelAllTrailing, milliseconds
 from htx_async.orders import ListedContract, NumberedPage, Page
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
 from htx_async.routes import envelope
 from htx_async.routes.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
-from htx_async.terms import ApiGeneration, MarginMode, Verdict
+from htx_async.terms import MarginMode, Verdict
 from htx_async.wire import Answer, Request
 
-
-class Endpoint(NamedTuple):
-    """A private call and its twin; each sees the orders of one margin mode only."""
-
-    isolated: str
-    cross: str
-
-    def path(self, margin_mode: MarginMode) -> str:
-        """The one for `margin_mode`."""
-        return self.cross if margin_mode is MarginMode.CROSS else self.isolated
-
-
-_V1 = "/linear-swap-api/v1/"
-CANCEL_ALL = Endpoint(f"{_V1}swap_track_cancelall", f"{_V1}swap_cross_track_cancelall")
-CANCEL = Endpoint(f"{_V1}swap_track_cancel", f"{_V1}swap_cross_track_cancel")
-"""Five requests a second each, permission Trade."""
-
-OPEN_ORDERS = Endpoint(f"{_V1}swap_track_openorders", f"{_V1}swap_cross_track_openorders")
-HISTORY = Endpoint(f"{_V1}swap_track_hisorders", f"{_V1}swap_cross_track_hisorders")
-"""Among the account's 72 reads per 3 s, permission Read (for isolated open orders, one page of the
-docs says Trade)."""
-
-CANCEL_ALL_TRAILING = CANCEL_ALL.isolated
-
-MOST_IDS = 10
+MOST_IDS = CANCEL.most_ids
 """Order ids in one cancel."""
 
 _PAGE_SIZE = 50
 _ALL_ENDED = "0"
 _MOST_DAYS = 90
 
-CONTRACTS = f"{_V1}swap_contract_info"
-"""Public (HTX API docs, "Query Swap Info")."""
-
-TIME = Request("GET", "/api/v1/timestamp")
-"""Public (HTX API docs, "Get current system timestamp")."""
+TIME = Request(TIMESTAMP.method, TIMESTAMP.path())
 
 
-def cancel_all(intent: CancelAllTrailing) -> Job:
-    """Cancel every order that `intent` means."""
-    is_isolated = intent.margin_mode is MarginMode.ISOLATED
-    path = CANCEL_ALL_TRAILING if is_isolated else CANCEL_ALL.cross
-    request = Request("POST", path, intent.body)
-    return Job(request, read, intent.instrument, ApiGeneration.V1)
+def cancel_all(wanted: CancelAllTrailing, endpoint: Endpoint = CANCEL_ALL) -> Job:
+    """Cancel every order that `wanted` means, of the family that `endpoint` is for."""
+    return _job(endpoint, wanted, wanted.body, read)
 
 
 def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
@@ -73,7 +51,7 @@ def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
     fields = {**_instrument(wanted), "order_id": ",".join(order_ids)}
     if wanted.contract_type is not None:
         fields["contract_type"] = wanted.contract_type
-    job = _job(CANCEL, wanted, fields, read)
+    job = _job(CANCEL, wanted, _body(fields), read)
     return job._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
@@ -81,7 +59,7 @@ def open_orders(wanted: CancelAllTrailing, page: str = "") -> Job:
     """One page of the open orders of the contract that `wanted` names; the filters are ours."""
     number = int(page or 1)
     fields = {**_instrument(wanted), "page_index": number, "page_size": _PAGE_SIZE}
-    return _list(OPEN_ORDERS, Kind.OPEN, wanted, fields, number)
+    return _list(OPEN_ORDERS, wanted, fields, number)
 
 
 def history(wanted: CancelAllTrailing, page: str = "") -> Job:
@@ -96,7 +74,7 @@ def history(wanted: CancelAllTrailing, page: str = "") -> Job:
         "page_size": _PAGE_SIZE,
         "sort_by": "update_time",
     }
-    return _list(HISTORY, Kind.ENDED, wanted, fields, number)
+    return _list(HISTORY, wanted, fields, number)
 
 
 class Pages:
@@ -113,23 +91,23 @@ class Pages:
         return page.following
 
 
-def _list(
-    endpoint: Endpoint, kind: Kind, wanted: CancelAllTrailing, fields: object, number: int
-) -> Job:
+def _list(endpoint: Endpoint, wanted: CancelAllTrailing, fields: object, number: int) -> Job:
     reader = partial(read_orders, number=number)
-    return _job(endpoint, wanted, fields, reader)._replace(kind=kind, may_repeat=True)
+    return _job(endpoint, wanted, _body(fields), reader)._replace(may_repeat=True)
 
 
 def contracts(margin_mode: MarginMode) -> Request:
     """The public list; dated futures, which exist in cross margin only, have to be asked for."""
     kinds = (("business_type", "all"),) if margin_mode is MarginMode.CROSS else ()
-    return Request("GET", CONTRACTS, params=kinds)
+    return Request(CONTRACTS.method, CONTRACTS.path(), params=kinds)
 
 
-def _job(endpoint: Endpoint, wanted: CancelAllTrailing, fields: object, read: Reader) -> Job:
-    body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-    request = Request("POST", endpoint.path(wanted.margin_mode), body)
-    return Job(request, read, wanted.instrument, ApiGeneration.V1)
+def _body(fields: object) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _job(endpoint: Endpoint, wanted: CancelAllTrailing, body: bytes, read: Reader) -> Job:
+    return Job.to(endpoint, read, wanted.instrument, body=body, margin_mode=wanted.margin_mode)
 
 
 def _instrument(wanted: CancelAllTrailing) -> dict[str, Any]:

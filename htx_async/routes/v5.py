@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from htx_async.job import Job, Kind
+from htx_async.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, Endpoint
+from htx_async.job import Job
 from htx_async.models import CancelAllTrailing, milliseconds
 from htx_async.orders import Page, TrailingOrder
 from htx_async.outcome import Reply
@@ -19,14 +20,11 @@ from htx_async.report import OrderError
 from htx_async.routes import envelope, v5_pages
 from htx_async.routes.envelope import SUCCESS, Scrub, check_rows, printable
 from htx_async.routes.v5_pages import BACK
-from htx_async.terms import ApiGeneration, Verdict
-from htx_async.wire import Answer, Request
+from htx_async.terms import Verdict
+from htx_async.wire import Answer
 
 Pages = v5_pages.Pages
 """The way through its lists."""
-
-CANCEL = "/v5/algo/cancel_orders"
-"""Permission Trade; whether v1's five a second hold for it is not known, so they are kept."""
 
 
 class CancelForm(NamedTuple):
@@ -37,20 +35,14 @@ class CancelForm(NamedTuple):
 
 
 CANCEL_FORMS = (
-    CancelForm(CANCEL, True),
-    CancelForm(CANCEL, False),
-    CancelForm("/v5/algo/cancel-orders", False),
+    CancelForm(V5_CANCEL.path(), True),
+    CancelForm(V5_CANCEL.path(), False),
+    *(CancelForm(path, False) for path in V5_CANCEL.also),
 )
 """ccxt's and gocryptotrader's; HTX.Net's; that of HTX's Java SDK."""
 
-OPEN_ORDERS = "/v5/algo/order/opens"
-HISTORY = "/v5/algo/order/history"
-"""Among the account's reads."""
-
-_KINDS = {OPEN_ORDERS: Kind.OPEN, HISTORY: Kind.ENDED}
-
-MOST_IDS = 10
-"""Order ids in one cancel, as for ordinary orders (HTX V5 docs, "Cancel multiple orders")."""
+MOST_IDS = V5_CANCEL.most_ids
+"""Order ids in one cancel."""
 
 _LIMIT = 100
 WINDOW = 48 * 3_600_000
@@ -80,7 +72,7 @@ _STATUSES = {"active": 2, "effective": 4, "failed": 5, "canceled": 6}
 
 def open_orders(wanted: CancelAllTrailing, following: str = "") -> Job:
     """One page of the open trailing orders of a contract, of both margin modes."""
-    return _list(OPEN_ORDERS, wanted, following)
+    return _list(V5_OPEN_ORDERS, wanted, following)
 
 
 def history(
@@ -88,7 +80,7 @@ def history(
 ) -> Job:
     """One page of those that have ended, between two times in Unix milliseconds, at most `WINDOW`
     apart; without them in the last 48 hours."""
-    return _list(HISTORY, wanted, following, _ENDED, *_between(window))
+    return _list(V5_HISTORY, wanted, following, _ENDED, *_between(window))
 
 
 def _between(window: tuple[int, int] | None) -> tuple[tuple[str, str], ...]:
@@ -113,14 +105,14 @@ def windows(now: float, since: float) -> Iterator[tuple[int, int] | None]:
 
 def opens(contract_code: str | None, about: str) -> Job:
     """The first page of the open orders of a contract, or, with None, of every contract."""
-    return _page(OPEN_ORDERS, _named(contract_code), "", about)
+    return _page(V5_OPEN_ORDERS, _named(contract_code), "", about)
 
 
 def ended(contract_code: str | None, until: int | None, about: str) -> Job:
     """The first page of those that have ended in the 48 hours before `until` (Unix milliseconds;
     None: now), the most that one request may ask for (HTX's Java SDK); None: of every contract."""
     window = _between(None if until is None else (until - WINDOW, until))
-    return _page(HISTORY, (*_named(contract_code), _ENDED, *window), "", about)
+    return _page(V5_HISTORY, (*_named(contract_code), _ENDED, *window), "", about)
 
 
 def cancel(
@@ -131,7 +123,8 @@ def cancel(
     rows = [{"contract_code": wanted.contract_code, "algo_id": each} for each in order_ids]
     told = rows if form.is_array else rows[0]
     body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
-    job = Job(Request("POST", form.path, body), read, wanted.instrument, ApiGeneration.V5)
+    endpoint = V5_CANCEL._replace(paths=(form.path,))
+    job = Job.to(endpoint, read, wanted.instrument, body=body)
     return job._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
@@ -146,22 +139,23 @@ def read_orders(answer: Answer, scrub: Scrub) -> Reply:
     return envelope.read(answer, scrub, _orders)
 
 
-def _list(path: str, wanted: CancelAllTrailing, following: str, *more: tuple[str, str]) -> Job:
+def _list(
+    endpoint: Endpoint, wanted: CancelAllTrailing, following: str, *more: tuple[str, str]
+) -> Job:
     named = _named(wanted.contract_code)
-    return _page(path, (*named, *more), following, wanted.instrument)
+    return _page(endpoint, (*named, *more), following, wanted.instrument)
 
 
 def _named(contract_code: str | None) -> tuple[tuple[str, str], ...]:
     return () if contract_code is None else (("contract_code", contract_code),)
 
 
-def _page(path: str, given: Sequence[tuple[str, str]], following: str, about: str) -> Job:
+def _page(endpoint: Endpoint, given: Sequence[tuple[str, str]], following: str, about: str) -> Job:
     direct = "prev" if following.startswith(BACK) else "next"
     row = following.removeprefix(BACK)
     cursor = (("from", row), ("direct", direct)) if following else ()
     params = (_TYPE, *given, *cursor, ("limit", str(_LIMIT)))
-    job = Job(Request("GET", path, params=params), read_orders, about, ApiGeneration.V5)
-    return job._replace(kind=_KINDS[path], may_repeat=True)
+    return Job.to(endpoint, read_orders, about, params=params)._replace(may_repeat=True)
 
 
 def _rows(body: dict[str, Any]) -> list[Any] | None:
