@@ -103,7 +103,7 @@ class Story:
             for _ in range(2):
                 if chance.random() < odds:
                     lose = chance.choice([exchange.lose_before_work, exchange.lose_after_work])
-                    lose(call=call)  # type: ignore[arg-type]  # one of the literals
+                    lose(call=call)
 
     async def goes_on(self) -> None:
         """The strategy places more, well after the call began."""
@@ -166,7 +166,7 @@ async def cut_short(seed: int) -> None:
         ids = exchange.place(BTC, "buy", "open", 4)
         for call, odds in (("cancelall", 0.3), ("openorders", 0.4)):
             if chance.random() < odds:
-                exchange.lose_after_work(call=call)  # type: ignore[arg-type]  # one of the literals
+                exchange.lose_after_work(call=call)
         deadline, began = chance.uniform(0.05, 2.0), now()
         report = await ending(htx.cancel_all_trailing(BTC, confirm=True, deadline=deadline))
         assert now() - began <= deadline + 0.05
@@ -568,7 +568,7 @@ def test_the_deadline_counts_for_the_looking_too(deadline: float, late: str | No
 
     def arm(exchange: Witness) -> None:
         if late is not None:
-            exchange.late(60.0, times=99, call=late)  # type: ignore[arg-type]  # one of the literals
+            exchange.late(60.0, times=99, call=late)
 
     delay = 0.05 if late == "hisorders" else 60.0
     report, _, ids = told(arm, exchange_options={"cancel_delay": delay}, deadline=deadline)

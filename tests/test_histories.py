@@ -25,9 +25,9 @@ from hypothesis.stateful import (
 
 from htx_async import HtxSession, Outcome, RetryPolicy
 from htx_async.accounts import account_key, shared_limiter
-from htx_async.limits import READS
+from htx_async.endpoints import READS
 from htx_async.routes import v1
-from htx_async.simulator.endpoints import ENDPOINTS
+from htx_async.simulator.endpoints import endpoints
 from htx_async.simulator.v5_desk import RowOrder
 from tests.book import Wanted
 from tests.histories import CALLS, DRAFTS, INDEX, TIMES, Draft, Undertaking, opened, turns, until
@@ -39,7 +39,7 @@ HISTORIES = 2_000 if SOAK else 300
 STEPS = 28
 SESSIONS = 3
 LONGEST_PAUSE = 10.0
-TRADES = [endpoint.path for endpoint in ENDPOINTS if endpoint.trades]
+TRADES = [endpoint.path for endpoint in endpoints() if endpoint.trades]
 
 
 LISTS = st.fixed_dictionaries(

@@ -336,7 +336,7 @@ def test_reads_are_repeated_though_cancels_must_not_be(call: str, lost: int) -> 
     async def main() -> None:
         exchange = in_step()
         exchange.place(BTC, "buy", "open")
-        exchange.lose_after_work(call=call, times=lost)  # type: ignore[arg-type]  # one of the literals
+        exchange.lose_after_work(call=call, times=lost)
         policy = RetryPolicy(repeat_unknown=False)
         async with v1_session(exchange, retry=policy) as htx:
             read = htx.open_trailing if call == "openorders" else htx.trailing_history
@@ -505,7 +505,7 @@ def test_the_deadline_of_a_read_is_kept(call: str, deadline: float) -> None:
 
     async def main() -> None:
         exchange = in_step()
-        exchange.late(60.0, call=call, times=99)  # type: ignore[arg-type]  # one of the literals
+        exchange.late(60.0, call=call, times=99)
         async with v1_session(exchange, attempt_timeout=1.0) as htx:
             read = htx.open_trailing if call == "openorders" else htx.trailing_history
             began = now()

@@ -123,7 +123,7 @@ def test_arrivals_tell_path_and_contract() -> None:
 def test_faults_are_aimed_at_a_call(call: str) -> None:
     """Each kind of call may be refused, while all others answer as ever."""
     exchange = simulated()
-    exchange.refuse(1056, call=call)  # type: ignore[arg-type]  # the parameters are these literals
+    exchange.refuse(1056, call=call)
     others = [other for other in (*BODIES, "contract_info", "timestamp") if other != call]
     assert 1056 not in [err_code(call_on(exchange, other)) for other in others]
     assert err_code(call_on(exchange, call)) == 1056
@@ -187,4 +187,4 @@ def test_a_lost_cancel_by_ids_is_carried_out_or_not() -> None:
 def test_a_fault_needs_a_call_that_exists() -> None:
     """A typing error in the name of a call is found."""
     with pytest.raises(ValueError, match="call is one of"):
-        simulated().maintain(call="cancel_all")  # type: ignore[arg-type]  # it is the test
+        simulated().maintain(call="cancel_all")

@@ -17,14 +17,15 @@ from htx_async.cli.exit_codes import UNKNOWN, USAGE
 from htx_async.cli.intent import desk_of
 from htx_async.cli.running import print_account, run, unless_stopped
 from htx_async.cli.streams import Aside
+from htx_async.endpoints import READS, limit_of
 from htx_async.errors import ReadFailed
 from htx_async.orders import TrailingOrder
 from htx_async.session import HtxSession
 from htx_async.terms import AllContracts, Direction, MarginMode, Offset
 
 _ALLOWANCE = 10.0
-_EACH = 1.5 * 3.0 / 72
-"""Seconds for one of many lists: an account's reads are 72 in 3 s, and round trips add to that."""
+_ROUND_TRIPS = 1.5
+"""How much longer than the account's budget of reads alone many lists take."""
 
 _MOST_SHOWN = 5
 
@@ -118,7 +119,8 @@ async def _listed(query: Query, reached: Access, aside: Aside) -> Listed:
     async with reached.session(aside.say) as htx:
         found, failures = await _contracts(query, htx)
         share_of = 1 if reached.fleet is None else reached.fleet.share_of
-        within = query.deadline or _ALLOWANCE + ceil(len(found) * _EACH * share_of)
+        each = _ROUND_TRIPS / limit_of(READS).rate
+        within = query.deadline or _ALLOWANCE + ceil(len(found) * each * share_of)
         reads = [
             desk_of(htx, margin).open_trailing(code, query.direction, query.offset, deadline=within)
             for margin, code in found

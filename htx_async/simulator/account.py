@@ -54,6 +54,11 @@ _NOT_ON_V5: dict[V5Refusal, str] = {
     4007: "Simulated refusal.",
 }
 
+_SERVED = (
+    *("cancelall", "cancel", "openorders", "hisorders"),
+    *("v5_cancel", "v5_opens", "v5_history", "v5_order", "v5_asset_mode", "v5_position_mode"),
+)
+
 # Instants are sums of floats: what is due a rounding error from now is due.
 _GRAIN = 1e-9
 
@@ -102,10 +107,13 @@ class Account:
     def serve(
         self, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
     ) -> Answer:
-        """The answer to a verified private call; raises `Refused`.
+        """The answer to a verified private call; raises `Refused`, and LookupError for one of which
+        this book knows nothing.
 
         Assumed: only the asset mode, which is 0 until the move (HTX.Net), is told to either.
         """
+        if endpoint.call not in _SERVED:
+            raise LookupError(f"nothing to answer {endpoint.path} by: give `record` an example")
         has_moved = self.generation(when.at) == "v5"
         if endpoint.is_v5:
             if not has_moved and endpoint.call == "v5_asset_mode":

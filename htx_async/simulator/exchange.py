@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl
 
+from htx_async.endpoints import ENDPOINTS
 from htx_async.signing import Credentials
 from htx_async.simulator.account import Account, V1Variant, V5Refusal
 from htx_async.simulator.book import Book
 from htx_async.simulator.door import Door
-from htx_async.simulator.endpoints import BY_REQUEST, Call, Endpoint, Generation
+from htx_async.simulator.endpoints import Call, Endpoint, Generation, find
 from htx_async.simulator.faults import Fault
 from htx_async.simulator.holdings import Holdings
 from htx_async.simulator.judge import NOT_VERIFIED, STALE, Judge
@@ -53,14 +54,17 @@ class SimulatedExchange(Holdings):
     * GET /linear-swap-api/v1/swap_contract_info, public, with `contract_code` and
       `business_type`: the contracts given or placed on, or the one that is named.
     * GET /api/v1/timestamp (HTX API docs, "Get current system timestamp"), public.
+    * Any other row of the table of endpoints (`htx_async.endpoints`): the example that `record` was
+      given for it.
     * Any other path, or method: HTTP 404. Assumed: if such a request is signed, a wrong signature
       is answered first.
 
-    Each v1 path that cancels takes `limit` arrivals in any `interval` seconds; one more is
-    answered code 1032 with HTTP 200 (the status is assumed) before anything else is judged. All
-    calls that cancel together take 72 in 3 s (assumed, and more if `limit` says more), the private
-    reads together 72, the public calls together 240. V5's cancel has no limit of its own but
-    `v5_limit` in `interval` seconds, if given.
+    Each v1 path that cancels takes `limit` arrivals in any `interval` seconds, by default what the
+    table of endpoints says of it; one more is answered code 1032 with HTTP 200 (the status is
+    assumed) before anything else is judged. All calls that cancel together, the private reads
+    together and the public calls together take what that table says (assumed for the first, and
+    more if `limit` says more). V5's cancel has no limit of its own but `v5_limit` in `interval`
+    seconds, if given.
 
     `account`: the generation that the account is on, until `move`. `v1_variant`: what v1 answers
     once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then; None: it answers as
@@ -99,8 +103,8 @@ class SimulatedExchange(Holdings):
         secret_key: str | None = None,
         port: int = 0,
         contracts: Iterable[str] | None = None,
-        limit: int = 5,
-        interval: float = 1.0,
+        limit: int | None = None,
+        interval: float | None = None,
         latency: float | Callable[[], float] = 0.0,
         reply_headers: Mapping[str, str] | None = None,
         stale_code: Literal[12001, 403] = 12001,
@@ -135,6 +139,7 @@ class SimulatedExchange(Holdings):
             account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, bare
         )
         self._limits = Limits(limit, interval, v5_limit)
+        self._examples: dict[Call, bytes] = {}
         self._arrivals: list[Arrival] = []
         self._port = port
         self._door: Door | None = None
@@ -186,6 +191,13 @@ class SimulatedExchange(Holdings):
         """
         return busiest(self._arrivals, window, path, call)
 
+    def record(self, call: Call, example: bytes) -> None:
+        """Answer each verified request of `call`, a row of the table of endpoints, by the body of a
+        recorded reply, whatever it asks for and whatever the book holds."""
+        if call not in ENDPOINTS:
+            raise ValueError(f"call is one of {', '.join(ENDPOINTS)}, not {call!r}")
+        self._examples[call] = example
+
     def handle(self, request: Request) -> Reply:
         """Do everything that `request` causes, at once, and return what its sender is to see."""
         when = self._settle()
@@ -206,7 +218,7 @@ class SimulatedExchange(Holdings):
         return reply
 
     def _endpoint(self, request: Request) -> Endpoint | None:
-        found = BY_REQUEST.get((request.method, request.path))
+        found = find(request.method, request.path)
         is_cancel = found is not None and found.call == "v5_cancel"
         return None if is_cancel and not knows_path(request.path, self._cancel_form) else found
 
@@ -240,6 +252,8 @@ class SimulatedExchange(Holdings):
             refusal = self._verdict(request, when.now)
             if refusal is not None:
                 return refused(refusal, when.ms, request.path)
+            if endpoint.call in self._examples:
+                return Answer(self._examples[endpoint.call])
             return self._account.serve(endpoint, form, when, self._delay)
         except Refused as error:
             return refused(error.refusal, when.ms, request.path)

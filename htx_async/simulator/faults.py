@@ -1,8 +1,8 @@
 """Misbehaviour on request, without I/O: a queue of faults and one method for each kind."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from htx_async.endpoints import ENDPOINTS
 from htx_async.simulator.endpoints import Call
 from htx_async.simulator.messages import (
     HTML,
@@ -21,9 +21,8 @@ _BAD_GATEWAY = (
     b"</body>\r\n</html>\r\n"
 )
 
-Target = Call | Literal["any"]
-
-_TARGETS: tuple[Target, ...] = (*get_args(Call), "any")
+Target = Call
+"""Or "any"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +175,8 @@ class Misbehaviour:
     def _arm(self, fault: Fault, times: int, contract_code: str | None, call: Target) -> None:
         if times < 1:
             raise ValueError("times is at least 1")
-        if call not in _TARGETS:
-            raise ValueError(f"call is one of {', '.join(_TARGETS)}, not {call!r}")
+        if call not in ENDPOINTS and call != "any":
+            raise ValueError(f"call is one of {', '.join(ENDPOINTS)}, any, not {call!r}")
         self._faults.extend([(call, contract_code and contract_code.upper(), fault)] * times)
 
     def _take(self, call: Call, contract_code: str | None, *, exceeded: bool) -> Fault | None:

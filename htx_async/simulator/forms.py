@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from htx_async.simulator.contracts import CONTRACT_TYPES, UNKNOWN_CONTRACT, Contracts
-from htx_async.simulator.endpoints import Call, Endpoint, MarginMode
+from htx_async.simulator.endpoints import Endpoint, MarginMode
 from htx_async.simulator.messages import Refusal, Refused, illegal
 from htx_async.simulator.orders import DIRECTIONS, ENDED, OFFSETS, TRADE_TYPES, Order
 
@@ -20,14 +20,6 @@ BAD_BODY = Refusal(1030, "Abnormal service. Please try again later.")
 WRONG_DIRECTION = Refusal(1035, "Incorrect field of form direction.")
 WRONG_OFFSET = Refusal(1036, "Incorrect field of open long form.")
 
-_PAGES = ("trade_type", "page_index", "page_size")
-_FIELDS: dict[Call, tuple[str, ...]] = {
-    "cancelall": ("direction", "offset"),
-    "cancel": ("order_id",),
-    "openorders": _PAGES,
-    "hisorders": ("status", "create_date", "sort_by", *_PAGES),
-}
-_MOST_IDS = 10
 _MOST_DAYS = 90
 _LARGEST_PAGE = 50
 _SORTS = {"created_at": "created_at", "create_date": "created_at", "update_time": "ended_at"}
@@ -69,13 +61,13 @@ def read_form(form: Any, endpoint: Endpoint, contracts: Contracts) -> Form:
     """The body of a call to `endpoint`; raises `Refused` with what is wrong with it."""
     if not isinstance(form, dict):
         raise Refused(BAD_BODY)
-    _check_names(form, (*_instrument_fields(endpoint), *_FIELDS[endpoint.call]))
+    _check_names(form, (*_instrument_fields(endpoint), *endpoint.row.filters))
     if endpoint.call == "cancelall":
         filters = _filters(form)
         return Form(_scope(form, endpoint, contracts), filters)
     scope = _scope(form, endpoint, contracts)
     if endpoint.call == "cancel":
-        return Form(scope, order_ids=_order_ids(form))
+        return Form(scope, order_ids=_order_ids(form, endpoint.row.most_ids))
     page = Form(
         scope,
         trade_type=_number(form, "trade_type", 0, {0, *TRADE_TYPES.values()}),
@@ -158,12 +150,12 @@ def _filters(form: dict[str, Any]) -> dict[str, str]:
     return {name: form[name] for name in ("direction", "offset") if name in form}
 
 
-def _order_ids(form: dict[str, Any]) -> tuple[str, ...]:
-    """Up to ten ids joined by commas. Assumed: 1067 for more, and for what is no such list."""
+def _order_ids(form: dict[str, Any], most: int) -> tuple[str, ...]:
+    """Up to `most` ids joined by commas. Assumed: 1067 for more, and for what is no such list."""
     _check_present(form, "order_id")
     value = form["order_id"]
     ids = tuple(value.split(",")) if isinstance(value, str) else ()
-    if not 1 <= len(ids) <= _MOST_IDS or not all(one.isascii() and one.isdigit() for one in ids):
+    if not 1 <= len(ids) <= most or not all(one.isascii() and one.isdigit() for one in ids):
         raise Refused(illegal("order_id"))
     return ids
 

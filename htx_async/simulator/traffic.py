@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import ceil
 
-from htx_async.simulator.endpoints import BY_REQUEST, ENDPOINTS, Call, Endpoint
+from htx_async.endpoints import BUDGETS, TRAILING, Permission
+from htx_async.simulator.endpoints import Call, Endpoint, endpoints, find
 
 # Instants are sums of floats: an arrival leaves its window a nanosecond early rather than a
 # rounding error late.
@@ -81,32 +82,36 @@ class Window:
 class Limits:
     """All limits of the one account and address that the simulator knows.
 
-    Each trade path of v1 has `limit` per `interval`, and all of them together 72 per 3 s, or as
-    much as one path alone may have if that is more; the reads share 72 per 3 s, the public calls
-    240 (HTX API docs, "API Rate Limit Illustration"). Assumed: that the trade calls count towards
-    the 72 at all; that what its own path refused does not; that the headers tell of the path's
-    own. V5's pages name the same two pools (HTX V5 docs, "Get Current Orders"), so both
-    generations spend the same (assumed). Whether V5's cancel of algo orders has a limit of its
-    own is unknown: it has one if `v5_limit` says so.
+    Each path has what the table of endpoints says, a trade path what is given in place of that;
+    all calls of one permission together have that budget, the trade calls as much as one path alone
+    may have if that is more. Assumed: that what its own path refused does not count there; that the
+    headers tell of the path's own; that both generations spend the same (HTX V5 docs, "Get Current
+    Orders", names the same figures). Whether V5's cancel of algo orders has a limit of its own is
+    unknown: it has one if `v5_limit`, or the table, says so.
     """
 
-    def __init__(self, limit: int, interval: float, v5_limit: int | None = None) -> None:
-        trades = [endpoint for endpoint in ENDPOINTS if endpoint.trades]
-        limits = [(one.path, v5_limit if one.is_v5 else limit) for one in trades]
-        self._own = {path: Window(own, interval) for path, own in limits if own is not None}
-        self._trades = Window(max(72, ceil(limit * max(1.0, 3.0 / interval))), 3.0)
-        self._reads = Window(72, 3.0)
-        self._public = Window(240, 3.0)
+    def __init__(
+        self, limit: int | None = None, interval: float | None = None, v5_limit: int | None = None
+    ) -> None:
+        if interval is None and limit is not None:
+            interval = TRAILING.per
+        own = {each.path: each.row.limit for each in endpoints()}
+        for each in endpoints():
+            size, found = v5_limit if each.is_v5 else limit, own[each.path]
+            if each.trades and (size is not None or found is not None):
+                own[each.path] = (found or TRAILING).but(size, interval)
+        self._own = {path: Window(*found) for path, found in own.items() if found is not None}
+        self._shared = {permission: Window(*budget) for permission, budget in BUDGETS.items()}
+        size, per = BUDGETS[Permission.TRADE]
+        most = (ceil(one.size * max(1.0, per / one.per)) for one in own.values() if one is not None)
+        self._shared[Permission.TRADE] = Window(max(size, *most), per)
 
     def arrive(self, endpoint: Endpoint, at: float) -> Rate:
-        if endpoint.path in self._own:
-            rate = self._own[endpoint.path].arrive(at)
-            exceeded = rate.exceeded or self._trades.arrive(at).exceeded
-            return replace(rate, exceeded=exceeded)
-        if endpoint.trades:
-            return self._trades.arrive(at)
-        shared = self._public if endpoint.is_public else self._reads
-        return shared.arrive(at)
+        own, shared = self._own.get(endpoint.path), self._shared[endpoint.row.permission]
+        if own is None:
+            return shared.arrive(at)
+        rate = own.arrive(at)
+        return replace(rate, exceeded=rate.exceeded or shared.arrive(at).exceeded)
 
 
 def busiest(arrivals: Iterable[Arrival], window: float, path: str | None, call: Call | None) -> int:
@@ -115,7 +120,7 @@ def busiest(arrivals: Iterable[Arrival], window: float, path: str | None, call: 
     """
     chosen: dict[str, list[float]] = {}
     for one in arrivals:
-        endpoint = BY_REQUEST.get((one.method, one.path))
+        endpoint = find(one.method, one.path)
         by_call = endpoint is not None and endpoint.call == (call or "cancelall")
         if by_call if path is None else one.path == path:
             chosen.setdefault("" if call else one.path, []).append(one.at)

@@ -78,9 +78,9 @@ class V5Desk:
         or ended, a one-way order.
         """
         if endpoint.call == "v5_cancel":
-            items = read_items(form, self._cancel_form)
+            items = read_items(form, self._cancel_form, endpoint.row.most_ids)
             return [row for item in items for row in self._cancel(item, when, delay)]
-        wanted = read_query(form, endpoint.call, self._contracts, when.ms)
+        wanted = read_query(form, endpoint, self._contracts, when.ms)
         if endpoint.call == "v5_asset_mode":
             return {"assets_mode": 1}
         if endpoint.call == "v5_position_mode":

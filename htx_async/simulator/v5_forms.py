@@ -10,7 +10,7 @@ example of HTX V5 docs, "Get Current Orders".
 from typing import Any, Literal, NamedTuple
 
 from htx_async.simulator.contracts import UNKNOWN_CONTRACT, Contracts
-from htx_async.simulator.endpoints import Call
+from htx_async.simulator.endpoints import Endpoint
 from htx_async.simulator.messages import Refused, illegal
 from htx_async.simulator.orders import ENDED, READY, Order
 from htx_async.simulator.v5_rows import STATES, TYPE
@@ -19,23 +19,13 @@ _SIGNATURE = ("AccessKeyId", "SignatureMethod", "SignatureVersion", "Timestamp",
 _TYPES = (TYPE, "tp", "sl", "tpsl", "trigger")
 _DIRECTS = ("next", "prev")
 _MODES = ("isolated", "cross")
-_PAGING = ("from", "limit", "direct")
 _IDS = ("algo_id", "algo_client_order_id")
-_FIELDS: dict[Call, tuple[str, ...]] = {
-    "v5_opens": ("type", "contract_code", *_IDS, *_PAGING),
-    "v5_history": (
-        *("type", "states", "contract_code", "margin_mode", "start_time", "end_time"),
-        *_PAGING,
-    ),
-    "v5_order": ("type", "contract_code", *_IDS),
-}
 CancelForm = Literal["array", "object", "hyphenated"]
 """How V5 wants a cancel, on which clients disagree. "array": at `cancel_orders`, a list (ccxt,
 gocryptotrader; an object does as well). "object": there, a single order (HTX.Net). "hyphenated":
 the same at `cancel-orders` (HTX's Java SDK). The other path is unknown then."""
 
 _USUAL_PAGE, _LARGEST_PAGE = 10, 100
-_MOST_ITEMS = 10
 _WINDOW = 48 * 3_600_000
 _REACH = 90 * 86_400_000
 
@@ -77,7 +67,7 @@ class Item(NamedTuple):
     client_order_id: str | None
 
 
-def read_query(query: Any, call: Call, contracts: Contracts, ms: int) -> Wanted:
+def read_query(query: Any, endpoint: Endpoint, contracts: Contracts, ms: int) -> Wanted:
     """The parameters of a read; raises `Refused` with what is wrong with them.
 
     `type` is required; of other algo orders than trailing ones the book has none. The history
@@ -85,8 +75,9 @@ def read_query(query: Any, call: Call, contracts: Contracts, ms: int) -> Wanted:
     ordinary orders HTX V5 docs, "Get Order History"). Assumed: a wider window is 1067.
     """
     form: dict[str, str] = {name: text for name, text in query.items() if text}
-    _check(form, (*_SIGNATURE, *_FIELDS.get(call, ())))
-    if call not in _FIELDS:
+    call, filters = endpoint.call, endpoint.row.filters
+    _check(form, (*_SIGNATURE, *filters))
+    if not filters:
         return Wanted(())
     of_ours = _choice(form, "type", _TYPES) == TYPE
     code = form.get("contract_code")
@@ -114,14 +105,12 @@ def knows_path(path: str, wanted: CancelForm) -> bool:
     return path.endswith("cancel-orders") is (wanted == "hyphenated")
 
 
-def read_items(form: Any, wanted: CancelForm) -> tuple[Item, ...]:
-    """The orders of a cancel: at most ten, as of ordinary orders (HTX V5 docs, "Cancel Multiple
-    Orders"; more are 1067, assumed). Raises `Refused`.
-    """
+def read_items(form: Any, wanted: CancelForm, most: int) -> tuple[Item, ...]:
+    """The orders of a cancel, at most `most` (more are 1067, assumed). Raises `Refused`."""
     if wanted != "array" and not isinstance(form, dict):
         raise Refused(illegal("orders"))
     rows = rows_of(form)
-    if rows is None or not 1 <= len(rows) <= _MOST_ITEMS:
+    if rows is None or not 1 <= len(rows) <= most:
         raise Refused(illegal("orders"))
     return tuple(map(_item, rows))
 
@@ -176,7 +165,7 @@ def _number(
     return int(text)
 
 
-def _statuses(form: dict[str, str], call: Call) -> tuple[int, ...]:
+def _statuses(form: dict[str, str], call: str) -> tuple[int, ...]:
     if call == "v5_opens":
         return (READY,)
     if call == "v5_order":
