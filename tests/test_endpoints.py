@@ -453,6 +453,7 @@ OTHER_FIVES = {
     "_ON_V5 =": "answers that come one after the other",
     "_MOST_PROBLEMS =": "faults told at once",
     "_MOST_SHOWN =": "rows shown",
+    "_MOST_TIMES =": "failures in a row",
     "_ORDERS_EACH =": "orders placed",
     "] = 5,": "orders placed, an option of the command",
     "_SHARE_OF =": "processes",

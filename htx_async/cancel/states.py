@@ -1,8 +1,7 @@
 """What the facts of a call prove of each order, and what they leave open. Pure.
 
-Right at any moment, whatever was cut off. A later fact
-speaks against an earlier one only if it was asked after the other was answered; where two overlap,
-the more cautious one holds.
+Right at any moment, whatever was cut off. A later fact speaks against an earlier one only if it was
+asked after the other was answered; where two overlap, the more cautious one holds.
 """
 
 from __future__ import annotations
