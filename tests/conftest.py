@@ -99,3 +99,10 @@ def black_hole_url() -> Iterator[str]:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+def pytest_collection_finish() -> None:
+    """What every test needs is here by now and stays: no collection of garbage, of which there are
+    many, has to look at it again."""
+    gc.collect()
+    gc.freeze()

@@ -19,8 +19,8 @@ from htx_async.events import Event
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import SOAK, run, virtual_session
 
-CALLS = 100_000 if SOAK else 2_200
-WARM_UP = 10_000 if SOAK else 1_000
+CALLS = 100_000 if SOAK else 1_200
+WARM_UP = 10_000 if SOAK else 600
 """Calls until every cache and table of the interpreter has its size."""
 
 SETTLING = 200

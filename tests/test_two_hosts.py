@@ -42,7 +42,7 @@ ALONE = 8.0
 MORE = 12.0
 """Seconds: three attempts without an answer, and the second for which each holds its token."""
 
-SEEDS = range(300 if SOAK else 40)
+SEEDS = range(300 if SOAK else 20)
 TWO = (FIRST, SECOND)
 EARLY = "EARLY-USDT"
 
