@@ -35,7 +35,7 @@ from tests.ledger import CONTRACTS, FAULTS, Ledger, Line, most_within, next_time
 from tests.virtual import FIRST, SECOND, SICKNESSES, SOAK, Outage, Sickness, VirtualLoop
 
 CHUNKS = 4
-HISTORIES = 2_000 if SOAK else 300
+HISTORIES = 4_000 if SOAK else 300
 STEPS = 28
 SESSIONS = 3
 LONGEST_PAUSE = 10.0
