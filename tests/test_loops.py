@@ -373,7 +373,7 @@ def test_no_history_of_loops_and_sessions_doubles_a_token(monkeypatch: pytest.Mo
     """Opened, used, cancelled, closed on loops that come and go: a session opens exactly when no
     other loop has one open, and the exchange, whose window slides, refuses nothing."""
     refused = moved = 0
-    for seed in range(400 if SOAK else 40):
+    for seed in range(400 if SOAK else 60):
         clock = [0.0]
         with monkeypatch.context() as patch:
             patch.setattr(time, "monotonic", lambda clock=clock: clock[0])
