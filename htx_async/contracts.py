@@ -21,8 +21,10 @@ async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tupl
     """
     loop = asyncio.get_running_loop()
     problem = "no base URL answered in time"
+    limit = TimeLimit(deadline)
+    part = _Part(limit)
     try:
-        with TimeLimit(deadline):
+        with limit, means.live.holding(part):
             itinerary = means.base_urls.itinerary(loop.time())
             for _ in [*means.base_urls] * _ROUNDS:
                 await means.public.acquire()
@@ -39,11 +41,29 @@ async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tupl
                     means.base_urls.note(base_url, now, answered=False, took=now - began)
                 itinerary.advance()
     except TimeoutError:
-        pass
+        problem = part.reason or problem
     raise ReadFailed(
         f"the list of contracts could not be read ({problem}). No order was touched. Call again, "
         "or name the contracts."
     )
+
+
+class _Part:
+    """What goes on in the session, and ends as soon as that is closed: nothing is lost with it."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+        self.reason = ""
+
+    def hold_back(self, reason: str) -> None:
+        self.stop(reason)
+
+    def stop(self, reason: str) -> None:
+        self.reason = reason
+        self._limit.expire()
+
+    def extend(self, deadline: float) -> None:
+        """It has its own time."""
 
 
 async def _ask(means: Means, base_url: str, margin_mode: MarginMode) -> tuple[str, ...]:

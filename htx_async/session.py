@@ -242,7 +242,8 @@ class HtxSession(Desk):
         """The trailing orders of the last 90 days that have ended, the latest first.
 
         `since`: an aware datetime, or Unix seconds; only those that ended then or later. V5 is read
-        in windows of 48 hours, whose times are assumed to be those at which orders ended. Filters,
+        in windows of 48 hours, eight at a time, whose times are assumed to be those at which orders
+        ended: up to 46 lists, for which a slow connection needs a longer deadline. Filters,
         `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get History
         Trailing Orders").
         """

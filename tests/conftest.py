@@ -35,6 +35,22 @@ def pytest_runtest_makereport() -> Generator[None, object, object]:
         gc.enable()
 
 
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A command that a test runs in this process ignores signals from its account on, for good: and
+    what is ignored is ignored by the children of later tests, too."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 _TASKS = ["lazy", "eager"] if hasattr(asyncio, "eager_task_factory") else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from htx_async import HtxSession, SessionClosed, TokenBucket
+from htx_async import ALL_CONTRACTS, HtxSession, SessionClosed, TokenBucket
 from htx_async.accounts import account_key, shared_limiter
 from htx_async.guard import CancelGuard
 from htx_async.limits import SharesTokens
@@ -194,6 +194,37 @@ def test_only_guards_send_from_the_first_moment_of_closing(grace: float) -> None
 
     for hundredths in (0, 1, 3, 5, 8, 20, 90, 110, 130):
         run(main(hundredths / 100 + 1e-4))
+
+
+@pytest.mark.parametrize("margin", ["isolated", "cross"])
+def test_the_list_of_contracts_is_no_exception(margin: str) -> None:
+    """It is asked for again and again where it fails; not from the first moment of closing, however
+    long a guard goes on."""
+
+    async def main() -> None:
+        exchange = with_orders(*GUARDED)
+        exchange.latency = 0.5
+        exchange.bad_gateway(call="contract_info", times=99)
+        htx = virtual_session(exchange)
+        guards: list[CancelGuard] = []
+        block = asyncio.create_task(guarded(htx, guards))
+        desk = htx.cross if margin == "cross" else htx
+        readers = [
+            asyncio.create_task(desk.contracts()),
+            asyncio.create_task(desk.mass_cancel_trailing(ALL_CONTRACTS)),
+        ]
+        await asyncio.sleep(0.1)
+        began = now()
+        await htx.aclose()
+        asked = [a.at for a in exchange.arrivals if a.path.endswith("contract_info")]
+        assert asked
+        assert max(asked) <= began + 0.041
+        assert guards[0].report is not None
+        assert guards[0].report.is_clear
+        block.cancel()
+        await asyncio.gather(block, *readers, return_exceptions=True)
+
+    run(main())
 
 
 def test_closing_from_each_side_at_once_keeps_every_promise() -> None:

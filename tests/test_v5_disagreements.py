@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 
-from htx_async import CancelReport, HtxSession, Outcome
+from htx_async import CancelReport, HtxSession, Outcome, ReadFailed
 from htx_async.simulator import Reply, Request, SimulatedExchange
 from htx_async.simulator.v5_desk import RowOrder
 from htx_async.simulator.v5_forms import CancelForm
@@ -177,5 +177,58 @@ def test_a_strategy_that_keeps_placing_keeps_no_older_order_open(page: int, ever
         assert {*ids} <= {*report.successes}
         assert report.outcome is Outcome.CANCELLED
         assert report.elapsed < 15
+
+    run(main())
+
+
+@pytest.mark.parametrize("settings", [{}, {"generation": "v5"}])
+@pytest.mark.parametrize(("behind", "age"), [(3.0, 2.0), (2.0, 1.6), (600.0, 300.0)])
+def test_a_clock_that_is_always_behind_hides_no_order(
+    behind: float, age: float, settings: dict[str, str]
+) -> None:
+    """Every reply tells a time from before the orders that it lists were placed: nothing follows of
+    when the call began, and the list is read to its end."""
+
+    async def main() -> None:
+        class Late(Told):
+            def handle(self, request: Request) -> Reply:
+                reply = super().handle(request)
+                head, mark, ts = reply.body.rpartition(b'"ts":')
+                if not mark:
+                    return reply
+                late = int(ts.rstrip(b"} ")) - round(1000 * behind)
+                return replace(reply, body=b'%s"ts":%d}' % (head, late))
+
+        loop = asyncio.get_running_loop()
+        exchange = Late(account="v5", v1_variant="6002", v5_page=10, clock=loop.time, now=wall)
+        ids = exchange.place(CODE, "sell", "close", 60)
+        await asyncio.sleep(age)
+        async with session_of(exchange, latency=lambda: 0.04, **settings) as htx:
+            assert len(await htx.open_trailing(CODE)) == 60
+            report = await ended(htx.cancel_all_trailing(CODE, confirm=True, deadline=30.0))
+        assert not exchange.open_orders()
+        assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, True)
+        assert sorted(report.successes) == sorted(ids)
+
+    run(main())
+
+
+@pytest.mark.parametrize("number", [None, "", "-4"])
+def test_a_page_of_rows_that_nobody_can_go_on_from_is_no_end(number: str | None) -> None:
+    """Where `type` is not heeded, a page may hold others' rows alone; without numbers nobody knows
+    what comes after it: unknown, never nothing."""
+
+    def others(rows: list[Any], is_first: bool) -> Any:
+        return [{**OTHER, "id": number}] * 10 if is_first and rows else rows
+
+    async def main() -> None:
+        exchange = exchange_of(others, account="v5")
+        exchange.place(CODE, "sell", "close", 8)
+        async with session_of(exchange, latency=lambda: 0.02, generation="v5") as htx:
+            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+            with pytest.raises(ReadFailed):
+                await htx.open_trailing(CODE)
+        assert not report.is_clear
+        assert report.confirmed is None
 
     run(main())

@@ -11,7 +11,7 @@ from htx_async.call import Call
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Unread, Warned
-from htx_async.cancel.states import States
+from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, Walk
 from htx_async.job import Job, Kind
 from htx_async.means import Means
@@ -224,13 +224,14 @@ class Context:
         on_page: Callable[[Page], object] = lambda page: None,
         persists: bool | None = None,
     ) -> tuple[TrailingOrder, ...] | None:
-        """The open orders of the intent's contract, whatever its filters. But for `until_clear` no
-        more of them than were placed before the call began: a strategy that keeps placing would
-        keep the list from its end."""
-        route, wanted = ROUTES[generation], self.intent.filter
+        """The open orders of the intent's contract, whatever its filters. But for `until_clear`, a
+        list that takes long is read no further than to those placed since the call began: a
+        strategy that keeps placing would keep it from its end."""
+        route, wanted, began = ROUTES[generation], self.intent.filter, self.now()
 
         def is_past(page: Page, ascends: bool) -> bool:
-            if self.intent.until_clear or not ascends or not page.orders:
+            is_long = ascends and self.now() > began + LISTED_WITHIN
+            if self.intent.until_clear or not is_long or not page.orders:
                 return False
             return all(map(self.states().is_newer, page.orders))
 

@@ -168,9 +168,16 @@ class Evidence:
         # Times are told in whole milliseconds, cut off.
         upper = sorted(ts + 1 - 1000 * (asked - self.horizon) for ts, asked, _ in self._moments())
         lower = (ts - 1000 * (answered - self.horizon) for ts, _, answered in self._moments())
-        if len(upper) < 2:
+        if len(upper) < 2 or self._is_clock_wrong():
             return math.inf
         return upper[-1] if max(lower) > upper[0] else upper[1]
+
+    def _is_clock_wrong(self) -> bool:
+        """Whether a list has orders that were placed after the time at which it says it was made:
+        then the clock of replies is not that of orders."""
+        told = [h.reply for h in self.reads if h.kind is Kind.OPEN and h.reply.data is not None]
+        rows = ((row.created_at or 0, reply.ts) for reply in told for row in reply.data.orders)
+        return any(ts is not None and placed > ts + 1 for placed, ts in rows)
 
     def earliest(self) -> float:
         """Unix milliseconds at the exchange at which the call had certainly not begun."""

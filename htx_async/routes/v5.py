@@ -180,6 +180,8 @@ def _orders(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     orders, unread = [], 0
     for row in rows:
         if _is_other(row):
+            # Without a number nobody knows how the list goes on after it.
+            unread += not _cursor(row)
             continue
         try:
             orders.append(_order(row))
