@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("tasks")
 
 BTC = "BTC-USDT"
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
-SOAK_SEEDS = 1_000 if SOAK else 120
+SOAK_SEEDS = 1_000 if SOAK else 60
 CHUNKS = 10
 BETWEEN_ROUNDS = 1.2
 LATE = 3.5
