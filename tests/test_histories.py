@@ -95,7 +95,7 @@ class History(RuleBasedStateMachine):
         """`account`: pinned to v1, on v1, about to move to V5, or there; then v1 answers by
         `variant`, and V5 until then by `v5_refusal`."""
         self.chance = chance = random.Random(number)
-        self.account = account
+        self.account, self.is_empty_on_v5 = account, v5_refusal is None
         how = {"v1_variant": variant, "v5_items": form, "v5_refusal": v5_refusal, **lists}
         how["account"] = "v5" if account == "moved" else "v1"
         self.exchange = Ledger(self.loop, cancel_delay=lambda: chance.uniform(0.0, delay), **how)
@@ -211,6 +211,10 @@ class History(RuleBasedStateMachine):
     @rule(faults=st.lists(st.tuples(st.sampled_from(FAULTS), CALLS, TIMES), min_size=1, max_size=3))
     def misbehave(self, faults: list[tuple[Any, Any, int]]) -> None:
         for (name, values, more), call, times in faults:
+            # Only moved accounts are told 6002. Said to another one, beside lists of V5 that answer
+            # as if it were there and empty, it is an exchange that lies twice, alike.
+            if values[:1] == (6002,) and self.is_empty_on_v5 and self.account != "moved":
+                continue
             getattr(self.exchange, name)(*values, call=call, times=times, **more)
 
     @rule(
