@@ -71,8 +71,9 @@ class Desk(ABC):
         Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
         cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
         limit needs for this many at round trips of up to 0.5 s, and for whatever other sessions of
-        the account in this process are about to send, plus the session's own; it grows with the
-        longest round trip seen, up to what the session's `attempt_timeout` allows.
+        the account in this process are about to send, plus the session's own and, where it may be
+        on V5, the lists there; it grows with the longest round trip seen, up to what the session's
+        `attempt_timeout` allows.
         `on_report`, plain or async, is called with each contract's report as it ends; what it
         raises is in `callback_errors`. `confirm`: see `cancel_all_trailing`.
 

@@ -319,6 +319,7 @@ class TakeShared:
         try:
             await waiter
         except BaseException:
+            # However it ends: a place that nobody waits in would keep the others waiting.
             self._queue.abandon(waiter)
             raise
         self._token = self._queue.collect()
