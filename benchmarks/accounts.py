@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from benchmarks.targets import at_most
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Heard, Intent, Ledger
+from htx_async.enums import ApiGeneration, Verdict
 from htx_async.job import Kind
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
-from htx_async.terms import ApiGeneration, Verdict
 
 _CONTRACTS = [f"C{number}-USDT" for number in range(500)]
 _VERDICTS = (Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.ACCEPTED)

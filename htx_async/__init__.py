@@ -3,6 +3,17 @@
 from htx_async.starting import Loading
 
 with Loading():
+    from htx_async.enums import (
+        ALL_CONTRACTS,
+        ApiGeneration,
+        ContractType,
+        Direction,
+        LimiterMode,
+        MarginMode,
+        Offset,
+        Outcome,
+        Verdict,
+    )
     from htx_async.errors import (
         AccountMigrated,
         AuthenticationFailed,
@@ -27,17 +38,6 @@ with Loading():
     from htx_async.retry import RetryPolicy
     from htx_async.session import HtxSession
     from htx_async.signing import Credentials
-    from htx_async.terms import (
-        ALL_CONTRACTS,
-        ApiGeneration,
-        ContractType,
-        Direction,
-        LimiterMode,
-        MarginMode,
-        Offset,
-        Outcome,
-        Verdict,
-    )
     from htx_async.token_bucket import TokenBucket
 
 __all__ = [

@@ -10,6 +10,7 @@ from htx_async.clock_check import ClockCheck
 from htx_async.codes import CodeClass
 from htx_async.course import Course
 from htx_async.endpoints import READS
+from htx_async.enums import Verdict
 from htx_async.headers import LONGEST_PAUSE, PERIOD
 from htx_async.heed import asked_after, heeded
 from htx_async.job import Job
@@ -17,7 +18,6 @@ from htx_async.limits import CountsWaiters, Lease
 from htx_async.means import Means
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
-from htx_async.terms import Verdict
 from htx_async.timers import TimeLimit
 from htx_async.trial import Ending, Sink, Trial
 from htx_async.wall_clock import ClockFailed

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from htx_async.base_urls import BaseUrls
 from htx_async.codes import BUSY
+from htx_async.enums import Verdict
 from htx_async.report import Attempt
 from htx_async.retry import RetryPolicy
-from htx_async.terms import Verdict
 
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""

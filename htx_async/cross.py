@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from htx_async.desk import Desk
+from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
-from htx_async.terms import ContractType, Direction, MarginMode, Offset
 
 
 class CrossMargin(Desk):

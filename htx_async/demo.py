@@ -15,10 +15,10 @@ from rich.text import Text
 
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.endpoints import CANCEL_ALL, limit_of
+from htx_async.enums import Outcome
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import Outcome
 
 LIMIT, _PER = limit_of(CANCEL_ALL.path())
 """Requests in any so many seconds that the exchange takes for this call."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
+from htx_async.arguments import as_seconds, running_loop
 from htx_async.calls.scope import Scope
 from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
@@ -17,9 +18,9 @@ from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.cancel.v5_check import OrderSearch
-from htx_async.checks import as_seconds, running_loop
 from htx_async.contracts import listed
 from htx_async.endpoints import CANCEL, CANCEL_ALL, READS
+from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import KeepsPromises, foresee
@@ -31,7 +32,6 @@ from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
 from htx_async.tasks import Promise
-from htx_async.terms import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.wall_clock import as_moment
 
 _Rows = tuple[TrailingOrder, ...]

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from htx_async.arguments import as_seconds
 from htx_async.base_urls import BaseUrls
-from htx_async.checks import as_seconds
 from htx_async.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange_time import ExchangeTime
 from htx_async.finding import Finding, in_words, of_generation, of_keys

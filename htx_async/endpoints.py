@@ -8,7 +8,7 @@ else. HTX publishes no page on V5's algo orders: those rows go by HTX's Java SDK
 from enum import StrEnum
 from typing import NamedTuple
 
-from htx_async.terms import ApiGeneration, MarginMode
+from htx_async.enums import ApiGeneration, MarginMode
 
 READS = "reads"
 """The name under which all reads of an account wait: they share one budget."""

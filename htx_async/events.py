@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from htx_async.enums import ApiGeneration, Direction, LimiterMode, Offset
 from htx_async.listeners import LEAVING, Audience
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
 from htx_async.tasks import own_task
-from htx_async.terms import ApiGeneration, Direction, LimiterMode, Offset
 
 
 @dataclass(frozen=True, slots=True)

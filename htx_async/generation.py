@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from htx_async.enums import ApiGeneration
 from htx_async.errors import InvalidRequest
-from htx_async.terms import ApiGeneration
 
 if TYPE_CHECKING:
     from htx_async.events import Teller

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from htx_async.codes import CodeClass, classify
+from htx_async.enums import Verdict
 from htx_async.headers import pause_after, pause_when_spent, told_limit
-from htx_async.terms import Verdict
 
 if TYPE_CHECKING:
     from htx_async.events import Teller

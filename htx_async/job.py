@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from htx_async.endpoints import Endpoint, Kind
+from htx_async.enums import ApiGeneration, MarginMode
 from htx_async.outcome import Reply
-from htx_async.terms import ApiGeneration, MarginMode
 from htx_async.wire import Answer, Request
 
 __all__ = ["Job", "Kind", "Reader"]

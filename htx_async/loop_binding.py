@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 
-from htx_async.checks import running_loop
+from htx_async.arguments import running_loop
 from htx_async.errors import InvalidRequest
 
 OTHER_LOOP = (

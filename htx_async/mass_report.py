@@ -5,10 +5,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from htx_async.enums import BY_URGENCY, MarginMode, Outcome
 from htx_async.errors import MassCancelFailed
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport, OrderError
-from htx_async.terms import BY_URGENCY, MarginMode, Outcome
 
 _OTHERS = (
     "trailing orders that have triggered",

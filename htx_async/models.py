@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from htx_async.codes import Code
+from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest
-from htx_async.terms import ContractType, Direction, MarginMode, Offset
 
 _LONGEST_CONTRACT_CODE = 64
 _LONGEST_CODE = 64

@@ -11,8 +11,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from htx_async.enums import Direction, MarginMode, Offset
 from htx_async.models import CancelAllTrailing, Milliseconds, OrderId
-from htx_async.terms import Direction, MarginMode, Offset
 
 CANCELLED = 6
 TRIGGERED = (4, 5)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from htx_async.codes import Code, CodeClass
+from htx_async.enums import Outcome, Verdict
 from htx_async.errors import (
     AccountMigrated,
     AuthenticationFailed,
@@ -16,7 +17,6 @@ from htx_async.errors import (
     Unavailable,
 )
 from htx_async.report import CancelReport, OrderError
-from htx_async.terms import Outcome, Verdict
 
 
 class Reply(NamedTuple):

@@ -16,8 +16,9 @@ from typing import Any, Literal, Self
 
 from htx_async.account_budget import ordinary
 from htx_async.accounts import account_key
-from htx_async.checks import as_count, as_seconds
+from htx_async.arguments import as_count, as_seconds
 from htx_async.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
+from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.line import OnTurn
 from htx_async.listeners import Audience, as_listener
@@ -34,7 +35,6 @@ from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import RedisStore, Rule, try_out
 from htx_async.redis_told import Share
 from htx_async.tasks import Promise, kept
-from htx_async.terms import LimiterMode
 
 _PROBE = 0.25
 """Seconds within which every process that does without Redis has looked for it again."""

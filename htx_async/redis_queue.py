@@ -17,13 +17,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from htx_async.background import Background
+from htx_async.enums import LimiterMode
 from htx_async.errors import SessionClosed
 from htx_async.line import Line, OnTurn
 from htx_async.redis_debts import Debts
 from htx_async.redis_link import Unreachable
 from htx_async.redis_store import ASK_AGAIN, ASKING, FENCED, TOO_LATE, RedisStore, Rule
 from htx_async.redis_told import ToldToFleet
-from htx_async.terms import LimiterMode
 from htx_async.token_bucket import TokenBucket
 from htx_async.token_queue import TakeToken
 

@@ -5,8 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from htx_async.codes import Code, CodeClass, classify
-from htx_async.telling import tell
-from htx_async.terms import (
+from htx_async.enums import (
     ContractType,
     Direction,
     LimiterMode,
@@ -15,6 +14,7 @@ from htx_async.terms import (
     Outcome,
     Verdict,
 )
+from htx_async.report_text import tell
 
 
 class _Frozen(BaseModel):

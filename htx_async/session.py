@@ -16,13 +16,14 @@ from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
 from htx_async.accounts import account_key, shared_limiter
+from htx_async.arguments import as_instance, as_seconds, running_loop
 from htx_async.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.scope import Scope
 from htx_async.cancel.v5_check import V5Check
-from htx_async.checks import as_instance, as_seconds, running_loop
 from htx_async.closing import Closing
 from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
+from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange_time import ExchangeTime
 from htx_async.generation import Generation
@@ -41,7 +42,6 @@ from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Credentials, Signer
-from htx_async.terms import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from htx_async.account_budget import AccountBudget
-from htx_async.checks import as_seconds
+from htx_async.arguments import as_seconds
 from htx_async.endpoints import Limit
 from htx_async.errors import InvalidRequest
 from htx_async.gate import Gate

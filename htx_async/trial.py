@@ -4,10 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from htx_async.enums import LimiterMode, Verdict
 from htx_async.job import Job
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
-from htx_async.terms import LimiterMode, Verdict
 from htx_async.transport import Sending
 from htx_async.wire import SignedRequest
 

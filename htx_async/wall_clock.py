@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from htx_async.checks import shown
+from htx_async.arguments import shown
 from htx_async.errors import InvalidRequest
 from htx_async.listeners import LEAVING
 

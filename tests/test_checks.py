@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async import HtxSession, InvalidRequest, RetryPolicy, TokenBucket
+from htx_async.arguments import as_count, as_instance, as_seconds, shown
 from htx_async.audit import AuditLog
-from htx_async.checks import as_count, as_instance, as_seconds, shown
 from htx_async.doctor import examine
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange

@@ -18,8 +18,8 @@ from htx_async import InvalidRequest
 from htx_async.cli import app
 from htx_async.cli.contracts import MOST_BYTES, contracts
 from htx_async.cli.exit_codes import exit_code
+from htx_async.enums import BY_URGENCY, Outcome
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import BY_URGENCY, Outcome
 from tests.command import (
     CODE,
     Ended,

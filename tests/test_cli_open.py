@@ -12,8 +12,8 @@ import pytest
 
 from htx_async import TrailingOrder
 from htx_async.cli.listing import listing
+from htx_async.enums import MarginMode
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import MarginMode
 from tests.command import (
     CODE,
     Terminal,

@@ -15,9 +15,9 @@ from htx_async.cli.access import Fleet
 from htx_async.cli.intent import Intent, known
 from htx_async.cli.result import Result
 from htx_async.cli.words import messages, orders, summary
+from htx_async.enums import MarginMode
 from htx_async.report import OrderError
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import MarginMode
 from tests.command import CODE, cancel_all, cli, exchange_of_the_command, one_by_one
 
 LISTED = ("ADA-USDT", "BTC-USDT", "ETH-USDT", "XRP-USDT")

@@ -17,8 +17,8 @@ from htx_async import (
     Outcome,
 )
 from htx_async.cross import CrossMargin
+from htx_async.enums import ContractType, MarginMode
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from htx_async.terms import ContractType, MarginMode
 from tests.test_reading import BTC, in_step, v1_session
 from tests.virtual import run, virtual_session
 

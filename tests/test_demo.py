@@ -14,8 +14,8 @@ from rich.console import Console
 
 from htx_async.cli.rehearsal import demo
 from htx_async.demo import Row, Story, play, show
+from htx_async.enums import Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.terms import Outcome, Verdict
 
 
 def shown(story: Story) -> str:

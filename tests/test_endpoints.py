@@ -35,12 +35,12 @@ from htx_async.endpoints import (
     limit_of,
     periods,
 )
+from htx_async.enums import ApiGeneration, MarginMode
 from htx_async.limits import AccountLimiter, foresee, public_budget
 from htx_async.models import CancelAllTrailing
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.routes import v1
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import ApiGeneration, MarginMode
 from tests.fault_server import bounded
 from tests.figures import FIVE, SHIPPED, SHIPPED_BUDGETS
 from tests.test_token_bucket import busiest, now

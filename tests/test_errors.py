@@ -10,9 +10,9 @@ import pytest
 import htx_async
 from htx_async import errors
 from htx_async.codes import Code
+from htx_async.enums import Outcome, Verdict
 from htx_async.errors import CancelError, CancelRefused, HtxError, RateLimited
 from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.terms import Outcome, Verdict
 
 # The tree as the contract draws it: class -> parents within it.
 TREE = {

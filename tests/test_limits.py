@@ -8,6 +8,7 @@ import pytest
 from aiolimiter import AsyncLimiter
 
 from htx_async import InvalidRequest, RateLimiter, TokenBucket
+from htx_async.enums import LimiterMode
 from htx_async.limits import (
     AccountLimiter,
     SharesTokens,
@@ -16,7 +17,6 @@ from htx_async.limits import (
     foresee,
     public_budget,
 )
-from htx_async.terms import LimiterMode
 from tests.test_token_bucket import HOLD, busiest, now, queue_up
 from tests.virtual import run
 

@@ -12,10 +12,10 @@ from unittest.mock import AsyncMock
 import pytest
 
 from htx_async import HtxSession, InvalidRequest, Outcome, RetryPolicy
+from htx_async.enums import LimiterMode
 from htx_async.events import CallEnded, CallStarted, Event
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import LimiterMode
 from tests.virtual import run, virtual_session
 
 BTC = "BTC-USDT"

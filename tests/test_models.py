@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from htx_async.enums import Direction, Offset
 from htx_async.errors import InvalidRequest
 from htx_async.models import CancelAllData, CancelAllTrailing, ErrorReply
-from htx_async.terms import Direction, Offset
 
 
 def checked(contract_code: Any = "BTC-USDT", direction: Any = None, offset: Any = None) -> Any:

@@ -4,8 +4,8 @@ import asyncio
 import random
 
 from htx_async import ALL_CONTRACTS, CancelReport
+from htx_async.enums import AllContracts
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import AllContracts
 from tests.test_generation import CODE, VARIANTS, ended, exchange_of, session_of
 from tests.virtual import SOAK, run
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from htx_async.enums import ContractType, MarginMode
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import ListedContract, NumberedPage, TrailingOrder
-from htx_async.terms import ContractType, MarginMode
 
 ROW: dict[str, Any] = {
     "order_id": 1442564726236282900,

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import LimiterMode
 from tests.command import environment
 from tests.redis_server import RedisServer, Stored, running
 

@@ -12,8 +12,8 @@ import pytest
 from redis.asyncio import Redis
 
 from htx_async import HtxError, InvalidRequest
+from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
-from htx_async.terms import LimiterMode
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_readme import PAGES

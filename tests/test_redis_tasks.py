@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
-from htx_async.terms import LimiterMode
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_redis_limits import PER, SLACK, Crowd, Modes, fleet, until, use

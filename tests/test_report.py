@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from htx_async import CancelError
+from htx_async.enums import Direction, Offset, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.simulator import SimulatedExchange
-from htx_async.terms import Direction, Offset, Outcome, Verdict
 from tests.virtual import run, virtual_session
 
 

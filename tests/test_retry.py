@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from htx_async.codes import CodeClass
+from htx_async.enums import Verdict
 from htx_async.errors import InvalidRequest
 from htx_async.retry import RetryPolicy
-from htx_async.terms import Verdict
 
 NEVER = [
     CodeClass.NOTHING_TO_CANCEL,

@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from htx_async.codes import Code, CodeClass, classify
+from htx_async.enums import Verdict
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import Reply
 from htx_async.routes import v1
 from htx_async.signing import Credentials, sign
-from htx_async.terms import Verdict
 from htx_async.wire import Answer
 
 DATA = Path(__file__).parent / "data" / "v1"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from htx_async.enums import ContractType, MarginMode, Verdict
 from htx_async.job import Job
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import ListedContract, Page, TrailingOrder
 from htx_async.outcome import Reply
 from htx_async.report import OrderError
 from htx_async.routes import v1
-from htx_async.terms import ContractType, MarginMode, Verdict
 from htx_async.wire import Answer
 
 DATA = Path(__file__).parent / "data"

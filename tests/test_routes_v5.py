@@ -13,6 +13,7 @@ import pytest
 
 from htx_async.cancel.walk import Walk
 from htx_async.codes import CodeClass, classify
+from htx_async.enums import MarginMode, Verdict
 from htx_async.job import Job
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import Page, TrailingOrder
@@ -20,7 +21,6 @@ from htx_async.outcome import Reply
 from htx_async.routes import v5
 from htx_async.signing import Credentials, sign
 from htx_async.simulator import Request, SimulatedExchange
-from htx_async.terms import MarginMode, Verdict
 from htx_async.wire import Answer, SignedRequest
 from tests.test_routes_v1 import EVIL, SPLICES, STATUSES, is_plain, mangled, regrown
 

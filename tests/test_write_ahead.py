@@ -17,8 +17,8 @@ from htx_async import (
     OutcomeUnknown,
     SessionClosed,
 )
+from htx_async.enums import BY_URGENCY
 from htx_async.events import CallEnded, CallStarted, Event, TokenGranted, WritesAhead
-from htx_async.terms import BY_URGENCY
 from tests.test_confirmation import ending
 from tests.test_reading import BTC, HALF_A_TICK, in_step, now, v1_session
 from tests.virtual import run

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from htx_async.checks import listed, shown
+from htx_async.arguments import listed, shown
 from htx_async.errors import InvalidRequest
 from htx_async.routes.v1 import MOST_IDS
 

@@ -11,7 +11,7 @@ from itertools import chain, repeat
 from htx_async.cancel.context import Context
 from htx_async.cancel.evidence import NEVER
 from htx_async.cancel.states import State
-from htx_async.terms import ApiGeneration
+from htx_async.enums import ApiGeneration
 
 _V1 = ApiGeneration.V1
 _WAITS = (0.1, 0.25, 0.5)

@@ -29,10 +29,10 @@ from htx_async.codes import (
     Code,
     CodeClass,
 )
+from htx_async.enums import ApiGeneration, Verdict
 from htx_async.job import Kind
 from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
-from htx_async.terms import ApiGeneration, Verdict
 
 NEVER = -math.inf
 V1, V5 = ApiGeneration.V1, ApiGeneration.V5

@@ -12,8 +12,8 @@ from htx_async.cancel.evidence import NEVER, V1, V5, Evidence
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.states import LEFT, LISTED_WITHIN, State, States
 from htx_async.codes import SETTLED_ORDER_CODES, Code
+from htx_async.enums import Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.terms import Outcome, Verdict
 
 WAY_OUT = 'for an account that has moved, open the session with generation="v5"'
 

@@ -13,12 +13,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from htx_async.codes import Code
+from htx_async.enums import ApiGeneration
 from htx_async.job import Kind
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
-from htx_async.terms import ApiGeneration
 
 ALL: tuple[str, ...] = ()
 """The contracts of a fact that speaks of the whole account."""

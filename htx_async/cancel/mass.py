@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
+from htx_async.arguments import listed, shown
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.context import Context
@@ -18,8 +19,8 @@ from htx_async.cancel.ledger import ALL, Intent, Ledger, Round, Warned
 from htx_async.cancel.procedures import cancel_all, carry, look
 from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import OrderSearch, check_v5
-from htx_async.checks import listed, shown
 from htx_async.codes import CodeClass
+from htx_async.enums import ApiGeneration, MarginMode, Verdict
 from htx_async.errors import InvalidRequest
 from htx_async.listeners import LEAVING, told
 from htx_async.mass_report import MassCancelReport
@@ -27,7 +28,6 @@ from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
 from htx_async.tasks import own_task
-from htx_async.terms import ApiGeneration, MarginMode, Verdict
 
 BETWEEN_ROUNDS = 1.2
 """Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""

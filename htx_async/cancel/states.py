@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from htx_async.cancel.evidence import NEVER, V1, V5, Evidence, Trail, Word
 from htx_async.codes import CANCELLING, EXECUTED, Code
+from htx_async.enums import ApiGeneration, Verdict
 from htx_async.orders import CANCELLED, TRIGGERED, TrailingOrder
 from htx_async.report import Attempt, OrderError
-from htx_async.terms import ApiGeneration, Verdict
 
 LISTED_WITHIN = 1.5
 """Seconds after which every order that was placed is in the lists of open orders. An assumption:

@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from htx_async.base_urls import BASE_URLS
+from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.session import HtxSession
 from htx_async.signing import Credentials
-from htx_async.terms import LimiterMode
 
 if TYPE_CHECKING:
     from htx_async.audit import AuditLog

@@ -15,8 +15,8 @@ from rich.text import Text
 from htx_async.cli.result import Result, is_unconfirmed
 from htx_async.cli.streams import is_terminal
 from htx_async.cli.words import count, messages, orders, summary, was_only_looked_at, words
+from htx_async.enums import MarginMode, Outcome
 from htx_async.report import CancelReport
-from htx_async.terms import MarginMode, Outcome
 
 _STYLES = {Outcome.UNKNOWN: "bold red", Outcome.PARTIAL: "red", Outcome.REFUSED: "red"}
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import typer
 
-from htx_async.checks import as_seconds
+from htx_async.arguments import as_seconds
 from htx_async.cli import options
 from htx_async.cli.access import Access, access
 from htx_async.cli.contracts import STDIN, chosen

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from htx_async.checks import listed
+from htx_async.arguments import listed
 from htx_async.cli.words import visible
+from htx_async.enums import ALL_CONTRACTS, AllContracts
 from htx_async.errors import InvalidRequest
 from htx_async.models import CancelAllTrailing
-from htx_async.terms import ALL_CONTRACTS, AllContracts
 
 STDIN = "-"
 MOST_BYTES = 2**20

@@ -1,6 +1,6 @@
 """What a script learns from the command: one number, the one that most needs a person."""
 
-from htx_async.terms import Outcome
+from htx_async.enums import Outcome
 
 INTERNAL = 1
 USAGE = 2

@@ -7,11 +7,11 @@ from typing import NamedTuple, TypeGuard
 from htx_async.cli.result import Found, Result
 from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
+from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import HtxError
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession
-from htx_async.terms import AllContracts, Direction, MarginMode, Offset
 
 _ACCOUNT = "in a mass cancel"
 """How the note begins that a mass cancel leaves on what ends it."""

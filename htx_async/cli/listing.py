@@ -13,8 +13,8 @@ from rich.text import Text
 
 from htx_async.cli.account import drawn, fits, table
 from htx_async.cli.words import count, visible
+from htx_async.enums import MarginMode
 from htx_async.orders import TrailingOrder
-from htx_async.terms import MarginMode
 
 _MOST_DIGITS = 20
 """Beyond so many places a number is shown as it came."""

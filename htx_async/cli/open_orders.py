@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from htx_async.checks import as_seconds
+from htx_async.arguments import as_seconds
 from htx_async.cli import options
 from htx_async.cli.access import Access, access
 from htx_async.cli.contracts import chosen
@@ -18,10 +18,10 @@ from htx_async.cli.intent import desk_of
 from htx_async.cli.running import print_account, run, unless_stopped
 from htx_async.cli.streams import Aside
 from htx_async.endpoints import READS, limit_of
+from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import ReadFailed
 from htx_async.orders import TrailingOrder
 from htx_async.session import HtxSession
-from htx_async.terms import AllContracts, Direction, MarginMode, Offset
 
 _ALLOWANCE = 10.0
 _ROUND_TRIPS = 1.5

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from htx_async.base_urls import BASE_URLS
-from htx_async.terms import Direction, MarginMode, Offset
+from htx_async.enums import Direction, MarginMode, Offset
 
 
 class Margin(StrEnum):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from htx_async.cli.intent import Intent, desk_of
+from htx_async.enums import MarginMode
 from htx_async.mass_report import MassCancelPlan
 from htx_async.session import HtxSession
-from htx_async.terms import MarginMode
 
 _ALLOWANCE = 10.0
 """Seconds for attempts and pauses beyond the plan, as for a session's single calls."""

@@ -13,8 +13,8 @@ from rich.text import Text
 from htx_async.cli.account import console, style
 from htx_async.cli.plan import Schedule
 from htx_async.cli.words import visible, words
+from htx_async.enums import BY_URGENCY, Outcome
 from htx_async.report import CancelReport
-from htx_async.terms import BY_URGENCY, Outcome
 
 _ROOM_FOR_A_BAR = 50
 _ROOM_FOR_AN_ECHO = 4

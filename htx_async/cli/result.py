@@ -5,10 +5,10 @@ from functools import cached_property
 
 from htx_async.cancel.judge import NOT_CONFIRMED
 from htx_async.cli.exit_codes import NOT_SENT, exit_code
+from htx_async.enums import MarginMode
 from htx_async.errors import HtxError
 from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
-from htx_async.terms import MarginMode
 
 Found = MassCancelReport | HtxError
 """An account, or why nothing was sent."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from htx_async.cli.result import Result
 from htx_async.codes import SETTLED_ORDER_CODES
+from htx_async.enums import LimiterMode, MarginMode, Outcome
 from htx_async.report import CancelReport
-from htx_async.terms import LimiterMode, MarginMode, Outcome
 
 _MOST_IDS = 50
 

@@ -21,6 +21,7 @@ from htx_async.endpoints import (
     TIMESTAMP,
     Endpoint,
 )
+from htx_async.enums import MarginMode, Verdict
 from htx_async.job import Job, Reader
 from htx_async.models import CancelAllData, CancelAllTrailing, milliseconds
 from htx_async.orders import ListedContract, NumberedPage, Page
@@ -28,7 +29,6 @@ from htx_async.outcome import Reply
 from htx_async.report import OrderError
 from htx_async.routes import envelope
 from htx_async.routes.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
-from htx_async.terms import MarginMode, Verdict
 from htx_async.wire import Answer, Request
 
 MOST_IDS = CANCEL.most_ids

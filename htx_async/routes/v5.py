@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from htx_async.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, Endpoint
+from htx_async.enums import Verdict
 from htx_async.job import Job
 from htx_async.models import CancelAllTrailing, milliseconds
 from htx_async.orders import Page, TrailingOrder
@@ -20,7 +21,6 @@ from htx_async.report import OrderError
 from htx_async.routes import envelope, v5_pages
 from htx_async.routes.envelope import SUCCESS, Scrub, check_rows, printable
 from htx_async.routes.v5_pages import BACK
-from htx_async.terms import Verdict
 from htx_async.wire import Answer
 
 Pages = v5_pages.Pages

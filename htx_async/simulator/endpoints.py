@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from htx_async.endpoints import ENDPOINTS, Permission
 from htx_async.endpoints import Endpoint as Row
-from htx_async.terms import ApiGeneration
+from htx_async.enums import ApiGeneration
 
 Call: TypeAlias = str
 """The name of a row of that table."""

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from htx_async.cancel.judge import report, states
 from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Warned
 from htx_async.codes import Code
+from htx_async.enums import ApiGeneration, Verdict
 from htx_async.job import Kind
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import Reply
 from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.terms import ApiGeneration, Verdict
 
 V1 = ApiGeneration.V1
 START = 1_700_000_000_000

@@ -3,10 +3,10 @@
 import pytest
 
 from htx_async.cancel.ledger import Intent
+from htx_async.enums import ContractType, MarginMode, Outcome
 from htx_async.models import CancelAllTrailing
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport
-from htx_async.terms import ContractType, MarginMode, Outcome
 from tests.cancel.facts import LOST, UNSENT, Account, Made, no, order_error, took
 
 WANTED = CancelAllTrailing.checked("BTC-USDT", None, None)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from htx_async.cancel.ledger import Intent, Round
+from htx_async.enums import Outcome
 from htx_async.job import Kind
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
-from htx_async.terms import Outcome
 from tests.cancel.facts import LOST, START, Account, Made, no, order_error, took
 
 BTC = "BTC-USDT"

@@ -15,12 +15,12 @@ from itertools import count
 from typing import Any
 
 from htx_async.cancel.ledger import Heard, Intent, Ledger, Listed, Unread
+from htx_async.enums import ApiGeneration, Verdict
 from htx_async.job import Kind
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import CANCELLED, TrailingOrder
 from htx_async.outcome import Reply
 from htx_async.report import Attempt, OrderError
-from htx_async.terms import ApiGeneration, Verdict
 
 BTC = "BTC-USDT"
 V1, V5 = ApiGeneration.V1, ApiGeneration.V5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
-from htx_async.terms import MarginMode, Offset, Outcome, Verdict
+from htx_async.enums import MarginMode, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
