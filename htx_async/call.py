@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
 
+from htx_async.aio.timers import TimeLimit
 from htx_async.calls.scope import Scope
 from htx_async.clock_check import ClockCheck
 from htx_async.codes import CodeClass
@@ -18,7 +19,6 @@ from htx_async.limits import CountsWaiters, Lease
 from htx_async.means import Means
 from htx_async.outcome import Reply
 from htx_async.report import Attempt
-from htx_async.timers import TimeLimit
 from htx_async.trial import Ending, Sink, Trial
 from htx_async.wall_clock import ClockFailed
 from htx_async.wire import Answer, SendFailed

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+from htx_async.aio.tasks import outlast, own_task
 from htx_async.calls.scope import Scope
 from htx_async.desk import Desk
 from htx_async.means import Means
-from htx_async.tasks import outlast, own_task
 
 _CLOSED = "the session was closed"
 

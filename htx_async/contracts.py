@@ -2,11 +2,11 @@
 
 import asyncio
 
+from htx_async.aio.timers import TimeLimit
 from htx_async.enums import MarginMode
 from htx_async.errors import ReadFailed
 from htx_async.means import Means
 from htx_async.routes import v1
-from htx_async.timers import TimeLimit
 from htx_async.wire import SendFailed, unsigned
 
 _ROUNDS = 2

@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
+from htx_async.aio.listeners import as_listener
+from htx_async.aio.tasks import Promise
 from htx_async.arguments import as_seconds, running_loop
 from htx_async.calls.scope import Scope
 from htx_async.cancel.batches import checked_ids
@@ -24,14 +26,12 @@ from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, 
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import KeepsPromises, foresee
-from htx_async.listeners import as_listener
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Lane, Means
 from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
-from htx_async.tasks import Promise
 from htx_async.wall_clock import as_moment
 
 _Rows = tuple[TrailingOrder, ...]

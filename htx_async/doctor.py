@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from htx_async.aio.timers import TimeLimit
 from htx_async.arguments import as_seconds
 from htx_async.base_urls import BaseUrls
 from htx_async.endpoints import CANCEL_ALL, limit_of
@@ -21,7 +22,6 @@ from htx_async.exchange_time import ExchangeTime
 from htx_async.finding import Finding, in_words, of_generation, of_keys
 from htx_async.limits import public_budget
 from htx_async.signing import Credentials
-from htx_async.timers import TimeLimit
 from htx_async.transport import Transport
 from htx_async.wall_clock import ClockFailed, WallClock
 

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from htx_async.aio.listeners import LEAVING, Audience
+from htx_async.aio.tasks import own_task
 from htx_async.enums import ApiGeneration, Direction, LimiterMode, Offset
-from htx_async.listeners import LEAVING, Audience
 from htx_async.models import CancelAllTrailing
 from htx_async.report import Attempt, CancelReport
-from htx_async.tasks import own_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class WritesAhead(Protocol):
 class Teller:
     """Builds the events and hands them to the listeners; there is none where nobody listens.
 
-    What a listener raises is logged by name and changes nothing; see `htx_async.listeners`.
+    What a listener raises is logged by name and changes nothing; see `htx_async.aio.listeners`.
     """
 
     def __init__(self, listeners: Sequence[Listener]) -> None:

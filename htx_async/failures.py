@@ -12,7 +12,7 @@ import zlib
 
 import aiohttp
 
-from htx_async.isolation import Withdrawn
+from htx_async.aio.isolation import Withdrawn
 
 NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 """What says that there was no connection to the exchange."""

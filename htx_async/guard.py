@@ -8,11 +8,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from htx_async.aio.tasks import Promise, outlast, own_task
 from htx_async.arguments import running_loop
 from htx_async.cancel.mass import MassCancel
 from htx_async.errors import InvalidRequest
 from htx_async.mass_report import MassCancelReport
-from htx_async.tasks import Promise, outlast, own_task
 
 _LOG = logging.getLogger("htx_async")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from aiolimiter import AsyncLimiter
 
 from htx_async.accounts import release
+from htx_async.aio.listeners import as_listener
 from htx_async.base_urls import BaseUrls
 from htx_async.default_deadline import DefaultDeadline
 from htx_async.endpoints import V5_CANCEL
@@ -25,7 +26,6 @@ from htx_async.limits import (
     TellsTurns,
     Tightens,
 )
-from htx_async.listeners import as_listener
 from htx_async.retry import RetryPolicy
 from htx_async.signing import Signer
 from htx_async.transport import Transport

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import TCPConnector, ThreadedResolver
 from aiohttp.abc import ResolveResult
 
-from htx_async.tasks import own_task
+from htx_async.aio.tasks import own_task
 
 _FRESH = 10.0
 """Seconds for which an answer serves, as aiohttp's own cache has it."""

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from htx_async.background import Background
+from htx_async.aio.background import Background
 from htx_async.redis_link import Unreachable
 from htx_async.redis_store import RedisStore
 

@@ -16,13 +16,14 @@ from typing import Any, Literal, Self
 
 from htx_async.account_budget import ordinary
 from htx_async.accounts import account_key
+from htx_async.aio.listeners import Audience, as_listener
+from htx_async.aio.loop_binding import LoopBinding
+from htx_async.aio.tasks import Promise, kept
 from htx_async.arguments import as_count, as_seconds
 from htx_async.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.line import OnTurn
-from htx_async.listeners import Audience, as_listener
-from htx_async.loop_binding import LoopBinding
 from htx_async.redis_link import (
     WITHIN,
     RedisLink,
@@ -34,7 +35,6 @@ from htx_async.redis_link import (
 from htx_async.redis_queue import OnMode, RedisQueue, Token
 from htx_async.redis_store import RedisStore, Rule, try_out
 from htx_async.redis_told import Share
-from htx_async.tasks import Promise, kept
 
 _PROBE = 0.25
 """Seconds within which every process that does without Redis has looked for it again."""

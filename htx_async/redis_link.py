@@ -10,9 +10,9 @@ from importlib.resources import files
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from htx_async.background import Background
+from htx_async.aio.background import Background
+from htx_async.aio.timers import TimeLimit
 from htx_async.errors import InvalidRequest
-from htx_async.timers import TimeLimit
 
 try:
     from redis.asyncio import Redis, RedisCluster

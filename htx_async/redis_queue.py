@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from htx_async.background import Background
+from htx_async.aio.background import Background
 from htx_async.enums import LimiterMode
 from htx_async.errors import SessionClosed
 from htx_async.line import Line, OnTurn

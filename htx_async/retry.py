@@ -5,11 +5,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from htx_async.aio.listeners import LEAVING, as_listener
 from htx_async.arguments import as_count, as_seconds
 from htx_async.codes import CodeClass
 from htx_async.enums import Verdict
 from htx_async.errors import InvalidRequest
-from htx_async.listeners import LEAVING, as_listener
 
 _BUSY = (1.0, 1.2)
 """Seconds after "system busy": the exchange asks not to repeat cancels while it lasts (HTX API

@@ -10,11 +10,11 @@ promise that: latency may push the sends of two windows into one.
 from typing import Literal
 
 from htx_async.account_budget import AccountBudget
+from htx_async.aio.loop_binding import LoopBinding
 from htx_async.arguments import as_count, as_seconds
 from htx_async.endpoints import TRAILING, Limit, limit_of, periods
 from htx_async.errors import InvalidRequest
 from htx_async.line import OnTurn
-from htx_async.loop_binding import LoopBinding
 from htx_async.token_queue import TakeToken, TokenQueue
 
 

@@ -20,6 +20,8 @@ from aiohttp import BytesPayload, ClientSession, ClientTimeout
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
+from htx_async.aio.isolation import isolated
+from htx_async.aio.timers import StallMeter, TimeLimit
 from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.failures import NO_CONNECTION, in_words
@@ -29,8 +31,6 @@ from htx_async.http_sessions import (
     new_session,
     without_extras,
 )
-from htx_async.isolation import isolated
-from htx_async.timers import StallMeter, TimeLimit
 from htx_async.wire import Answer, SendFailed, SignedRequest
 
 _HEADERS = {

@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from htx_async.aio.listeners import LEAVING
 from htx_async.arguments import shown
 from htx_async.errors import InvalidRequest
-from htx_async.listeners import LEAVING
 
 _FIRST_YEAR = datetime(2013, 1, 1, tzinfo=UTC).timestamp() * 1000
 _LAST_YEAR = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from htx_async.background import Background
+from htx_async.aio.background import Background
 from tests.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")

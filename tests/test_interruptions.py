@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from htx_async import HtxSession, Outcome
+from htx_async.aio.isolation import Withdrawn, isolated
+from htx_async.aio.tasks import Group, outlast, own_task
 from htx_async.guard import CancelGuard
-from htx_async.isolation import Withdrawn, isolated
 from htx_async.simulator import SimulatedExchange
-from htx_async.tasks import Group, outlast, own_task
 from tests.virtual import SOAK, VirtualLoop, run, virtual_session
 
 CODES = tuple(f"C{number}-USDT" for number in range(7))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from htx_async.isolation import Withdrawn, isolated
+from htx_async.aio.isolation import Withdrawn, isolated
 from tests.virtual import run
 
 URL = "https://api.example.test/?Signature=canary"

@@ -16,6 +16,7 @@ import redis as blocking
 from redis.asyncio import Redis
 
 from htx_async import HtxError, HtxSession, InvalidRequest, NotSent, RateLimiter, SessionClosed
+from htx_async.aio.tasks import own_task
 from htx_async.enums import LimiterMode
 from htx_async.events import Event, LimiterModeChanged
 from htx_async.limits import (
@@ -29,7 +30,6 @@ from htx_async.limits import (
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.redis_link import WITHIN
 from htx_async.simulator import SimulatedExchange
-from htx_async.tasks import own_task
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_token_bucket import busiest, now

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from htx_async.tasks import kept, own_task
+from htx_async.aio.tasks import kept, own_task
 from tests.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")

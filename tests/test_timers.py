@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from htx_async.timers import TimeLimit
+from htx_async.aio.timers import TimeLimit
 from tests.virtual import VirtualLoop, run
 
 EXACT = 1e-3

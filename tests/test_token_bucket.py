@@ -544,7 +544,7 @@ def test_a_loop_with_another_clock_inherits_what_is_left_of_each_wait(
     its clock and the new one's lie apart."""
     shown = [1000.0]
     clock = SimpleNamespace(monotonic=lambda: shown[0])
-    monkeypatch.setattr("htx_async.loop_binding.time", clock)
+    monkeypatch.setattr("htx_async.aio.loop_binding.time", clock)
     bucket = TokenBucket(1)
 
     async def first() -> None:

@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
+from htx_async.aio.listeners import LEAVING, told
+from htx_async.aio.tasks import own_task
 from htx_async.arguments import listed, shown
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
@@ -22,12 +24,10 @@ from htx_async.cancel.v5_check import OrderSearch, check_v5
 from htx_async.codes import CodeClass
 from htx_async.enums import ApiGeneration, MarginMode, Verdict
 from htx_async.errors import InvalidRequest
-from htx_async.listeners import LEAVING, told
 from htx_async.mass_report import MassCancelReport
 from htx_async.means import Means
 from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
-from htx_async.tasks import own_task
 
 BETWEEN_ROUNDS = 1.2
 """Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
+from htx_async.aio.tasks import Group
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import look_at_ended
 from htx_async.cancel.context import Context
@@ -15,7 +16,6 @@ from htx_async.codes import FIELD_MISSING, FIELD_NOT_VALID, INPUT_ERROR, PATH_UN
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.orders import Page
 from htx_async.routes import v5
-from htx_async.tasks import Group
 
 _V5 = ApiGeneration.V5
 _WAITS = (0.025, 0.1, 0.25, 0.5)

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
+from htx_async.aio.tasks import Group
 from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import confirm, look_at_ended
@@ -16,7 +17,6 @@ from htx_async.enums import ApiGeneration
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 from htx_async.routes import v1, v5
-from htx_async.tasks import Group
 
 _AT_ONCE = 8
 """Windows of V5's history that are read at once: it is in no hurry, and others read, too."""
