@@ -14,9 +14,8 @@ from benchmarks.targets import at_most
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Heard, Intent, Ledger
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.job import Kind
-from htx_async.models import CancelAllTrailing
-from htx_async.outcome import Reply
+from htx_async.filters import OrderFilter
+from htx_async.job import Kind, Reply
 from htx_async.report import Attempt
 
 _CONTRACTS = [f"C{number}-USDT" for number in range(500)]
@@ -68,7 +67,7 @@ def main() -> int:
     ledger = _ledger()
     megabytes = tracemalloc.get_traced_memory()[0] / 1e6
     tracemalloc.stop()
-    intents = [Intent(CancelAllTrailing.checked(code, None, None)) for code in _CONTRACTS]
+    intents = [Intent(OrderFilter.checked(code, None, None)) for code in _CONTRACTS]
     took = [_milliseconds(ledger, intents) for _ in range(_TIMES)]
     told = f"{min(took):.0f} to {max(took):.0f}"
     print(f"all reports of {len(intents)} contracts: {told} ms of CPU, over {_TIMES} times")

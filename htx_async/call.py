@@ -14,10 +14,9 @@ from htx_async.endpoints import READS
 from htx_async.enums import Verdict
 from htx_async.headers import LONGEST_PAUSE, PERIOD
 from htx_async.heed import asked_after, heeded
-from htx_async.job import Job
+from htx_async.job import Job, Reply
 from htx_async.limits import CountsWaiters, Lease
 from htx_async.means import Means
-from htx_async.outcome import Reply
 from htx_async.report import Attempt
 from htx_async.trial import Ending, Sink, Trial
 from htx_async.wall_clock import ClockFailed

@@ -2,7 +2,7 @@
 
 from htx_async.codes import ANY_KEY_FAULT, CLOCK_CODES
 from htx_async.exchange_time import ExchangeTime
-from htx_async.outcome import Reply
+from htx_async.job import Reply
 from htx_async.wall_clock import ClockFailed, WallClock
 
 _OFF = 120.0

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from htx_async.desk import Desk
 from htx_async.enums import ContractType, Direction, MarginMode, Offset
+from htx_async.filters import OrderFilter
 from htx_async.means import Means
-from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 
@@ -94,9 +94,9 @@ class CrossMargin(Desk):
         offset: Offset | str | None,
         pair: str | None,
         contract_type: ContractType | str | None,
-    ) -> CancelAllTrailing:
+    ) -> OrderFilter:
         name = (pair, contract_type)
-        return CancelAllTrailing.checked(contract_code, direction, offset, self._margin_mode, *name)
+        return OrderFilter.checked(contract_code, direction, offset, self._margin_mode, *name)
 
     def _ready(self, is_promised: bool = False) -> Means:
         return self._session_ready(is_promised)

@@ -24,11 +24,11 @@ from htx_async.contracts import listed
 from htx_async.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed
+from htx_async.filters import OrderFilter
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import KeepsPromises, foresee
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Lane, Means
-from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
@@ -100,7 +100,7 @@ class Desk(ABC):
         is_all = isinstance(contract_codes, AllContracts)
         if is_all:
             # The filters first: what is wrong with them needs no list to be told.
-            CancelAllTrailing.checked("BTC-USDT", direction, offset, self._margin_mode)
+            OrderFilter.checked("BTC-USDT", direction, offset, self._margin_mode)
             await self._list_contracts(latest)
         filters = self._intents(contract_codes, direction, offset)
         wanted = [Intent(each, until_clear=until_clear, confirm=confirm) for each in filters]
@@ -258,7 +258,7 @@ class Desk(ABC):
         return Ledger(self._now(), known, is_pinned=not generation.is_auto)
 
     async def _cancel_all(
-        self, wanted: CancelAllTrailing, deadline: float | None, urgent: bool, confirm: bool
+        self, wanted: OrderFilter, deadline: float | None, urgent: bool, confirm: bool
     ) -> CancelReport:
         scope = self._scope(deadline, self._ready().trades, self._path, urgent)
         context = self._context(Intent(wanted, confirm=confirm), scope)
@@ -266,7 +266,7 @@ class Desk(ABC):
 
     async def _cancel_ids(
         self,
-        wanted: CancelAllTrailing,
+        wanted: OrderFilter,
         order_ids: Iterable[str],
         deadline: float | None,
         urgent: bool,
@@ -281,18 +281,18 @@ class Desk(ABC):
             scope.grow(means.default_deadline(path, count, 0, urgent, self._deadline), self._now())
         return cleared(await carry(self._context(Intent(wanted, ids), scope), cancel_ids))
 
-    async def _open(self, wanted: CancelAllTrailing, deadline: float | None) -> _Rows:
+    async def _open(self, wanted: OrderFilter, deadline: float | None) -> _Rows:
         return await self._read(wanted, deadline, look, "open")
 
     async def _history(
-        self, wanted: CancelAllTrailing, since: datetime | float | None, deadline: float | None
+        self, wanted: OrderFilter, since: datetime | float | None, deadline: float | None
     ) -> _Rows:
         oldest = 0.0 if since is None else 1000 * as_moment("since", since).timestamp()
         return await self._read(wanted, deadline, partial(history, since=oldest), "ended")
 
     async def _read(
         self,
-        wanted: CancelAllTrailing,
+        wanted: OrderFilter,
         deadline: float | None,
         procedure: Callable[[Context], Awaitable[_Rows | None]],
         which: str,
@@ -321,7 +321,7 @@ class Desk(ABC):
 
     def _intents(
         self, contract_codes: Iterable[str] | AllContracts, direction: object, offset: object
-    ) -> tuple[CancelAllTrailing, ...]:
+    ) -> tuple[OrderFilter, ...]:
         filters = (direction, offset, self._margin_mode)
         if not isinstance(contract_codes, AllContracts):
             return intents(contract_codes, *filters)
@@ -329,7 +329,7 @@ class Desk(ABC):
             raise InvalidRequest(
                 "which contracts ALL_CONTRACTS means is not known yet: await contracts() first"
             )
-        return intents(self._listed, *filters, CancelAllTrailing.listed)
+        return intents(self._listed, *filters, OrderFilter.listed)
 
     def _last_of(self, calls: int, urgent: bool) -> float:
         """Seconds until the last of so many calls has its turn."""

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from htx_async.aio.listeners import LEAVING, Audience
 from htx_async.aio.tasks import own_task
 from htx_async.enums import ApiGeneration, Direction, LimiterMode, Offset
-from htx_async.models import CancelAllTrailing
+from htx_async.filters import OrderFilter
 from htx_async.report import Attempt, CancelReport
 
 
@@ -140,7 +140,7 @@ class Teller:
         objects: Sequence[object] = listeners
         self._ahead = [each for each in objects if isinstance(each, WritesAhead)]
 
-    def call_started(self, at: float, call: int, intent: CancelAllTrailing, urgent: bool) -> None:
+    def call_started(self, at: float, call: int, intent: OrderFilter, urgent: bool) -> None:
         """See `CallStarted`."""
         filters = (intent.direction, intent.offset)
         self._tell(CallStarted(at, call, intent.instrument, urgent, *filters))

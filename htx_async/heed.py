@@ -10,8 +10,8 @@ from htx_async.headers import pause_after, pause_when_spent, told_limit
 
 if TYPE_CHECKING:
     from htx_async.events import Teller
+    from htx_async.job import Reply
     from htx_async.means import Lane
-    from htx_async.outcome import Reply
     from htx_async.wire import Answer
 
 

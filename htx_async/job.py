@@ -1,14 +1,35 @@
 """What one call sends, and how its reply is read."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from htx_async.codes import Code
 from htx_async.endpoints import Endpoint, Kind
-from htx_async.enums import ApiGeneration, MarginMode
-from htx_async.outcome import Reply
+from htx_async.enums import ApiGeneration, MarginMode, Verdict
+from htx_async.report import OrderError
 from htx_async.wire import Answer, Request
 
 __all__ = ["Job", "Kind", "Reader"]
+
+
+class Reply(NamedTuple):
+    """What one attempt came to: a verdict and, where there was a reply, what it says.
+
+    `data`: what a read was made for. `is_exact`: False where ids came as numbers, of which what was
+    between us and the exchange may have rounded some. `excerpt`: how a reply begins that could not
+    be believed.
+    """
+
+    verdict: Verdict
+    code: Code | None = None
+    message: str = ""
+    successes: tuple[str, ...] = ()
+    errors: tuple[OrderError, ...] = ()
+    ts: int | None = None
+    data: Any = None
+    is_exact: bool = True
+    excerpt: str = ""
+
 
 Reader = Callable[[Answer, Callable[[str], str]], Reply]
 """Any answer gives a verdict, never an exception; the second takes out what must not be told."""

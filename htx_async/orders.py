@@ -6,13 +6,14 @@ Field names and types: HTX API docs, "[Isolated] Current unfilled trailing order
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from htx_async.enums import Direction, MarginMode, Offset
-from htx_async.models import CancelAllTrailing, Milliseconds, OrderId
+from htx_async.enums import Direction, Offset
+from htx_async.filters import OrderFilter
 
 CANCELLED = 6
 TRIGGERED = (4, 5)
@@ -21,6 +22,32 @@ TRIGGERED = (4, 5)
 _DIRECTIONS = tuple(Direction)
 _OFFSETS = tuple(Offset)
 _LONGEST_WORD = 64
+_MOST_DIGITS = 15
+_LONGEST_ID = 64
+_ORDER_ID = re.compile(rf"[0-9A-Za-z_-]{{1,{_LONGEST_ID}}}")
+
+
+def number(value: Any) -> Any:
+    """Codes and times may come as text; a number of more digits is neither."""
+    if type(value) is int:
+        return value if 0 <= value < 10**_MOST_DIGITS else None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value) if len(value) <= _MOST_DIGITS else value
+    return value
+
+
+def order_id(value: Any) -> str:
+    """An order's id; `ValueError` for anything that cannot be one."""
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and _ORDER_ID.fullmatch(text):
+        return text
+    raise ValueError("not an order id")
+
+
+def milliseconds(value: Any) -> int | None:
+    """A time of the exchange, as a number or as text; None for anything else."""
+    value = number(value)
+    return value if type(value) is int else None
 
 
 def _word(value: Any) -> str:
@@ -48,8 +75,10 @@ def _decimal(value: Any) -> Decimal | None:
     return number if number.is_finite() and len(text) <= _LONGEST_WORD else None
 
 
-_Word = Annotated[str, BeforeValidator(_word)]
-_MaybeWord = Annotated[str | None, BeforeValidator(_maybe_word)]
+OrderId = Annotated[str, BeforeValidator(order_id)]
+Milliseconds = Annotated[int | None, BeforeValidator(milliseconds)]
+Word = Annotated[str, BeforeValidator(_word)]
+MaybeWord = Annotated[str | None, BeforeValidator(_maybe_word)]
 _MaybeNumber = Annotated[int | None, BeforeValidator(_maybe_number)]
 _Decimal = Annotated[Decimal | None, BeforeValidator(_decimal)]
 
@@ -68,27 +97,27 @@ class TrailingOrder(BaseModel):
     )
 
     order_id: Annotated[OrderId, Field(validation_alias="order_id_str")]
-    contract_code: _Word
-    direction: _Word
-    offset: _Word
+    contract_code: Word
+    direction: Word
+    offset: Word
     status: _MaybeNumber = None
     volume: _Decimal = None
     callback_rate: _Decimal = None
     active_price: _Decimal = None
     is_active: _MaybeNumber = None
-    order_price_type: _MaybeWord = None
+    order_price_type: MaybeWord = None
     lever_rate: _MaybeNumber = None
     reduce_only: _MaybeNumber = None
-    order_source: _MaybeWord = None
-    margin_mode: _MaybeWord = None
-    margin_account: _MaybeWord = None
-    pair: _MaybeWord = None
-    contract_type: _MaybeWord = None
+    order_source: MaybeWord = None
+    margin_mode: MaybeWord = None
+    margin_account: MaybeWord = None
+    pair: MaybeWord = None
+    contract_type: MaybeWord = None
     created_at: Milliseconds = None
     update_time: Milliseconds = None
     canceled_at: Milliseconds = None
     triggered_price: _Decimal = None
-    relation_order_id: _MaybeWord = None
+    relation_order_id: MaybeWord = None
 
     @model_validator(mode="before")
     @classmethod
@@ -104,7 +133,7 @@ class TrailingOrder(BaseModel):
         """Whether its offset is neither open nor close, so that no offset filter is sure of it."""
         return self.offset not in _OFFSETS
 
-    def matches(self, wanted: CancelAllTrailing) -> bool:
+    def matches(self, wanted: OrderFilter) -> bool:
         """Whether it may be one of those that `wanted` means; in doubt it is.
 
         A one-way order matches every offset: what the filter does with it is not documented.
@@ -122,44 +151,3 @@ class TrailingOrder(BaseModel):
 
 def _may_be(wanted: str | None, found: str, known: tuple[str, ...]) -> bool:
     return wanted is None or found == wanted or found not in known
-
-
-class Page(NamedTuple):
-    """Part of a list of orders. `following`: what to ask for next; "" where the page names no place
-    to go on from. `total`: how long the list says it is; None when it does not say. `rows`: the
-    numbers of its rows, on V5, also of those that are no trailing orders. `unread`: how many of its
-    rows could not be read."""
-
-    orders: tuple[TrailingOrder, ...]
-    following: str = ""
-    total: int | None = None
-    rows: tuple[int, ...] = ()
-    unread: int = 0
-
-
-class NumberedPage(BaseModel):
-    """One page of a list of orders, as v1 sends it."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
-    )
-
-    orders: tuple[TrailingOrder, ...]
-    total_page: Annotated[int, Field(ge=0, le=100_000)]
-    current_page: Annotated[int, Field(ge=0, le=100_000)]
-    total_size: Annotated[int, Field(ge=0, le=10_000_000)]
-
-
-class ListedContract(BaseModel):
-    """A contract as the exchange's public list has it (HTX API docs, "Query Swap Info")."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
-    )
-
-    contract_code: _Word
-    support_margin_mode: _MaybeWord = None
-
-    def trades_in(self, margin_mode: MarginMode) -> bool:
-        """Whether it can have orders of `margin_mode`; when it is not told, it may."""
-        return self.support_margin_mode in (None, "all", margin_mode)

@@ -1,9 +1,7 @@
-"""What the attempts of a call prove together. Pure."""
+"""The exception that belongs to a report. Pure."""
 
-from typing import Any, NamedTuple
-
-from htx_async.codes import Code, CodeClass
-from htx_async.enums import Outcome, Verdict
+from htx_async.codes import CodeClass
+from htx_async.enums import Outcome
 from htx_async.errors import (
     AccountMigrated,
     AuthenticationFailed,
@@ -16,26 +14,7 @@ from htx_async.errors import (
     RateLimited,
     Unavailable,
 )
-from htx_async.report import CancelReport, OrderError
-
-
-class Reply(NamedTuple):
-    """What one attempt came to: a verdict and, where there was a reply, what it says.
-
-    `data`: what a read was made for. `is_exact`: False where ids came as numbers, of which what was
-    between us and the exchange may have rounded some. `excerpt`: how a reply begins that could not
-    be believed.
-    """
-
-    verdict: Verdict
-    code: Code | None = None
-    message: str = ""
-    successes: tuple[str, ...] = ()
-    errors: tuple[OrderError, ...] = ()
-    ts: int | None = None
-    data: Any = None
-    is_exact: bool = True
-    excerpt: str = ""
+from htx_async.report import CancelReport
 
 
 def failure_of(report: CancelReport) -> CancelError | None:

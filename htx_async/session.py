@@ -26,6 +26,7 @@ from htx_async.desk import Desk
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange_time import ExchangeTime
+from htx_async.filters import OrderFilter
 from htx_async.generation import Generation
 from htx_async.limits import (
     HasReads,
@@ -37,7 +38,6 @@ from htx_async.limits import (
 )
 from htx_async.mass_report import MassCancelReport
 from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
-from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
@@ -209,7 +209,7 @@ class HtxSession(Desk):
         report: `PartialCancel`, `NotSent`, `OutcomeUnknown`, `CancelRefused` and its kinds. Raises
         `InvalidRequest` or `SessionClosed` before anything is queued.
         """
-        intent = CancelAllTrailing.checked(contract_code, direction, offset)
+        intent = OrderFilter.checked(contract_code, direction, offset)
         return await self._cancel_all(intent, deadline, urgent, confirm)
 
     async def open_trailing(
@@ -226,9 +226,7 @@ class HtxSession(Desk):
         seconds. Raises `ReadFailed`, `InvalidRequest` and `SessionClosed` (HTX API docs,
         "[Isolated] Current unfilled trailing order acquisition").
         """
-        return await self._open(
-            CancelAllTrailing.checked(contract_code, direction, offset), deadline
-        )
+        return await self._open(OrderFilter.checked(contract_code, direction, offset), deadline)
 
     async def trailing_history(
         self,
@@ -247,7 +245,7 @@ class HtxSession(Desk):
         `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get History
         Trailing Orders").
         """
-        wanted = CancelAllTrailing.checked(contract_code, direction, offset)
+        wanted = OrderFilter.checked(contract_code, direction, offset)
         return await self._history(wanted, since, deadline)
 
     async def cancel_trailing(
@@ -264,7 +262,7 @@ class HtxSession(Desk):
         `OutcomeUnknown`; a repeat harms nothing. Returns and raises as `cancel_all_trailing`
         does (HTX API docs, "[Isolated] Cancel a Trailing Order").
         """
-        wanted = CancelAllTrailing.checked(contract_code, None, None)
+        wanted = OrderFilter.checked(contract_code, None, None)
         return await self._cancel_ids(wanted, order_ids, deadline, urgent)
 
     async def warm_up(self) -> tuple[WarmUp, ...]:

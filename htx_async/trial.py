@@ -5,8 +5,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from htx_async.enums import LimiterMode, Verdict
-from htx_async.job import Job
-from htx_async.outcome import Reply
+from htx_async.job import Job, Reply
 from htx_async.report import Attempt
 from htx_async.transport import Sending
 from htx_async.wire import SignedRequest

@@ -36,8 +36,8 @@ from htx_async.endpoints import (
     periods,
 )
 from htx_async.enums import ApiGeneration, MarginMode
+from htx_async.filters import OrderFilter
 from htx_async.limits import AccountLimiter, foresee, public_budget
-from htx_async.models import CancelAllTrailing
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.routes import v1
 from htx_async.simulator import SimulatedExchange
@@ -367,7 +367,7 @@ async def cancelled(
     htx: HtxSession, endpoint: Endpoint, code: str = "BTC-USDT", mode: MarginMode | None = None
 ) -> CancelReport:
     """A cancel-all of another family, with all that a session's own cancels go through."""
-    wanted = CancelAllTrailing.checked(code, None, None, mode or MarginMode.ISOLATED)
+    wanted = OrderFilter.checked(code, None, None, mode or MarginMode.ISOLATED)
     means = htx._ready()
 
     async def procedure(context: Context) -> None:

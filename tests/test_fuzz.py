@@ -41,7 +41,7 @@ from htx_async.headers import (
     pause_when_spent,
     told_limit,
 )
-from htx_async.outcome import Reply
+from htx_async.job import Reply
 from htx_async.redis_link import Arguments, RedisLink, Unreachable
 from htx_async.redis_store import RedisStore, Rule, Taken
 from htx_async.routes import v1, v5

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from htx_async.enums import Direction, Offset
 from htx_async.errors import InvalidRequest
-from htx_async.models import CancelAllData, CancelAllTrailing, ErrorReply
+from htx_async.filters import OrderFilter
+from htx_async.models import CancelAllData, ErrorReply
 
 
 def checked(contract_code: Any = "BTC-USDT", direction: Any = None, offset: Any = None) -> Any:
-    return CancelAllTrailing.checked(contract_code, direction, offset)
+    return OrderFilter.checked(contract_code, direction, offset)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_an_intent_is_frozen_and_takes_no_other_field() -> None:
     with pytest.raises(ValidationError):
         intent.offset = Offset.OPEN
     with pytest.raises(ValidationError):
-        CancelAllTrailing.model_validate({"contract_code": "BTC-USDT", "marginMode": "cross"})
+        OrderFilter.model_validate({"contract_code": "BTC-USDT", "marginMode": "cross"})
 
 
 def test_models_of_replies_ignore_what_is_new() -> None:

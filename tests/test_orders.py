@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from htx_async.enums import ContractType, MarginMode
-from htx_async.models import CancelAllTrailing
-from htx_async.orders import ListedContract, NumberedPage, TrailingOrder
+from htx_async.filters import OrderFilter
+from htx_async.models import ListedContract, NumberedPage
+from htx_async.orders import TrailingOrder
 
 ROW: dict[str, Any] = {
     "order_id": 1442564726236282900,
@@ -31,12 +32,10 @@ def order(**fields: Any) -> TrailingOrder:
     return TrailingOrder.model_validate({**ROW, **fields})
 
 
-def wanted(
-    direction: str | None = None, offset: str | None = None, **named: Any
-) -> CancelAllTrailing:
+def wanted(direction: str | None = None, offset: str | None = None, **named: Any) -> OrderFilter:
     """What a call means; isolated BTC-USDT unless named otherwise."""
     names = {"contract_code": "BTC-USDT", "margin_mode": MarginMode.ISOLATED, **named}
-    return CancelAllTrailing.checked(
+    return OrderFilter.checked(
         names["contract_code"],
         direction,
         offset,

@@ -13,7 +13,7 @@ import pytest
 from htx_async import errors
 from htx_async.cancel.ledger import Intent
 from htx_async.enums import Outcome
-from htx_async.models import CancelAllTrailing
+from htx_async.filters import OrderFilter
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport
 from tests.cancel.facts import LOST, UNSENT, Account, Made, no, ok
@@ -22,7 +22,7 @@ from tests.cancel.facts import LOST, UNSENT, Account, Made, no, ok
 def report(
     *made: Made, direction: str | None = None, offset: str | None = None, ended_by: str = ""
 ) -> CancelReport:
-    account = Account(Intent(CancelAllTrailing.checked("btc-usdt", direction, offset)))
+    account = Account(Intent(OrderFilter.checked("btc-usdt", direction, offset)))
     account.said(*made)
     if ended_by:
         account.ended(ended_by)

@@ -13,8 +13,8 @@ import pytest
 
 from htx_async.codes import Code, CodeClass, classify
 from htx_async.enums import Verdict
-from htx_async.models import CancelAllTrailing
-from htx_async.outcome import Reply
+from htx_async.filters import OrderFilter
+from htx_async.job import Reply
 from htx_async.routes import v1
 from htx_async.signing import Credentials, sign
 from htx_async.wire import Answer
@@ -62,7 +62,7 @@ def rows(*errors: Any) -> dict[str, Any]:
 
 def test_the_request() -> None:
     """One POST to the isolated cancel-all, with the intent as its body and no query of its own."""
-    request = v1.cancel_all(CancelAllTrailing.checked("btc-usdt", "buy", "close")).request
+    request = v1.cancel_all(OrderFilter.checked("btc-usdt", "buy", "close")).request
     assert (request.method, request.path, request.params) == ("POST", PATH, ())
     assert json.loads(request.body) == {
         "contract_code": "BTC-USDT",
@@ -671,7 +671,7 @@ ACCESS = "access-canary-0123456789"
 def test_an_echoed_credential_is_scrubbed(cut: int) -> None:
     """Words that repeat the signed query lose signature and access key, at the cut as well."""
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    request = v1.cancel_all(CancelAllTrailing.checked("BTC-USDT", None, None)).request
+    request = v1.cancel_all(OrderFilter.checked("BTC-USDT", None, None)).request
     signed = sign(Credentials(ACCESS, "secret-key"), request, "https://api.hbdm.com", noon)
     query = urlsplit(signed.url()).query
     raw = dict(parse_qsl(query))["Signature"]

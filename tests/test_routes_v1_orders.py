@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from htx_async.enums import ContractType, MarginMode, Verdict
-from htx_async.job import Job
-from htx_async.models import CancelAllTrailing
-from htx_async.orders import ListedContract, Page, TrailingOrder
-from htx_async.outcome import Reply
+from htx_async.filters import OrderFilter
+from htx_async.job import Job, Reply
+from htx_async.models import ListedContract, Page
+from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
 from htx_async.routes import v1
 from htx_async.wire import Answer
@@ -51,11 +51,11 @@ def the_order(reply: Reply) -> TrailingOrder:
     return order
 
 
-def meant(mode: MarginMode = ISOLATED, code: str | None = CODE, **names: Any) -> CancelAllTrailing:
+def meant(mode: MarginMode = ISOLATED, code: str | None = CODE, **names: Any) -> OrderFilter:
     """The intent that a call is made for."""
     pair, kind = names.get("pair"), names.get("contract_type")
     filters = (names.get("direction"), names.get("offset"))
-    return CancelAllTrailing.checked(code, *filters, mode, pair, kind)
+    return OrderFilter.checked(code, *filters, mode, pair, kind)
 
 
 LISTED: dict[str, dict[str, Any]] = {
@@ -360,7 +360,7 @@ def test_a_pair_is_named_as_each_call_takes_it() -> None:
 
 def test_everything_is_asked_for_without_a_name() -> None:
     """Only the cross list of open orders is asked so."""
-    everything = CancelAllTrailing(margin_mode=CROSS)
+    everything = OrderFilter(margin_mode=CROSS)
     assert json.loads(v1.open_orders(everything).request.body) == {
         "page_index": 1,
         "page_size": 50,

@@ -14,10 +14,10 @@ import pytest
 from htx_async.cancel.walk import Walk
 from htx_async.codes import CodeClass, classify
 from htx_async.enums import MarginMode, Verdict
-from htx_async.job import Job
-from htx_async.models import CancelAllTrailing
-from htx_async.orders import Page, TrailingOrder
-from htx_async.outcome import Reply
+from htx_async.filters import OrderFilter
+from htx_async.job import Job, Reply
+from htx_async.models import Page
+from htx_async.orders import TrailingOrder
 from htx_async.routes import v5
 from htx_async.signing import Credentials, sign
 from htx_async.simulator import Request, SimulatedExchange
@@ -39,10 +39,8 @@ def as_it_is(text: str) -> str:
     return text
 
 
-def wanted(
-    contract_code: str = "BTC-USDT", mode: MarginMode = MarginMode.ISOLATED
-) -> CancelAllTrailing:
-    return CancelAllTrailing.checked(contract_code, None, None, mode)
+def wanted(contract_code: str = "BTC-USDT", mode: MarginMode = MarginMode.ISOLATED) -> OrderFilter:
+    return OrderFilter.checked(contract_code, None, None, mode)
 
 
 def read(reader: Read, status: int, body: Any, scrub: Scrub = as_it_is) -> Reply:
@@ -130,7 +128,7 @@ def test_both_margin_modes_share_a_list() -> None:
 
 def test_a_contract_without_a_code_is_looked_for_in_the_whole_list() -> None:
     """V5 knows no pair: the list is then that of all contracts."""
-    by_pair = CancelAllTrailing.checked(None, None, None, MarginMode.CROSS, "BTC-USDT", "quarter")
+    by_pair = OrderFilter.checked(None, None, None, MarginMode.CROSS, "BTC-USDT", "quarter")
     assert dict(v5.open_orders(by_pair).request.params) == {
         "type": "trailing_stop",
         "limit": "100",

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration
-from htx_async.job import Kind
-from htx_async.models import CancelAllTrailing
+from htx_async.filters import OrderFilter
+from htx_async.job import Kind, Reply
 from htx_async.orders import TrailingOrder
-from htx_async.outcome import Reply
 from htx_async.report import Attempt
 
 ALL: tuple[str, ...] = ()
@@ -31,7 +30,7 @@ class Intent(NamedTuple):
     are to prove that they are gone.
     """
 
-    filter: CancelAllTrailing
+    filter: OrderFilter
     order_ids: tuple[str, ...] = ()
     until_clear: bool = False
     confirm: bool = False

@@ -24,9 +24,9 @@ from htx_async.cancel.v5_check import OrderSearch, check_v5
 from htx_async.codes import CodeClass
 from htx_async.enums import ApiGeneration, MarginMode, Verdict
 from htx_async.errors import InvalidRequest
+from htx_async.filters import OrderFilter
 from htx_async.mass_report import MassCancelReport
 from htx_async.means import Means
-from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
 
 BETWEEN_ROUNDS = 1.2
@@ -52,8 +52,8 @@ def intents(
     direction: object,
     offset: object,
     margin_mode: MarginMode = MarginMode.ISOLATED,
-    as_intent: Callable[..., CancelAllTrailing] = CancelAllTrailing.checked,
-) -> tuple[CancelAllTrailing, ...]:
+    as_intent: Callable[..., OrderFilter] = OrderFilter.checked,
+) -> tuple[OrderFilter, ...]:
     """One intent for each contract, duplicates once; `InvalidRequest` for what names none.
 
     A plain string is refused: its letters would be taken for contracts. `as_intent`: makes one.
@@ -77,7 +77,7 @@ def intents(
     return tuple({intent.instrument: intent for intent in checked}.values())
 
 
-def nothing_sent(wanted: Sequence[CancelAllTrailing], reason: str) -> MassCancelReport:
+def nothing_sent(wanted: Sequence[OrderFilter], reason: str) -> MassCancelReport:
     """The account of a mass cancel that could not begin."""
     ledger = Ledger(0.0, None)
     states = (judge.states(Intent(each), ledger) for each in wanted)
@@ -240,7 +240,7 @@ class MassCancel:
     async def _look_at_all(self, looking: Context) -> None:
         """One list for all contracts, as cross margin has it; read once, by whoever looks first."""
         if self._shared_look is None:
-            intent = Intent(CancelAllTrailing(margin_mode=MarginMode.CROSS))
+            intent = Intent(OrderFilter(margin_mode=MarginMode.CROSS))
             scope = self.scope.inner(looking.scope.deadline)
             everything = Context(self._means, self._ledger, scope, intent, self._search, ALL)
             self._shared_look = own_task(self._hold(scope, everything))

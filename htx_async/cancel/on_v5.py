@@ -14,7 +14,7 @@ from htx_async.cancel.ledger import Ended
 from htx_async.cancel.states import OrderState, State, States
 from htx_async.codes import FIELD_MISSING, FIELD_NOT_VALID, INPUT_ERROR, PATH_UNKNOWN
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.orders import Page
+from htx_async.models import Page
 from htx_async.routes import v5
 
 _V5 = ApiGeneration.V5

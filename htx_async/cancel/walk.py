@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from htx_async.orders import Page, TrailingOrder
+from htx_async.models import Page
+from htx_async.orders import TrailingOrder
 
 _MOST_TRIES = 8
 """Readings of a list that changes between its pages, before it is given up."""

@@ -9,7 +9,7 @@ from htx_async.arguments import listed
 from htx_async.cli.words import visible
 from htx_async.enums import ALL_CONTRACTS, AllContracts
 from htx_async.errors import InvalidRequest
-from htx_async.models import CancelAllTrailing
+from htx_async.filters import OrderFilter
 
 STDIN = "-"
 MOST_BYTES = 2**20
@@ -59,7 +59,7 @@ def _parts(argument: str) -> Sequence[str]:
 
 
 def _checked(code: str) -> str:
-    return CancelAllTrailing.checked(code, None, None).contract_code or code
+    return OrderFilter.checked(code, None, None).contract_code or code
 
 
 def _problem(code: str) -> str:

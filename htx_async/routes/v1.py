@@ -22,10 +22,10 @@ from htx_async.endpoints import (
     Endpoint,
 )
 from htx_async.enums import MarginMode, Verdict
-from htx_async.job import Job, Reader
-from htx_async.models import CancelAllData, CancelAllTrailing, milliseconds
-from htx_async.orders import ListedContract, NumberedPage, Page
-from htx_async.outcome import Reply
+from htx_async.filters import OrderFilter
+from htx_async.job import Job, Reader, Reply
+from htx_async.models import CancelAllData, ListedContract, NumberedPage, Page
+from htx_async.orders import milliseconds
 from htx_async.report import OrderError
 from htx_async.routes import envelope
 from htx_async.routes.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
@@ -41,12 +41,12 @@ _MOST_DAYS = 90
 TIME = Request(TIMESTAMP.method, TIMESTAMP.path())
 
 
-def cancel_all(wanted: CancelAllTrailing, endpoint: Endpoint = CANCEL_ALL) -> Job:
+def cancel_all(wanted: OrderFilter, endpoint: Endpoint = CANCEL_ALL) -> Job:
     """Cancel every order that `wanted` means, of the family that `endpoint` is for."""
     return _job(endpoint, wanted, wanted.body, read)
 
 
-def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
+def cancel(wanted: OrderFilter, order_ids: Sequence[str]) -> Job:
     """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names."""
     fields = {**_instrument(wanted), "order_id": ",".join(order_ids)}
     if wanted.contract_type is not None:
@@ -55,14 +55,14 @@ def cancel(wanted: CancelAllTrailing, order_ids: Sequence[str]) -> Job:
     return job._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
-def open_orders(wanted: CancelAllTrailing, page: str = "") -> Job:
+def open_orders(wanted: OrderFilter, page: str = "") -> Job:
     """One page of the open orders of the contract that `wanted` names; the filters are ours."""
     number = int(page or 1)
     fields = {**_instrument(wanted), "page_index": number, "page_size": _PAGE_SIZE}
     return _list(OPEN_ORDERS, wanted, fields, number)
 
 
-def history(wanted: CancelAllTrailing, page: str = "") -> Job:
+def history(wanted: OrderFilter, page: str = "") -> Job:
     """One page of the orders of that contract that have ended, the latest first."""
     number = int(page or 1)
     fields = {
@@ -91,7 +91,7 @@ class Pages:
         return page.following
 
 
-def _list(endpoint: Endpoint, wanted: CancelAllTrailing, fields: object, number: int) -> Job:
+def _list(endpoint: Endpoint, wanted: OrderFilter, fields: object, number: int) -> Job:
     reader = partial(read_orders, number=number)
     return _job(endpoint, wanted, _body(fields), reader)._replace(may_repeat=True)
 
@@ -106,11 +106,11 @@ def _body(fields: object) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _job(endpoint: Endpoint, wanted: CancelAllTrailing, body: bytes, read: Reader) -> Job:
+def _job(endpoint: Endpoint, wanted: OrderFilter, body: bytes, read: Reader) -> Job:
     return Job.to(endpoint, read, wanted.instrument, body=body, margin_mode=wanted.margin_mode)
 
 
-def _instrument(wanted: CancelAllTrailing) -> dict[str, Any]:
+def _instrument(wanted: OrderFilter) -> dict[str, Any]:
     named = {"contract_code": wanted.contract_code, "pair": wanted.pair}
     return {name: value for name, value in named.items() if value is not None}
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from htx_async.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, Endpoint
 from htx_async.enums import Verdict
-from htx_async.job import Job
-from htx_async.models import CancelAllTrailing, milliseconds
-from htx_async.orders import Page, TrailingOrder
-from htx_async.outcome import Reply
+from htx_async.filters import OrderFilter
+from htx_async.job import Job, Reply
+from htx_async.models import Page
+from htx_async.orders import TrailingOrder, milliseconds
 from htx_async.report import OrderError
 from htx_async.routes import envelope, v5_pages
 from htx_async.routes.envelope import SUCCESS, Scrub, check_rows, printable
@@ -70,14 +70,12 @@ _OFFSETS = {
 _STATUSES = {"active": 2, "effective": 4, "failed": 5, "canceled": 6}
 
 
-def open_orders(wanted: CancelAllTrailing, following: str = "") -> Job:
+def open_orders(wanted: OrderFilter, following: str = "") -> Job:
     """One page of the open trailing orders of a contract, of both margin modes."""
     return _list(V5_OPEN_ORDERS, wanted, following)
 
 
-def history(
-    wanted: CancelAllTrailing, following: str = "", window: tuple[int, int] | None = None
-) -> Job:
+def history(wanted: OrderFilter, following: str = "", window: tuple[int, int] | None = None) -> Job:
     """One page of those that have ended, between two times in Unix milliseconds, at most `WINDOW`
     apart; without them in the last 48 hours."""
     return _list(V5_HISTORY, wanted, following, _ENDED, *_between(window))
@@ -116,7 +114,7 @@ def ended(contract_code: str | None, until: int | None, about: str) -> Job:
 
 
 def cancel(
-    wanted: CancelAllTrailing, order_ids: Sequence[str], form: CancelForm = CANCEL_FORMS[0]
+    wanted: OrderFilter, order_ids: Sequence[str], form: CancelForm = CANCEL_FORMS[0]
 ) -> Job:
     """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names; one where the form has
     no array."""
@@ -139,9 +137,7 @@ def read_orders(answer: Answer, scrub: Scrub) -> Reply:
     return envelope.read(answer, scrub, _orders)
 
 
-def _list(
-    endpoint: Endpoint, wanted: CancelAllTrailing, following: str, *more: tuple[str, str]
-) -> Job:
+def _list(endpoint: Endpoint, wanted: OrderFilter, following: str, *more: tuple[str, str]) -> Job:
     named = _named(wanted.contract_code)
     return _page(endpoint, (*named, *more), following, wanted.instrument)
 

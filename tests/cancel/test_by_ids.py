@@ -4,12 +4,12 @@ import pytest
 
 from htx_async.cancel.ledger import Intent
 from htx_async.enums import ContractType, MarginMode, Outcome
-from htx_async.models import CancelAllTrailing
+from htx_async.filters import OrderFilter
 from htx_async.outcome import failure_of
 from htx_async.report import CancelReport
 from tests.cancel.facts import LOST, UNSENT, Account, Made, no, order_error, took
 
-WANTED = CancelAllTrailing.checked("BTC-USDT", None, None)
+WANTED = OrderFilter.checked("BTC-USDT", None, None)
 NO = no(1014, message="no such contract")
 Batch = tuple[str, tuple[Made, ...]]
 
@@ -19,14 +19,14 @@ def batch(ids: str, *made: Made) -> Batch:
     return ids, made
 
 
-def made_of(*batches: Batch, wanted: CancelAllTrailing = WANTED) -> Account:
+def made_of(*batches: Batch, wanted: OrderFilter = WANTED) -> Account:
     account = Account(Intent(wanted, tuple("".join(ids for ids, _ in batches))))
     for ids, made in batches:
         account.said(*made, order_ids=tuple(ids))
     return account
 
 
-def told(*batches: Batch, wanted: CancelAllTrailing = WANTED) -> CancelReport:
+def told(*batches: Batch, wanted: OrderFilter = WANTED) -> CancelReport:
     return made_of(*batches, wanted=wanted).report()
 
 
@@ -92,7 +92,7 @@ def test_a_batch_without_an_answer_names_no_order_as_refused() -> None:
 def test_the_account_names_what_it_is_about() -> None:
     """In cross margin by pair and type, where that is how it was named; filters there are none."""
     kind = ContractType.QUARTER
-    wanted = CancelAllTrailing.checked(None, None, None, MarginMode.CROSS, "BTC-USDT", kind)
+    wanted = OrderFilter.checked(None, None, None, MarginMode.CROSS, "BTC-USDT", kind)
     report = told(batch("1", took("1")), wanted=wanted)
     assert (report.contract_code, report.pair, report.contract_type) == ("", "BTC-USDT", kind)
     assert (report.margin_mode, report.direction, report.offset) == (MarginMode.CROSS, None, None)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from htx_async.cancel.judge import report, states
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.enums import Outcome
+from htx_async.filters import OrderFilter
 from htx_async.job import Kind
-from htx_async.models import CancelAllTrailing
 from htx_async.report import CancelReport
 from tests.cancel.world import BTC, V1, V5, World, intent_of
 from tests.virtual import SOAK
@@ -84,7 +84,7 @@ def test_no_book_that_the_facts_allow_contradicts_a_report(data: st.DataObject) 
         draw,
         draw(("answering", "empty", "1066", "6002", "10000", "404 and []")),
         draw((True, False)),
-        CancelAllTrailing.checked(BTC, direction, None),
+        OrderFilter.checked(BTC, direction, None),
     )
     for _ in range(draw((0, 1, 3))):
         world.place(draw(("buy", "sell")))

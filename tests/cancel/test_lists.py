@@ -7,14 +7,14 @@ import pytest
 
 from htx_async.cancel.ledger import Intent, Round
 from htx_async.enums import Outcome
+from htx_async.filters import OrderFilter
 from htx_async.job import Kind
-from htx_async.models import CancelAllTrailing
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 from tests.cancel.facts import LOST, START, Account, Made, no, order_error, took
 
 BTC = "BTC-USDT"
-ALL = CancelAllTrailing.checked(BTC, None, None)
+ALL = OrderFilter.checked(BTC, None, None)
 
 
 def row(order_id: str, status: int = 2, after: int | None = 100, **fields: Any) -> TrailingOrder:
@@ -36,7 +36,7 @@ def told(
     made: Sequence[Made],
     left: Sequence[TrailingOrder] = (),
     ended: Sequence[TrailingOrder] | None = (),
-    wanted: CancelAllTrailing = ALL,
+    wanted: OrderFilter = ALL,
 ) -> CancelReport:
     """What stands after these answers, a list of open orders and, unless None, a history."""
     account = Account(Intent(wanted, confirm=True))
@@ -125,7 +125,7 @@ def test_nothing_cancelled_after_a_lost_answer() -> None:
 )
 def test_what_is_not_this_call_s_doing_is_left_out(other: TrailingOrder) -> None:
     """Ended earlier or at a time not told, of other filters, or with a status not known."""
-    wanted = CancelAllTrailing.checked(BTC, "buy", "open")
+    wanted = OrderFilter.checked(BTC, "buy", "open")
     if other.update_time is not None and other.update_time < START:
         # The reply that tells the time came 0.1 s after the call began.
         other = other.model_copy(update={"update_time": START - 200, "canceled_at": START - 200})

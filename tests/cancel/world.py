@@ -16,10 +16,9 @@ from typing import Any
 
 from htx_async.cancel.ledger import Heard, Intent, Ledger, Listed, Unread
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.job import Kind
-from htx_async.models import CancelAllTrailing
+from htx_async.filters import OrderFilter
+from htx_async.job import Kind, Reply
 from htx_async.orders import CANCELLED, TrailingOrder
-from htx_async.outcome import Reply
 from htx_async.report import Attempt, OrderError
 
 BTC = "BTC-USDT"
@@ -62,7 +61,7 @@ class World:
     draw: Callable[[Sequence[Any]], Any]
     variant: str
     moved: bool
-    wanted: CancelAllTrailing
+    wanted: OrderFilter
     now: float = 100.0
     orders: list[Order] = field(default_factory=list)
     ids: count[int] = field(default_factory=lambda: count(1))
