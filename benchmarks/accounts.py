@@ -14,8 +14,8 @@ from benchmarks.targets import at_most
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Heard, Intent, Ledger
 from htx_async.enums import ApiGeneration, Verdict
+from htx_async.exchange.operation import Kind, Reply
 from htx_async.filters import OrderFilter
-from htx_async.job import Kind, Reply
 from htx_async.report import Attempt
 
 _CONTRACTS = [f"C{number}-USDT" for number in range(500)]

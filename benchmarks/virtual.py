@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from benchmarks.exchanges import LIMIT, Exchange
 from benchmarks.networks import Network, Route
 from htx_async import Credentials, HtxSession
-from htx_async.wire import Answer, SignedRequest
+from htx_async.exchange.messages import Answer, SignedRequest
 from tests.virtual import VirtualLoop, VirtualSending, VirtualTransport
 
 T = TypeVar("T")

@@ -31,13 +31,13 @@ with Loading():
         SessionClosed,
         Unavailable,
     )
+    from htx_async.exchange.signing import Credentials
     from htx_async.limits import RateLimiter
     from htx_async.mass_report import MassCancelPlan, MassCancelReport
     from htx_async.orders import TrailingOrder
     from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
     from htx_async.retry import RetryPolicy
     from htx_async.session import HtxSession
-    from htx_async.signing import Credentials
     from htx_async.token_bucket import TokenBucket
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
-from htx_async.endpoints import BUDGETS, Limit, Permission
+from htx_async.exchange.endpoints import BUDGETS, Limit, Permission
 from htx_async.line import Line
 from htx_async.window import DUE
 

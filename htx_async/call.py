@@ -10,17 +10,17 @@ from htx_async.calls.scope import Scope
 from htx_async.clock_check import ClockCheck
 from htx_async.codes import CodeClass
 from htx_async.course import Course
-from htx_async.endpoints import READS
 from htx_async.enums import Verdict
-from htx_async.headers import LONGEST_PAUSE, PERIOD
+from htx_async.exchange.endpoints import READS
+from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
+from htx_async.exchange.messages import Answer, SendFailed
+from htx_async.exchange.operation import Job, Reply
 from htx_async.heed import asked_after, heeded
-from htx_async.job import Job, Reply
 from htx_async.limits import CountsWaiters, Lease
 from htx_async.means import Means
 from htx_async.report import Attempt
 from htx_async.trial import Ending, Sink, Trial
 from htx_async.wall_clock import ClockFailed
-from htx_async.wire import Answer, SendFailed
 
 if TYPE_CHECKING:
     from htx_async.events import Teller

@@ -1,8 +1,8 @@
 """Whether a refusal may be the fault of a clock that is off; asked once in a call."""
 
 from htx_async.codes import ANY_KEY_FAULT, CLOCK_CODES
+from htx_async.exchange.operation import Reply
 from htx_async.exchange_time import ExchangeTime
-from htx_async.job import Reply
 from htx_async.wall_clock import ClockFailed, WallClock
 
 _OFF = 120.0

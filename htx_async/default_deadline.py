@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from htx_async.endpoints import READS
+from htx_async.exchange.endpoints import READS
 from htx_async.limits import RateLimiter, foresee
 from htx_async.report import Attempt
 

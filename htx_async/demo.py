@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.codes import SETTLED_ORDER_CODES
-from htx_async.endpoints import CANCEL_ALL, limit_of
 from htx_async.enums import Outcome
+from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession
 from htx_async.simulator import SimulatedExchange

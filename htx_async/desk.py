@@ -21,9 +21,9 @@ from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents,
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.cancel.v5_check import OrderSearch
 from htx_async.contracts import listed
-from htx_async.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed
+from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits import KeepsPromises, foresee

@@ -9,11 +9,11 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.aio.tasks import own_task
 from htx_async.base_urls import BaseUrls
+from htx_async.exchange import v1
+from htx_async.exchange.messages import SendFailed, unsigned
 from htx_async.report import WarmUp
-from htx_async.routes import v1
 from htx_async.transport import Transport
 from htx_async.wall_clock import ClockFailed, WallClock
-from htx_async.wire import SendFailed, unsigned
 
 T = TypeVar("T")
 

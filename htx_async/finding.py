@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from htx_async.errors import HtxError
+from htx_async.exchange.signing import Credentials
 from htx_async.session import HtxSession
-from htx_async.signing import Credentials
 
 
 class Finding(NamedTuple):

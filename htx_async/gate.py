@@ -6,7 +6,7 @@ still holds is met once, not by everybody who waited. Pure; times are loop times
 
 import math
 
-from htx_async.headers import LONGEST_PAUSE, PERIOD
+from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 
 
 class Gate:

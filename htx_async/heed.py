@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from htx_async.codes import CodeClass, classify
 from htx_async.enums import Verdict
-from htx_async.headers import pause_after, pause_when_spent, told_limit
+from htx_async.exchange.headers import pause_after, pause_when_spent, told_limit
 
 if TYPE_CHECKING:
     from htx_async.events import Teller
-    from htx_async.job import Reply
+    from htx_async.exchange.messages import Answer
+    from htx_async.exchange.operation import Reply
     from htx_async.means import Lane
-    from htx_async.wire import Answer
 
 
 def heeded(

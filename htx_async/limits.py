@@ -11,10 +11,10 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.account_budget import AccountBudget
 from htx_async.aio.tasks import Promise
-from htx_async.endpoints import BUDGETS, Permission, limit_of
 from htx_async.enums import LimiterMode
 from htx_async.errors import InvalidRequest
-from htx_async.headers import LONGEST_PAUSE
+from htx_async.exchange.endpoints import BUDGETS, Permission, limit_of
+from htx_async.exchange.headers import LONGEST_PAUSE
 from htx_async.token_bucket import TokenBucket
 
 _REST = 75.0

@@ -11,8 +11,9 @@ from htx_async.accounts import release
 from htx_async.aio.listeners import as_listener
 from htx_async.base_urls import BaseUrls
 from htx_async.default_deadline import DefaultDeadline
-from htx_async.endpoints import V5_CANCEL
 from htx_async.enums import ApiGeneration
+from htx_async.exchange.endpoints import V5_CANCEL
+from htx_async.exchange.signing import Signer
 from htx_async.exchange_time import ExchangeTime
 from htx_async.gate import closing
 from htx_async.generation import Generation
@@ -27,7 +28,6 @@ from htx_async.limits import (
     Tightens,
 )
 from htx_async.retry import RetryPolicy
-from htx_async.signing import Signer
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 

@@ -20,9 +20,9 @@ from htx_async.aio.listeners import Audience, as_listener
 from htx_async.aio.loop_binding import LoopBinding
 from htx_async.aio.tasks import Promise, kept
 from htx_async.arguments import as_count, as_seconds
-from htx_async.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
+from htx_async.exchange.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
 from htx_async.line import OnTurn
 from htx_async.redis_link import (
     WITHIN,

@@ -4,9 +4,9 @@ import asyncio
 import math
 from functools import partial
 
-from htx_async.endpoints import Limit, limit_of
+from htx_async.exchange.endpoints import Limit, limit_of
+from htx_async.exchange.headers import PERIOD
 from htx_async.gate import Gate
-from htx_async.headers import PERIOD
 from htx_async.redis_debts import Debts
 from htx_async.redis_store import RedisStore, Rule
 from htx_async.slower_limit import SlowerLimit

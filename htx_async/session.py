@@ -25,6 +25,7 @@ from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
+from htx_async.exchange.signing import Credentials, Signer
 from htx_async.exchange_time import ExchangeTime
 from htx_async.filters import OrderFilter
 from htx_async.generation import Generation
@@ -41,7 +42,6 @@ from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
-from htx_async.signing import Credentials, Signer
 from htx_async.transport import Transport
 from htx_async.wall_clock import WallClock
 
@@ -135,7 +135,7 @@ class HtxSession(Desk):
         """A session with `Credentials.from_env()`; `settings` as for the constructor, and the
         generation from `HTX_GENERATION` where it is set and not given."""
         # pydantic-settings is loaded only for those who ask the environment.
-        from htx_async.environment import read_generation  # noqa: PLC0415 - see above
+        from htx_async.exchange.environment import read_generation  # noqa: PLC0415 - see above
 
         return cls(Credentials.from_env(), **{**read_generation(), **settings})
 

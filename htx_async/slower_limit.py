@@ -1,7 +1,7 @@
 """A slower limit that the exchange told: for how long it is believed, and what ends it. Pure."""
 
-from htx_async.endpoints import Limit
-from htx_async.headers import PERIOD
+from htx_async.exchange.endpoints import Limit
+from htx_async.exchange.headers import PERIOD
 
 BELIEVED = 60.0
 """Seconds for which a slower limit is believed after the last reply that named it."""

@@ -9,10 +9,10 @@ from typing import Self
 from htx_async.account_budget import AccountBudget
 from htx_async.aio.loop_binding import OTHER_LOOP
 from htx_async.arguments import as_seconds
-from htx_async.endpoints import Limit
 from htx_async.errors import InvalidRequest
+from htx_async.exchange.endpoints import Limit
+from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.gate import Gate
-from htx_async.headers import LONGEST_PAUSE, PERIOD
 from htx_async.line import Line, OnTurn
 from htx_async.slower_limit import SlowerLimit
 from htx_async.window import DUE, Window

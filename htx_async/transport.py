@@ -24,6 +24,7 @@ from htx_async.aio.isolation import isolated
 from htx_async.aio.timers import StallMeter, TimeLimit
 from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
+from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
 from htx_async.failures import NO_CONNECTION, in_words
 from htx_async.http_sessions import (
     check_harmless,
@@ -31,7 +32,6 @@ from htx_async.http_sessions import (
     new_session,
     without_extras,
 )
-from htx_async.wire import Answer, SendFailed, SignedRequest
 
 _HEADERS = {
     "Accept-Encoding": "identity",

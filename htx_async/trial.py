@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from htx_async.enums import LimiterMode, Verdict
-from htx_async.job import Job, Reply
+from htx_async.exchange.messages import SignedRequest
+from htx_async.exchange.operation import Job, Reply
 from htx_async.report import Attempt
 from htx_async.transport import Sending
-from htx_async.wire import SignedRequest
 
 
 class Trial(NamedTuple):

@@ -4,7 +4,7 @@ That one is pinned in `test_endpoints`; a figure that is changed there changes n
 for those that look at a child process.
 """
 
-from htx_async.endpoints import BUDGETS, ENDPOINTS, Limit, Permission
+from htx_async.exchange.endpoints import BUDGETS, ENDPOINTS, Limit, Permission
 
 SHIPPED, SHIPPED_BUDGETS = dict(ENDPOINTS), dict(BUDGETS)
 """As the package has them."""

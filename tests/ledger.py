@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, cast
 
+from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
 from htx_async.simulator import Order, Reply, Request, SimulatedExchange
 from htx_async.simulator.orders import CANCELLED, FAILED, TRIGGERED
-from htx_async.wire import Answer, SendFailed, SignedRequest
 from tests.book import Book, Letter
 from tests.virtual import WITHOUT_WORK, VirtualLoop, VirtualSending, VirtualTransport
 

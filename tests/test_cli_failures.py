@@ -134,7 +134,7 @@ async def test_a_look_up_that_hangs_keeps_no_process() -> None:
 
 
 BROKEN = """
-from htx_async.routes import v1
+from htx_async.exchange import v1
 read = v1.read
 def broken(answer, scrub):
     error = KeyError("https://api.hbdm.com/?Signature=abc")

@@ -16,7 +16,7 @@ import pytest
 
 from htx_async import Credentials, HtxError, InvalidRequest
 from htx_async.doctor import MOST_SKEW, Finding, examine
-from htx_async.routes import v1
+from htx_async.exchange import v1
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import (
     BOUND,

@@ -64,7 +64,7 @@ def test_a_bad_access_key_is_refused() -> None:
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """No traceback of an import, but what to install."""
-    monkeypatch.setitem(sys.modules, "htx_async.ed25519", None)
+    monkeypatch.setitem(sys.modules, "htx_async.exchange.ed25519", None)
     with pytest.raises(InvalidRequest, match=r"htx-async\[ed25519\]"):
         Credentials.ed25519("access", pem())
 

@@ -16,7 +16,9 @@ from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Intent
 from htx_async.cancel.procedures import carry
 from htx_async.doctor import examine
-from htx_async.endpoints import (
+from htx_async.enums import ApiGeneration, MarginMode
+from htx_async.exchange import v1
+from htx_async.exchange.endpoints import (
     BUDGETS,
     CANCEL,
     CANCEL_ALL,
@@ -35,11 +37,9 @@ from htx_async.endpoints import (
     limit_of,
     periods,
 )
-from htx_async.enums import ApiGeneration, MarginMode
 from htx_async.filters import OrderFilter
 from htx_async.limits import AccountLimiter, foresee, public_budget
 from htx_async.redis_limits import RedisTokenBucket
-from htx_async.routes import v1
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import bounded
 from tests.figures import FIVE, SHIPPED, SHIPPED_BUDGETS

@@ -32,8 +32,8 @@ from htx_async import (
 )
 from htx_async.codes import CodeClass, classify
 from htx_async.decoding import LARGEST_BODY, decoded
-from htx_async.gate import closing
-from htx_async.headers import (
+from htx_async.exchange import v1, v5
+from htx_async.exchange.headers import (
     LONGEST_ASKED,
     LONGEST_PAUSE,
     PERIOD,
@@ -41,14 +41,14 @@ from htx_async.headers import (
     pause_when_spent,
     told_limit,
 )
-from htx_async.job import Reply
+from htx_async.exchange.messages import Answer, Secret
+from htx_async.exchange.operation import Reply
+from htx_async.gate import closing
 from htx_async.redis_link import Arguments, RedisLink, Unreachable
 from htx_async.redis_store import RedisStore, Rule, Taken
-from htx_async.routes import v1, v5
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.messages import Reply as Sent
 from htx_async.simulator.messages import Request
-from htx_async.wire import Answer, Secret
 from tests.virtual import SOAK, run, virtual_session
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"

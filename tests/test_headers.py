@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from htx_async.headers import pause_after, pause_when_spent, told_limit
+from htx_async.exchange.headers import pause_after, pause_when_spent, told_limit
 
 TS = 1686922525897
 SENT = "Wed, 21 Oct 2015 07:28:00 GMT"

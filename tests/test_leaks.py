@@ -50,8 +50,8 @@ from htx_async import (
     TokenBucket,
     Unavailable,
 )
-from htx_async.signing import sign
-from htx_async.wire import Request
+from htx_async.exchange.messages import Request
+from htx_async.exchange.signing import sign
 from tests.fault_server import (
     OK,
     Arrived,

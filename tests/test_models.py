@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from htx_async.enums import Direction, Offset
 from htx_async.errors import InvalidRequest
+from htx_async.exchange.models import CancelAllData, ErrorReply
 from htx_async.filters import OrderFilter
-from htx_async.models import CancelAllData, ErrorReply
 
 
 def checked(contract_code: Any = "BTC-USDT", direction: Any = None, offset: Any = None) -> Any:

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from htx_async.enums import ContractType, MarginMode
+from htx_async.exchange.models import ListedContract, NumberedPage
 from htx_async.filters import OrderFilter
-from htx_async.models import ListedContract, NumberedPage
 from htx_async.orders import TrailingOrder
 
 ROW: dict[str, Any] = {

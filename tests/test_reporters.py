@@ -26,7 +26,7 @@ from sentry_sdk.serializer import serialize
 from sentry_sdk.utils import event_from_exception
 
 from htx_async import HtxSession, NotSent, OutcomeUnknown, RetryPolicy
-from htx_async.wire import Secret
+from htx_async.exchange.messages import Secret
 from tests.command import end_all, ended, started
 from tests.fault_server import (
     FaultServer,
@@ -462,7 +462,7 @@ def test_ctrl_c_while_a_request_is_signed(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def main() -> None:
         async with play.session("http://127.0.0.1:1") as htx:
-            monkeypatch.setattr("htx_async.signing.Secret", interrupted)
+            monkeypatch.setattr("htx_async.exchange.signing.Secret", interrupted)
             play.ended = await out_of(htx.cancel_all_trailing(BTC))
 
     run_on("asyncio", main())

@@ -13,11 +13,11 @@ import pytest
 
 from htx_async.codes import Code, CodeClass, classify
 from htx_async.enums import Verdict
+from htx_async.exchange import v1
+from htx_async.exchange.messages import Answer
+from htx_async.exchange.operation import Reply
+from htx_async.exchange.signing import Credentials, sign
 from htx_async.filters import OrderFilter
-from htx_async.job import Reply
-from htx_async.routes import v1
-from htx_async.signing import Credentials, sign
-from htx_async.wire import Answer
 
 DATA = Path(__file__).parent / "data" / "v1"
 PATH = "/linear-swap-api/v1/swap_track_cancelall"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from htx_async.enums import ContractType, MarginMode, Verdict
+from htx_async.exchange import v1
+from htx_async.exchange.messages import Answer
+from htx_async.exchange.models import ListedContract, Page
+from htx_async.exchange.operation import Job, Reply
 from htx_async.filters import OrderFilter
-from htx_async.job import Job, Reply
-from htx_async.models import ListedContract, Page
 from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
-from htx_async.routes import v1
-from htx_async.wire import Answer
 
 DATA = Path(__file__).parent / "data"
 CODE = "BTC-USDT"

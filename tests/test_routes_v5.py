@@ -14,14 +14,14 @@ import pytest
 from htx_async.cancel.walk import Walk
 from htx_async.codes import CodeClass, classify
 from htx_async.enums import MarginMode, Verdict
+from htx_async.exchange import v5
+from htx_async.exchange.messages import Answer, SignedRequest
+from htx_async.exchange.models import Page
+from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.signing import Credentials, sign
 from htx_async.filters import OrderFilter
-from htx_async.job import Job, Reply
-from htx_async.models import Page
 from htx_async.orders import TrailingOrder
-from htx_async.routes import v5
-from htx_async.signing import Credentials, sign
 from htx_async.simulator import Request, SimulatedExchange
-from htx_async.wire import Answer, SignedRequest
 from tests.test_routes_v1 import EVIL, SPLICES, STATUSES, is_plain, mangled, regrown
 
 DATA = Path(__file__).parent / "data" / "v5"

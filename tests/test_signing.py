@@ -19,8 +19,8 @@ import pytest
 
 import htx_async
 from htx_async.errors import InvalidRequest
-from htx_async.signing import Credentials, sign
-from htx_async.wire import Request
+from htx_async.exchange.messages import Request
+from htx_async.exchange.signing import Credentials, sign
 
 ACCESS = "e2xxxxxx-99xxxxxx-84xxxxxx-7xxxx"
 SECRET = "b0canary-c6canary-94canary-dcana"

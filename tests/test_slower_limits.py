@@ -18,9 +18,9 @@ from htx_async import (
     TokenBucket,
 )
 from htx_async.events import Event, LimitChanged
+from htx_async.exchange.messages import Answer, SignedRequest
 from htx_async.limits import AccountLimiter
 from htx_async.simulator import SimulatedExchange
-from htx_async.wire import Answer, SignedRequest
 from tests.virtual import (
     Outage,
     VirtualSending,

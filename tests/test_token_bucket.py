@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from htx_async import InvalidRequest, TokenBucket
-from htx_async.headers import LONGEST_PAUSE
+from htx_async.exchange.headers import LONGEST_PAUSE
 from htx_async.simulator import SimulatedExchange
 from tests.test_timers import stall
 from tests.virtual import VirtualLoop, run, virtual_session

@@ -38,9 +38,9 @@ from htx_async import (
     TokenBucket,
     Verdict,
 )
+from htx_async.exchange.messages import Answer, Request, SendFailed, SignedRequest
 from htx_async.simulator import SimulatedExchange
 from htx_async.transport import Sending, Transport
-from htx_async.wire import Answer, Request, SendFailed, SignedRequest
 from tests.fault_server import (
     OK,
     Connection,

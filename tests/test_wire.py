@@ -7,8 +7,8 @@ import traceback
 
 import pytest
 
-from htx_async import wire
-from htx_async.wire import HIDDEN, Answer, Request, Secret, SendFailed, SignedRequest
+from htx_async.exchange import messages as wire
+from htx_async.exchange.messages import HIDDEN, Answer, Request, Secret, SendFailed, SignedRequest
 
 ACCESS = "access-canary"
 SIGNATURE = "canary/signature+0123456789="

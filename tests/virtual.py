@@ -11,9 +11,9 @@ from contextvars import Context
 from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple, Unpack, get_args
 
 from htx_async.aio.timers import TimeLimit
+from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
 from htx_async.session import HtxSession
 from htx_async.simulator import Request, SimulatedExchange
-from htx_async.wire import Answer, SendFailed, SignedRequest
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

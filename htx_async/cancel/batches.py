@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from htx_async.arguments import listed, shown
 from htx_async.errors import InvalidRequest
-from htx_async.routes.v1 import MOST_IDS
+from htx_async.exchange.v1 import MOST_IDS
 
 _LONGEST_ID = 64
 

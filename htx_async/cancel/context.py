@@ -14,13 +14,13 @@ from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Unread
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, Walk
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.job import Job, Kind, Reply
+from htx_async.exchange import v1, v5
+from htx_async.exchange.models import Page
+from htx_async.exchange.operation import Job, Kind, Reply
 from htx_async.means import Means
-from htx_async.models import Page
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 from htx_async.report_text import unread
-from htx_async.routes import v1, v5
 from htx_async.trial import Ending
 
 if TYPE_CHECKING:

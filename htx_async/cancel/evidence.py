@@ -30,7 +30,7 @@ from htx_async.codes import (
     CodeClass,
 )
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.job import Kind
+from htx_async.exchange.operation import Kind
 from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
 

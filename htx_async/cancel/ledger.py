@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration
+from htx_async.exchange.operation import Kind, Reply
 from htx_async.filters import OrderFilter
-from htx_async.job import Kind, Reply
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt
 

@@ -14,8 +14,8 @@ from htx_async.cancel.ledger import Ended
 from htx_async.cancel.states import OrderState, State, States
 from htx_async.codes import FIELD_MISSING, FIELD_NOT_VALID, INPUT_ERROR, PATH_UNKNOWN
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.models import Page
-from htx_async.routes import v5
+from htx_async.exchange import v5
+from htx_async.exchange.models import Page
 
 _V5 = ApiGeneration.V5
 _WAITS = (0.025, 0.1, 0.25, 0.5)

@@ -14,9 +14,9 @@ from htx_async.cancel.context import Context
 from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.enums import ApiGeneration
+from htx_async.exchange import v1, v5
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
-from htx_async.routes import v1, v5
 
 _AT_ONCE = 8
 """Windows of V5's history that are read at once: it is in no hurry, and others read, too."""

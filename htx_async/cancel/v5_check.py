@@ -10,8 +10,8 @@ from htx_async.aio.timers import TimeLimit
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, NotOnV5
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.job import Job, Kind, Reply
-from htx_async.routes import v5
+from htx_async.exchange import v5
+from htx_async.exchange.operation import Job, Kind, Reply
 
 _V5 = ApiGeneration.V5
 

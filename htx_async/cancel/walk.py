@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from htx_async.models import Page
+from htx_async.exchange.models import Page
 from htx_async.orders import TrailingOrder
 
 _MOST_TRIES = 8

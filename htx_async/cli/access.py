@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from htx_async.base_urls import BASE_URLS
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
+from htx_async.exchange.signing import Credentials
 from htx_async.session import HtxSession
-from htx_async.signing import Credentials
 
 if TYPE_CHECKING:
     from htx_async.audit import AuditLog

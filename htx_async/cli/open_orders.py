@@ -17,9 +17,9 @@ from htx_async.cli.exit_codes import UNKNOWN, USAGE
 from htx_async.cli.intent import desk_of
 from htx_async.cli.running import print_account, run, unless_stopped
 from htx_async.cli.streams import Aside
-from htx_async.endpoints import READS, limit_of
 from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import ReadFailed
+from htx_async.exchange.endpoints import READS, limit_of
 from htx_async.orders import TrailingOrder
 from htx_async.session import HtxSession
 

@@ -2,9 +2,9 @@
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from htx_async.endpoints import ENDPOINTS, Permission
-from htx_async.endpoints import Endpoint as Row
 from htx_async.enums import ApiGeneration
+from htx_async.exchange.endpoints import ENDPOINTS, Permission
+from htx_async.exchange.endpoints import Endpoint as Row
 
 Call: TypeAlias = str
 """The name of a row of that table."""

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl
 
-from htx_async.endpoints import ENDPOINTS
-from htx_async.signing import Credentials
+from htx_async.exchange.endpoints import ENDPOINTS
+from htx_async.exchange.signing import Credentials
 from htx_async.simulator.account import Account, V1Variant, V5Refusal
 from htx_async.simulator.book import Book
 from htx_async.simulator.door import Door
@@ -54,8 +54,8 @@ class SimulatedExchange(Holdings):
     * GET /linear-swap-api/v1/swap_contract_info, public, with `contract_code` and
       `business_type`: the contracts given or placed on, or the one that is named.
     * GET /api/v1/timestamp (HTX API docs, "Get current system timestamp"), public.
-    * Any other row of the table of endpoints (`htx_async.endpoints`): the example that `record` was
-      given for it.
+    * Any other row of the table of endpoints (`htx_async.exchange.endpoints`): the
+      example that `record` was given for it.
     * Any other path, or method: HTTP 404. Assumed: if such a request is signed, a wrong signature
       is answered first.
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from htx_async.endpoints import ENDPOINTS
+from htx_async.exchange.endpoints import ENDPOINTS
 from htx_async.simulator.endpoints import Call
 from htx_async.simulator.messages import (
     HTML,

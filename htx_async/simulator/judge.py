@@ -1,7 +1,7 @@
 """The signature as a server judges it, in lines of its own.
 
-It deliberately shares nothing with `htx_async.signing`: two halves by the same hand agree in
-their mistakes. Scheme: HTX API docs, "Signature steps".
+It deliberately shares nothing with `htx_async.exchange.signing`: two halves by the same hand
+agree in their mistakes. Scheme: HTX API docs, "Signature steps".
 """
 
 import base64

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import ceil
 
-from htx_async.endpoints import BUDGETS, TRAILING, Permission
+from htx_async.exchange.endpoints import BUDGETS, TRAILING, Permission
 from htx_async.simulator.endpoints import Call, Endpoint, endpoints, find
 
 # Instants are sums of floats: an arrival leaves its window a nanosecond early rather than a

@@ -10,7 +10,7 @@ from htx_async.cancel.judge import report, states
 from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Warned
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Verdict
-from htx_async.job import Kind, Reply
+from htx_async.exchange.operation import Kind, Reply
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError
 

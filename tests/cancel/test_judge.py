@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from htx_async.cancel.judge import report, states
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.enums import Outcome
+from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
-from htx_async.job import Kind
 from htx_async.report import CancelReport
 from tests.cancel.world import BTC, V1, V5, World, intent_of
 from tests.virtual import SOAK

@@ -7,8 +7,8 @@ import pytest
 
 from htx_async.cancel.ledger import Intent, Round
 from htx_async.enums import Outcome
+from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
-from htx_async.job import Kind
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 from tests.cancel.facts import LOST, START, Account, Made, no, order_error, took

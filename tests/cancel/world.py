@@ -16,8 +16,8 @@ from typing import Any
 
 from htx_async.cancel.ledger import Heard, Intent, Ledger, Listed, Unread
 from htx_async.enums import ApiGeneration, Verdict
+from htx_async.exchange.operation import Kind, Reply
 from htx_async.filters import OrderFilter
-from htx_async.job import Kind, Reply
 from htx_async.orders import CANCELLED, TrailingOrder
 from htx_async.report import Attempt, OrderError
 

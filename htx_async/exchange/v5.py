@@ -11,17 +11,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from htx_async.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, Endpoint
 from htx_async.enums import Verdict
+from htx_async.exchange import envelope, v5_pages
+from htx_async.exchange.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, Endpoint
+from htx_async.exchange.envelope import SUCCESS, Scrub, check_rows, printable
+from htx_async.exchange.messages import Answer
+from htx_async.exchange.models import Page
+from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.v5_pages import BACK
 from htx_async.filters import OrderFilter
-from htx_async.job import Job, Reply
-from htx_async.models import Page
 from htx_async.orders import TrailingOrder, milliseconds
 from htx_async.report import OrderError
-from htx_async.routes import envelope, v5_pages
-from htx_async.routes.envelope import SUCCESS, Scrub, check_rows, printable
-from htx_async.routes.v5_pages import BACK
-from htx_async.wire import Answer
 
 Pages = v5_pages.Pages
 """The way through its lists."""

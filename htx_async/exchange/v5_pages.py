@@ -6,7 +6,7 @@ numbers, the oldest first, and the row named is not among them (HTX V5 docs, "Cu
 
 from collections.abc import Sequence
 
-from htx_async.models import Page
+from htx_async.exchange.models import Page
 
 BACK = "-"
 """Before the row to go on from: towards the rows before it, `prev`."""

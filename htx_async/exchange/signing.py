@@ -14,7 +14,7 @@ from typing import NoReturn, Self
 from urllib.parse import quote
 
 from htx_async.errors import InvalidRequest
-from htx_async.wire import HIDDEN, Request, Secret, SignedRequest
+from htx_async.exchange.messages import HIDDEN, Request, Secret, SignedRequest
 
 _TIMESTAMP = "%Y-%m-%dT%H%%3A%M%%3A%S"
 """Seconds in UTC, percent-encoded."""
@@ -81,7 +81,7 @@ class Credentials:
         Raises `InvalidRequest` when a key is missing, given both ways, unreadable or malformed.
         """
         # Only this constructor needs pydantic-settings, so only its users pay for loading it.
-        from htx_async.environment import read_keys  # noqa: PLC0415 - see above
+        from htx_async.exchange.environment import read_keys  # noqa: PLC0415 - see above
 
         keys = read_keys()
         return cls(keys[0].get_secret_value(), keys[1].get_secret_value())
@@ -195,7 +195,7 @@ def _ed25519(private_key_pem: str | bytes) -> Callable[[bytes], bytes] | str:
     """What signs with this key, or what is wrong."""
     try:
         # Only users of these keys have cryptography, and pay for loading it.
-        from htx_async.ed25519 import signer  # noqa: PLC0415 - see above
+        from htx_async.exchange.ed25519 import signer  # noqa: PLC0415 - see above
     except ModuleNotFoundError:
         return 'Ed25519 keys need cryptography: pip install "htx-async[ed25519]"'
     return signer(private_key_pem) or (

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from htx_async.codes import Code
-from htx_async.endpoints import Endpoint, Kind
 from htx_async.enums import ApiGeneration, MarginMode, Verdict
+from htx_async.exchange.endpoints import Endpoint, Kind
+from htx_async.exchange.messages import Answer, Request
 from htx_async.report import OrderError
-from htx_async.wire import Answer, Request
 
 __all__ = ["Job", "Kind", "Reader"]
 

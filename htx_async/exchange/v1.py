@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from htx_async.endpoints import (
+from htx_async.enums import MarginMode, Verdict
+from htx_async.exchange import envelope
+from htx_async.exchange.endpoints import (
     CANCEL,
     CANCEL_ALL,
     CONTRACTS,
@@ -21,15 +23,13 @@ from htx_async.endpoints import (
     TIMESTAMP,
     Endpoint,
 )
-from htx_async.enums import MarginMode, Verdict
+from htx_async.exchange.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
+from htx_async.exchange.messages import Answer, Request
+from htx_async.exchange.models import CancelAllData, ListedContract, NumberedPage, Page
+from htx_async.exchange.operation import Job, Reader, Reply
 from htx_async.filters import OrderFilter
-from htx_async.job import Job, Reader, Reply
-from htx_async.models import CancelAllData, ListedContract, NumberedPage, Page
 from htx_async.orders import milliseconds
 from htx_async.report import OrderError
-from htx_async.routes import envelope
-from htx_async.routes.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
-from htx_async.wire import Answer, Request
 
 MOST_IDS = CANCEL.most_ids
 """Order ids in one cancel."""

@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 
 from htx_async.codes import MAINTENANCE, PATH_UNKNOWN, TOO_MANY, CodeClass, classify
 from htx_async.enums import Verdict
-from htx_async.job import Reply
-from htx_async.models import ErrorReply
+from htx_async.exchange.messages import Answer
+from htx_async.exchange.models import ErrorReply
+from htx_async.exchange.operation import Reply
 from htx_async.orders import TrailingOrder
 from htx_async.report_text import BARE_429, IN_FRONT
-from htx_async.wire import Answer
 
 SUCCESS = 200
 _CODES = ("err_code", "err-code", "code")

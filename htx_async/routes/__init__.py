@@ -1,1 +1,0 @@
-"""One module for each generation of the exchange's API. Pure."""
