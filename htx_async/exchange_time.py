@@ -12,7 +12,7 @@ from htx_async.base_urls import BaseUrls
 from htx_async.exchange import v1
 from htx_async.exchange.messages import SendFailed, unsigned
 from htx_async.report import WarmUp
-from htx_async.transport import Transport
+from htx_async.transport.http import Transport
 from htx_async.wall_clock import ClockFailed, WallClock
 
 T = TypeVar("T")

@@ -28,7 +28,7 @@ from htx_async.limits import (
     Tightens,
 )
 from htx_async.retry import RetryPolicy
-from htx_async.transport import Transport
+from htx_async.transport.http import Transport
 from htx_async.wall_clock import WallClock
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.retry import RetryPolicy
-from htx_async.transport import Transport
+from htx_async.transport.http import Transport
 from htx_async.wall_clock import WallClock
 
 _DEFAULT_RETRY = RetryPolicy()

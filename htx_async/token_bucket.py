@@ -22,7 +22,8 @@ class TokenBucket:
     """`size` requests in any `per` seconds at the exchange, for each endpoint by itself.
 
     Without a size it keeps what is documented of each endpoint (`htx_async.exchange.endpoints`), five in
-    any second of each trailing one; `per` other than one second takes the place of the period then.
+    any second of each trailing one; `per` other than one second takes the place of the period
+    then.
 
     First in, first out among equals; `urgent` callers go before all others. A waiter that is
     cancelled leaves nothing behind. `round_trip_floor` (seconds) shortens the hold after an

@@ -8,7 +8,7 @@ from htx_async.enums import LimiterMode, Verdict
 from htx_async.exchange.messages import SignedRequest
 from htx_async.exchange.operation import Job, Reply
 from htx_async.report import Attempt
-from htx_async.transport import Sending
+from htx_async.transport.http import Sending
 
 
 class Trial(NamedTuple):

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from htx_async.decoding import LARGEST_BODY, decoded
+from htx_async.transport.decoding import LARGEST_BODY, decoded
 
 TEXT = b'{"status":"ok"}'
 

@@ -11,8 +11,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from htx_async import Credentials, HtxSession, NotSent, OutcomeUnknown, RetryPolicy
-from htx_async.failures import in_words
 from htx_async.simulator import SimulatedExchange
+from htx_async.transport.failures import in_words
 from tests.fault_server import (
     FaultServer,
     bounded,

@@ -31,7 +31,6 @@ from htx_async import (
     Verdict,
 )
 from htx_async.codes import CodeClass, classify
-from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.exchange import v1, v5
 from htx_async.exchange.headers import (
     LONGEST_ASKED,
@@ -49,6 +48,7 @@ from htx_async.redis_store import RedisStore, Rule, Taken
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.messages import Reply as Sent
 from htx_async.simulator.messages import Request
+from htx_async.transport.decoding import LARGEST_BODY, decoded
 from tests.virtual import SOAK, run, virtual_session
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from htx_async.names import Names
+from htx_async.transport.name_lookup import Names
 from tests.virtual import run
 
 

@@ -22,7 +22,7 @@ from htx_async import (
     RateLimited,
     Verdict,
 )
-from htx_async.decoding import LARGEST_BODY
+from htx_async.transport.decoding import LARGEST_BODY
 from tests.fault_server import (
     OK,
     Arrived,

@@ -22,11 +22,11 @@ from yarl import URL
 
 from htx_async.aio.isolation import isolated
 from htx_async.aio.timers import StallMeter, TimeLimit
-from htx_async.decoding import LARGEST_BODY, decoded
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
-from htx_async.failures import NO_CONNECTION, in_words
-from htx_async.http_sessions import (
+from htx_async.transport.decoding import LARGEST_BODY, decoded
+from htx_async.transport.failures import NO_CONNECTION, in_words
+from htx_async.transport.http_sessions import (
     check_harmless,
     check_headers,
     new_session,

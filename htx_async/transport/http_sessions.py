@@ -8,7 +8,7 @@ from aiohttp import ClientResponse, ClientSession, DummyCookieJar
 from yarl import URL
 
 from htx_async.errors import InvalidRequest
-from htx_async.names import Connector
+from htx_async.transport.name_lookup import Connector
 
 _HARMLESS = frozenset(
     {"accept", "accept-charset", "accept-encoding", "accept-language", "content-type"}

@@ -1,0 +1,1 @@
+"""Bytes: requests out, complete replies in. The only door to aiohttp."""
