@@ -32,13 +32,13 @@ with Loading():
         Unavailable,
     )
     from htx_async.exchange.signing import Credentials
-    from htx_async.limits import RateLimiter
+    from htx_async.limits.limiter import RateLimiter
+    from htx_async.limits.token_bucket import TokenBucket
     from htx_async.mass_report import MassCancelPlan, MassCancelReport
     from htx_async.orders import TrailingOrder
     from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
     from htx_async.retry import RetryPolicy
     from htx_async.session import HtxSession
-    from htx_async.token_bucket import TokenBucket
 
 __all__ = [
     "ALL_CONTRACTS",

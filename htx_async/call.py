@@ -16,7 +16,7 @@ from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
 from htx_async.exchange.operation import Job, Reply
 from htx_async.heed import asked_after, heeded
-from htx_async.limits import CountsWaiters, Lease
+from htx_async.limits.limiter import CountsWaiters, Lease
 from htx_async.means import Means
 from htx_async.report import Attempt
 from htx_async.trial import Ending, Sink, Trial

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from htx_async.exchange.endpoints import READS
-from htx_async.limits import RateLimiter, foresee
+from htx_async.limits.limiter import RateLimiter, foresee
 from htx_async.report import Attempt
 
 ROUND_TRIP = 0.5

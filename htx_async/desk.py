@@ -26,7 +26,7 @@ from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
-from htx_async.limits import KeepsPromises, foresee
+from htx_async.limits.limiter import KeepsPromises, foresee
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.means import Lane, Means
 from htx_async.orders import TrailingOrder

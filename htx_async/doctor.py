@@ -21,7 +21,7 @@ from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange.signing import Credentials
 from htx_async.exchange_time import ExchangeTime
 from htx_async.finding import Finding, in_words, of_generation, of_keys
-from htx_async.limits import public_budget
+from htx_async.limits.limiter import public_budget
 from htx_async.transport.http import Transport
 from htx_async.wall_clock import ClockFailed, WallClock
 

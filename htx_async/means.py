@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aiolimiter import AsyncLimiter
 
-from htx_async.accounts import release
 from htx_async.aio.listeners import as_listener
 from htx_async.base_urls import BaseUrls
 from htx_async.default_deadline import DefaultDeadline
@@ -15,9 +14,9 @@ from htx_async.enums import ApiGeneration
 from htx_async.exchange.endpoints import V5_CANCEL
 from htx_async.exchange.signing import Signer
 from htx_async.exchange_time import ExchangeTime
-from htx_async.gate import closing
 from htx_async.generation import Generation
-from htx_async.limits import (
+from htx_async.limits.gate import closing
+from htx_async.limits.limiter import (
     AccountLimiter,
     DoubtsSlower,
     Foresees,
@@ -27,6 +26,7 @@ from htx_async.limits import (
     TellsTurns,
     Tightens,
 )
+from htx_async.limits.registry import release
 from htx_async.retry import RetryPolicy
 from htx_async.transport.http import Transport
 from htx_async.wall_clock import WallClock

@@ -14,8 +14,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from htx_async.account_budget import ordinary
-from htx_async.accounts import account_key
 from htx_async.aio.listeners import Audience, as_listener
 from htx_async.aio.loop_binding import LoopBinding
 from htx_async.aio.tasks import Promise, kept
@@ -23,8 +21,8 @@ from htx_async.arguments import as_count, as_seconds
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.exchange.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
-from htx_async.line import OnTurn
-from htx_async.redis_link import (
+from htx_async.limits.account_budget import ordinary
+from htx_async.limits.redis_link import (
     WITHIN,
     RedisLink,
     RunsScripts,
@@ -32,9 +30,11 @@ from htx_async.redis_link import (
     check_client,
     connect,
 )
-from htx_async.redis_queue import OnMode, RedisQueue, Token
-from htx_async.redis_store import RedisStore, Rule, try_out
-from htx_async.redis_told import Share
+from htx_async.limits.redis_queue import OnMode, RedisQueue, Token
+from htx_async.limits.redis_store import RedisStore, Rule, try_out
+from htx_async.limits.redis_told import Share
+from htx_async.limits.registry import account_key
+from htx_async.limits.waiting_line import OnTurn
 
 _PROBE = 0.25
 """Seconds within which every process that does without Redis has looked for it again."""

@@ -15,7 +15,6 @@ from typing import Any, Self
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
-from htx_async.accounts import account_key, shared_limiter
 from htx_async.arguments import as_instance, as_seconds, running_loop
 from htx_async.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.scope import Scope
@@ -29,7 +28,7 @@ from htx_async.exchange.signing import Credentials, Signer
 from htx_async.exchange_time import ExchangeTime
 from htx_async.filters import OrderFilter
 from htx_async.generation import Generation
-from htx_async.limits import (
+from htx_async.limits.limiter import (
     HasReads,
     RateLimiter,
     as_rate_limiter,
@@ -37,6 +36,7 @@ from htx_async.limits import (
     public_budget,
     reads_limiter,
 )
+from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.mass_report import MassCancelReport
 from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.orders import TrailingOrder

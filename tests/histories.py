@@ -22,7 +22,7 @@ from htx_async import (
 )
 from htx_async.events import CallEnded, Event
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS, V5_CANCEL
-from htx_async.limits import foresee
+from htx_async.limits.limiter import foresee
 from tests.book import GRAIN, Book, Evidence, Letter, Wanted, assert_still_true, assert_true
 from tests.ledger import CONTRACTS, LETTERS, Ledger, Line
 from tests.virtual import virtual_session

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from htx_async.accounts import account_key
+from htx_async.limits.registry import account_key
 from tests.proxy import Proxy
 
 __all__ = ["PATH", "Proxy", "RedisServer", "Stored", "executable", "running"]

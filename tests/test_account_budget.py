@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from htx_async import CancelError, CancelReport, HtxSession, NotSent
-from htx_async.limits import AccountLimiter, foresee
+from htx_async.limits.limiter import AccountLimiter, foresee
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 

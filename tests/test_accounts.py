@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from htx_async import InvalidRequest
-from htx_async.accounts import Accounts, account_key, shared_limiter
+from htx_async.limits.registry import Accounts, account_key, shared_limiter
 from tests.test_limits import Holder, use
 from tests.test_token_bucket import HOLD, now
 from tests.virtual import run

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from htx_async.accounts import account_key
 from htx_async.exchange.endpoints import READS
+from htx_async.limits.registry import account_key
 from htx_async.simulator import SimulatedExchange
 from tests.command import (
     ACCESS,

@@ -38,7 +38,7 @@ from htx_async.exchange.endpoints import (
     periods,
 )
 from htx_async.filters import OrderFilter
-from htx_async.limits import AccountLimiter, foresee, public_budget
+from htx_async.limits.limiter import AccountLimiter, foresee, public_budget
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import bounded

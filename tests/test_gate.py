@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from htx_async.gate import Gate, closing
+from htx_async.limits.gate import Gate, closing
 
 
 @pytest.mark.parametrize(

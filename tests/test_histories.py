@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from htx_async import HtxSession, Outcome, RetryPolicy
-from htx_async.accounts import account_key, shared_limiter
 from htx_async.exchange import v1
 from htx_async.exchange.endpoints import READS
+from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator.endpoints import endpoints
 from htx_async.simulator.v5_desk import RowOrder
 from tests.book import Wanted

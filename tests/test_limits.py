@@ -9,7 +9,7 @@ from aiolimiter import AsyncLimiter
 
 from htx_async import InvalidRequest, RateLimiter, TokenBucket
 from htx_async.enums import LimiterMode
-from htx_async.limits import (
+from htx_async.limits.limiter import (
     AccountLimiter,
     SharesTokens,
     as_rate_limiter,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from htx_async.line import Line
+from htx_async.limits.waiting_line import Line
 from tests.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")

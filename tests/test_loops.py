@@ -18,9 +18,9 @@ from typing import Any, Self, TypeVar
 import pytest
 
 from htx_async import CancelReport, HtxSession, InvalidRequest, Outcome
-from htx_async.accounts import Accounts
 from htx_async.exchange.endpoints import READS
-from htx_async.limits import AccountLimiter
+from htx_async.limits.limiter import AccountLimiter
+from htx_async.limits.registry import Accounts
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import BOUND
 from tests.test_limits import Holder, use

@@ -19,7 +19,7 @@ from htx_async import HtxError, HtxSession, InvalidRequest, NotSent, RateLimiter
 from htx_async.aio.tasks import own_task
 from htx_async.enums import LimiterMode
 from htx_async.events import Event, LimiterModeChanged
-from htx_async.limits import (
+from htx_async.limits.limiter import (
     CountsWaiters,
     Foresees,
     SharesTokens,
@@ -27,8 +27,8 @@ from htx_async.limits import (
     Tightens,
     as_rate_limiter,
 )
+from htx_async.limits.redis_link import WITHIN
 from htx_async.redis_limits import RedisTokenBucket
-from htx_async.redis_link import WITHIN
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, Stored, running

@@ -14,8 +14,15 @@ import redis
 from redis.asyncio import Redis
 
 from htx_async import InvalidRequest
-from htx_async.redis_link import TO_CONNECT, WITHIN, RedisLink, Unreachable, check_client, connect
-from htx_async.redis_store import (
+from htx_async.limits.redis_link import (
+    TO_CONNECT,
+    WITHIN,
+    RedisLink,
+    Unreachable,
+    check_client,
+    connect,
+)
+from htx_async.limits.redis_store import (
     ASK_AGAIN,
     FENCED,
     GRANTED,
@@ -676,7 +683,7 @@ async def test_trying_it_out_gives_up_by_itself(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person waits for it, so that it has the time of a whole connection."""
-    monkeypatch.setattr("htx_async.redis_store.TO_CONNECT", WITHIN)
+    monkeypatch.setattr("htx_async.limits.redis_store.TO_CONNECT", WITHIN)
     async with Proxy(server) as proxy, connect(proxy.url) as client:
         proxy.is_silent = True
         with pytest.raises(Unreachable):

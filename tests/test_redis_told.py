@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from htx_async.enums import LimiterMode
+from htx_async.limits.redis_store import ASK_AGAIN, ASKING, GRANTED, Rule, Taken
 from htx_async.redis_limits import RedisTokenBucket
-from htx_async.redis_store import ASK_AGAIN, ASKING, GRANTED, Rule, Taken
 from tests.fault_server import bounded
 from tests.redis_server import PATH, Proxy, RedisServer, running
 from tests.test_redis_limits import fleet, use

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from htx_async import CancelError, HtxSession, Outcome, ReadFailed, RetryPolicy, TokenBucket
-from htx_async.accounts import _accounts
 from htx_async.events import Event
+from htx_async.limits.registry import _accounts
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import SOAK, run, virtual_session
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from htx_async.window import Window
+from htx_async.limits.window import Window
 
 
 def drawn(chance: random.Random, size: int) -> tuple[Window, list[float]]:

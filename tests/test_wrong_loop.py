@@ -19,7 +19,7 @@ from htx_async import (
     SessionClosed,
     TokenBucket,
 )
-from htx_async.limits import AccountLimiter, RateLimiter
+from htx_async.limits.limiter import AccountLimiter, RateLimiter
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import OK, FaultServer, answers, bounded
@@ -279,7 +279,7 @@ async def test_a_callers_session_of_another_loop_is_refused_at_once(is_closed: b
 FORK = """
 import asyncio, json, multiprocessing, os, sys
 from htx_async import Credentials, HtxError, HtxSession, TokenBucket
-from htx_async.accounts import shared_limiter, account_key
+from htx_async.limits.registry import shared_limiter, account_key
 
 def session(**settings):
     keys = Credentials("access-key", "secret-key")

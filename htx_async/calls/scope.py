@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from htx_async.default_deadline import DefaultDeadline
+from htx_async.limits.slower_limit import BELIEVED
 from htx_async.report import Attempt
-from htx_async.slower_limit import BELIEVED
 
 NUMBERS = itertools.count(1)
 """Names calls in events."""

@@ -43,7 +43,7 @@ TO_CONNECT = 2.0
 """Seconds that a connection may take to be made, in the background: with the handshake and the
 script it takes several round trips."""
 
-_SCRIPT = files("htx_async").joinpath("redis_limits.lua").read_text("utf-8")
+_SCRIPT = files("htx_async.limits").joinpath("redis_limits.lua").read_text("utf-8")
 
 _MANY = f"""
 local function step(KEYS, ARGV)

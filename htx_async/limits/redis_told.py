@@ -6,11 +6,11 @@ from functools import partial
 
 from htx_async.exchange.endpoints import Limit, limit_of
 from htx_async.exchange.headers import PERIOD
-from htx_async.gate import Gate
-from htx_async.redis_debts import Debts
-from htx_async.redis_store import RedisStore, Rule
-from htx_async.slower_limit import SlowerLimit
-from htx_async.token_bucket import TokenBucket
+from htx_async.limits.gate import Gate
+from htx_async.limits.redis_debts import Debts
+from htx_async.limits.redis_store import RedisStore, Rule
+from htx_async.limits.slower_limit import SlowerLimit
+from htx_async.limits.token_bucket import TokenBucket
 
 _REPEAT = 10.0
 """Seconds after which Redis is told once more of a slower limit that replies repeat."""

@@ -19,13 +19,13 @@ from typing import NamedTuple
 from htx_async.aio.background import Background
 from htx_async.enums import LimiterMode
 from htx_async.errors import SessionClosed
-from htx_async.line import Line, OnTurn
-from htx_async.redis_debts import Debts
-from htx_async.redis_link import Unreachable
-from htx_async.redis_store import ASK_AGAIN, ASKING, FENCED, TOO_LATE, RedisStore, Rule
-from htx_async.redis_told import ToldToFleet
-from htx_async.token_bucket import TokenBucket
-from htx_async.token_queue import TakeToken
+from htx_async.limits.redis_debts import Debts
+from htx_async.limits.redis_link import Unreachable
+from htx_async.limits.redis_store import ASK_AGAIN, ASKING, FENCED, TOO_LATE, RedisStore, Rule
+from htx_async.limits.redis_told import ToldToFleet
+from htx_async.limits.token_bucket import TokenBucket
+from htx_async.limits.token_queue import TakeToken
+from htx_async.limits.waiting_line import Line, OnTurn
 
 OnMode = Callable[[str, LimiterMode, str], object]
 

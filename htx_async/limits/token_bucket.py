@@ -9,21 +9,21 @@ promise that: latency may push the sends of two windows into one.
 
 from typing import Literal
 
-from htx_async.account_budget import AccountBudget
 from htx_async.aio.loop_binding import LoopBinding
 from htx_async.arguments import as_count, as_seconds
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.endpoints import TRAILING, Limit, limit_of, periods
-from htx_async.line import OnTurn
-from htx_async.token_queue import TakeToken, TokenQueue
+from htx_async.limits.account_budget import AccountBudget
+from htx_async.limits.token_queue import TakeToken, TokenQueue
+from htx_async.limits.waiting_line import OnTurn
 
 
 class TokenBucket:
     """`size` requests in any `per` seconds at the exchange, for each endpoint by itself.
 
-    Without a size it keeps what is documented of each endpoint (`htx_async.exchange.endpoints`), five in
-    any second of each trailing one; `per` other than one second takes the place of the period
-    then.
+    Without a size it keeps what is documented of each endpoint (`htx_async.exchange.endpoints`),
+    five in any second of each trailing one; `per` other than one second takes the place of the
+    period then.
 
     First in, first out among equals; `urgent` callers go before all others. A waiter that is
     cancelled leaves nothing behind. `round_trip_floor` (seconds) shortens the hold after an

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from htx_async.exchange.headers import LONGEST_PAUSE
-from htx_async.redis_link import NOT_OURS, TO_CONNECT, RedisLink, RunsScripts, Unreachable
+from htx_async.limits.redis_link import NOT_OURS, TO_CONNECT, RedisLink, RunsScripts, Unreachable
 
 _MICRO = 1_000_000
 

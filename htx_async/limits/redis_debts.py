@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from htx_async.aio.background import Background
-from htx_async.redis_link import Unreachable
-from htx_async.redis_store import RedisStore
+from htx_async.limits.redis_link import Unreachable
+from htx_async.limits.redis_store import RedisStore
 
 
 class Debts:

@@ -9,13 +9,13 @@ from typing import Literal, Protocol, runtime_checkable
 
 from aiolimiter import AsyncLimiter
 
-from htx_async.account_budget import AccountBudget
 from htx_async.aio.tasks import Promise
 from htx_async.enums import LimiterMode
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.endpoints import BUDGETS, Permission, limit_of
 from htx_async.exchange.headers import LONGEST_PAUSE
-from htx_async.token_bucket import TokenBucket
+from htx_async.limits.account_budget import AccountBudget
+from htx_async.limits.token_bucket import TokenBucket
 
 _REST = 75.0
 """Seconds after which nothing of a use is left: the longest hold, the longest pause, and a bit."""

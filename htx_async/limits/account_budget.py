@@ -11,8 +11,8 @@ from typing import Protocol
 from aiolimiter import AsyncLimiter
 
 from htx_async.exchange.endpoints import BUDGETS, Limit, Permission
-from htx_async.line import Line
-from htx_async.window import DUE
+from htx_async.limits.waiting_line import Line
+from htx_async.limits.window import DUE
 
 _MOST_STEPS = 200
 

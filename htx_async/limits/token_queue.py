@@ -6,16 +6,16 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from htx_async.account_budget import AccountBudget
 from htx_async.aio.loop_binding import OTHER_LOOP
 from htx_async.arguments import as_seconds
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.endpoints import Limit
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
-from htx_async.gate import Gate
-from htx_async.line import Line, OnTurn
-from htx_async.slower_limit import SlowerLimit
-from htx_async.window import DUE, Window
+from htx_async.limits.account_budget import AccountBudget
+from htx_async.limits.gate import Gate
+from htx_async.limits.slower_limit import SlowerLimit
+from htx_async.limits.waiting_line import Line, OnTurn
+from htx_async.limits.window import DUE, Window
 
 _MARGIN = 0.002
 """Seconds added to every hold: loop timers were seen to fire up to 1.25 ms early (uvloop)."""
