@@ -3,6 +3,7 @@
 from htx_async.starting import Loading
 
 with Loading():
+    from htx_async.calls.retry import RetryPolicy
     from htx_async.enums import (
         ALL_CONTRACTS,
         ApiGeneration,
@@ -37,7 +38,6 @@ with Loading():
     from htx_async.mass_report import MassCancelPlan, MassCancelReport
     from htx_async.orders import TrailingOrder
     from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
-    from htx_async.retry import RetryPolicy
     from htx_async.session import HtxSession
 
 __all__ = [

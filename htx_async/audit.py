@@ -34,10 +34,10 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from htx_async.calls.wall_clock import Clock, as_utc, check_clock
 from htx_async.errors import InvalidRequest
 from htx_async.events import CallEnded, CallStarted, Event
 from htx_async.report import Attempt, CancelReport
-from htx_async.wall_clock import Clock, as_utc, check_clock
 
 # A link would have another file written to; a pipe that nobody reads would be waited for.
 _MORE = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from htx_async.calls.resources import Means
 from htx_async.desk import Desk
 from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.filters import OrderFilter
-from htx_async.means import Means
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 

@@ -13,14 +13,16 @@ from typing import ClassVar
 from htx_async.aio.listeners import as_listener
 from htx_async.aio.tasks import Promise
 from htx_async.arguments import as_seconds, running_loop
+from htx_async.calls.contracts import listed
+from htx_async.calls.resources import Lane, Means
 from htx_async.calls.scope import Scope
+from htx_async.calls.wall_clock import as_moment
 from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.cancel.v5_check import OrderSearch
-from htx_async.contracts import listed
 from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
@@ -28,11 +30,9 @@ from htx_async.filters import OrderFilter
 from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits.limiter import KeepsPromises, foresee
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
-from htx_async.means import Lane, Means
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
 from htx_async.report import CancelReport
-from htx_async.wall_clock import as_moment
 
 _Rows = tuple[TrailingOrder, ...]
 _USUAL = 0.1

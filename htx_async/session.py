@@ -16,8 +16,13 @@ from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
 from htx_async.arguments import as_instance, as_seconds, running_loop
-from htx_async.base_urls import BASE_URLS, BaseUrls
+from htx_async.calls.base_urls import BASE_URLS, BaseUrls
+from htx_async.calls.exchange_time import ExchangeTime
+from htx_async.calls.generation import Generation
+from htx_async.calls.resources import Lane, Means, OnEvent, hear_modes, listeners, teller
+from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
+from htx_async.calls.wall_clock import WallClock
 from htx_async.cancel.v5_check import V5Check
 from htx_async.closing import Closing
 from htx_async.cross import CrossMargin
@@ -25,9 +30,7 @@ from htx_async.desk import Desk
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.signing import Credentials, Signer
-from htx_async.exchange_time import ExchangeTime
 from htx_async.filters import OrderFilter
-from htx_async.generation import Generation
 from htx_async.limits.limiter import (
     HasReads,
     RateLimiter,
@@ -38,12 +41,9 @@ from htx_async.limits.limiter import (
 )
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.mass_report import MassCancelReport
-from htx_async.means import Lane, Means, OnEvent, hear_modes, listeners, teller
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
-from htx_async.retry import RetryPolicy
 from htx_async.transport.http import Transport
-from htx_async.wall_clock import WallClock
 
 _DEFAULT_RETRY = RetryPolicy()
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import htx_async.audit
-import htx_async.call
+import htx_async.calls.call
 from htx_async import CancelError, Direction, HtxSession, InvalidRequest, Offset, RetryPolicy
 from htx_async.audit import AuditLog
 from htx_async.events import CallEnded, CallStarted, EndpointPaused, Event, Listener, WritesAhead
@@ -98,7 +98,7 @@ def disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that wait for their record as long as a busy machine may need."""
-    monkeypatch.setattr(htx_async.call, "_TO_WRITE", LONG)
+    monkeypatch.setattr(htx_async.calls.call, "_TO_WRITE", LONG)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from htx_async.base_urls import BaseUrls, checked
+from htx_async.calls.base_urls import BaseUrls, checked
 from htx_async.errors import InvalidRequest
 
 COM, VN, NET = "https://api.hbdm.com", "https://api.hbdm.vn", "https://third.example"

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote
 
 import pytest
 
-import htx_async.call
+import htx_async.calls.call
 from htx_async import CancelError, HtxSession, OutcomeUnknown, RetryPolicy, Verdict
 from htx_async.events import (
     AttemptEnded,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from htx_async.calls.retry import RetryPolicy
 from htx_async.codes import CodeClass
 from htx_async.enums import Verdict
 from htx_async.errors import InvalidRequest
-from htx_async.retry import RetryPolicy
 
 NEVER = [
     CodeClass.NOTHING_TO_CANCEL,

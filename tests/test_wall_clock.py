@@ -10,10 +10,10 @@ import pytest
 
 from htx_async import CancelError, HtxSession, InvalidRequest, NotSent, Outcome, OutcomeUnknown
 from htx_async.audit import AuditLog
+from htx_async.calls.wall_clock import WallClock
 from htx_async.doctor import examine
 from htx_async.events import CallEnded, Event
 from htx_async.simulator import SimulatedExchange
-from htx_async.wall_clock import WallClock
 from tests.virtual import run, virtual_session
 
 BTC = "BTC-USDT"

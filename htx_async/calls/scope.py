@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from htx_async.default_deadline import DefaultDeadline
+from htx_async.calls.default_deadline import DefaultDeadline
 from htx_async.limits.slower_limit import BELIEVED
 from htx_async.report import Attempt
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Sequence, Set
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from htx_async.call import Call
+from htx_async.calls.call import Call
+from htx_async.calls.in_flight import Ending
+from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Unread, Warned
@@ -17,11 +19,9 @@ from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v1, v5
 from htx_async.exchange.models import Page
 from htx_async.exchange.operation import Job, Kind, Reply
-from htx_async.means import Means
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 from htx_async.report_text import unread
-from htx_async.trial import Ending
 
 if TYPE_CHECKING:
     from htx_async.cancel.v5_check import OrderSearch

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from htx_async.aio.listeners import LEAVING, told
 from htx_async.aio.tasks import own_task
 from htx_async.arguments import listed, shown
+from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.context import Context
@@ -26,7 +27,6 @@ from htx_async.enums import ApiGeneration, MarginMode, Verdict
 from htx_async.errors import InvalidRequest
 from htx_async.filters import OrderFilter
 from htx_async.mass_report import MassCancelReport
-from htx_async.means import Means
 from htx_async.report import CancelReport
 
 BETWEEN_ROUNDS = 1.2

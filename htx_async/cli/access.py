@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from htx_async.base_urls import BASE_URLS
+from htx_async.calls.base_urls import BASE_URLS
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.signing import Credentials

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from htx_async.base_urls import BASE_URLS
+from htx_async.calls.base_urls import BASE_URLS
 from htx_async.cli import options
 from htx_async.cli.access import ANY, Fleet, fleet_of
 from htx_async.cli.exit_codes import NOT_SENT, USAGE

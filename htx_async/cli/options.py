@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from htx_async.base_urls import BASE_URLS
+from htx_async.calls.base_urls import BASE_URLS
 from htx_async.enums import Direction, MarginMode, Offset
 
 

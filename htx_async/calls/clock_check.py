@@ -1,9 +1,9 @@
 """Whether a refusal may be the fault of a clock that is off; asked once in a call."""
 
+from htx_async.calls.exchange_time import ExchangeTime
+from htx_async.calls.wall_clock import ClockFailed, WallClock
 from htx_async.codes import ANY_KEY_FAULT, CLOCK_CODES
 from htx_async.exchange.operation import Reply
-from htx_async.exchange_time import ExchangeTime
-from htx_async.wall_clock import ClockFailed, WallClock
 
 _OFF = 120.0
 """Seconds between the exchange's time and ours from which a 403 may be the clock's fault."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from htx_async.base_urls import BaseUrls
+from htx_async.calls.base_urls import BaseUrls
+from htx_async.calls.retry import RetryPolicy
 from htx_async.codes import BUSY
 from htx_async.enums import Verdict
 from htx_async.report import Attempt
-from htx_async.retry import RetryPolicy
 
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""

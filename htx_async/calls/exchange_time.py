@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from aiolimiter import AsyncLimiter
 
 from htx_async.aio.tasks import own_task
-from htx_async.base_urls import BaseUrls
+from htx_async.calls.base_urls import BaseUrls
+from htx_async.calls.wall_clock import ClockFailed, WallClock
 from htx_async.exchange import v1
 from htx_async.exchange.messages import SendFailed, unsigned
 from htx_async.report import WarmUp
 from htx_async.transport.http import Transport
-from htx_async.wall_clock import ClockFailed, WallClock
 
 T = TypeVar("T")
 

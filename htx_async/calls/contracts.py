@@ -3,11 +3,11 @@
 import asyncio
 
 from htx_async.aio.timers import TimeLimit
+from htx_async.calls.resources import Means
 from htx_async.enums import MarginMode
 from htx_async.errors import ReadFailed
 from htx_async.exchange import v1
 from htx_async.exchange.messages import SendFailed, unsigned
-from htx_async.means import Means
 
 _ROUNDS = 2
 """How often each base URL is asked."""

@@ -6,21 +6,21 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
 
 from htx_async.aio.timers import TimeLimit
+from htx_async.calls.clock_check import ClockCheck
+from htx_async.calls.course import Course
+from htx_async.calls.heed import asked_after, heeded
+from htx_async.calls.in_flight import Ending, Sink, Trial
+from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
-from htx_async.clock_check import ClockCheck
+from htx_async.calls.wall_clock import ClockFailed
 from htx_async.codes import CodeClass
-from htx_async.course import Course
 from htx_async.enums import Verdict
 from htx_async.exchange.endpoints import READS
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
 from htx_async.exchange.operation import Job, Reply
-from htx_async.heed import asked_after, heeded
 from htx_async.limits.limiter import CountsWaiters, Lease
-from htx_async.means import Means
 from htx_async.report import Attempt
-from htx_async.trial import Ending, Sink, Trial
-from htx_async.wall_clock import ClockFailed
 
 if TYPE_CHECKING:
     from htx_async.events import Teller

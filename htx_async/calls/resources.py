@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from aiolimiter import AsyncLimiter
 
 from htx_async.aio.listeners import as_listener
-from htx_async.base_urls import BaseUrls
-from htx_async.default_deadline import DefaultDeadline
+from htx_async.calls.base_urls import BaseUrls
+from htx_async.calls.default_deadline import DefaultDeadline
+from htx_async.calls.exchange_time import ExchangeTime
+from htx_async.calls.generation import Generation
+from htx_async.calls.retry import RetryPolicy
+from htx_async.calls.wall_clock import WallClock
 from htx_async.enums import ApiGeneration
 from htx_async.exchange.endpoints import V5_CANCEL
 from htx_async.exchange.signing import Signer
-from htx_async.exchange_time import ExchangeTime
-from htx_async.generation import Generation
 from htx_async.limits.gate import closing
 from htx_async.limits.limiter import (
     AccountLimiter,
@@ -27,9 +29,7 @@ from htx_async.limits.limiter import (
     Tightens,
 )
 from htx_async.limits.registry import release
-from htx_async.retry import RetryPolicy
 from htx_async.transport.http import Transport
-from htx_async.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from htx_async.calls.scope import Scope

@@ -9,10 +9,10 @@ from htx_async.enums import Verdict
 from htx_async.exchange.headers import pause_after, pause_when_spent, told_limit
 
 if TYPE_CHECKING:
+    from htx_async.calls.resources import Lane
     from htx_async.events import Teller
     from htx_async.exchange.messages import Answer
     from htx_async.exchange.operation import Reply
-    from htx_async.means import Lane
 
 
 def heeded(
