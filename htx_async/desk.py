@@ -19,6 +19,7 @@ from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import as_moment
 from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
+from htx_async.cancel.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
@@ -27,7 +28,6 @@ from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, 
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
-from htx_async.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.limits.limiter import KeepsPromises, foresee
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.orders import TrailingOrder

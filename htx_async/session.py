@@ -23,8 +23,8 @@ from htx_async.calls.resources import Lane, Means, OnEvent, hear_modes, listener
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
+from htx_async.cancel.closing import Closing
 from htx_async.cancel.v5_check import V5Check
-from htx_async.closing import Closing
 from htx_async.cross import CrossMargin
 from htx_async.desk import Desk
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset

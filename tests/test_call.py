@@ -27,7 +27,7 @@ from htx_async import (
     Unavailable,
     Verdict,
 )
-from htx_async.guard import CancelGuard
+from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 

@@ -26,8 +26,8 @@ from htx_async import (
     SessionClosed,
     TokenBucket,
 )
+from htx_async.cancel.guard import CancelGuard
 from htx_async.events import AttemptEnded, CallEnded, CallStarted, Event, TokenGranted
-from htx_async.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import Connection, FaultServer, answers, as_json, bounded
 from tests.virtual import VirtualLoop, own_tasks_left, virtual_session

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from htx_async import ALL_CONTRACTS, HtxSession, SessionClosed, TokenBucket
+from htx_async.cancel.guard import CancelGuard
 from htx_async.enums import LimiterMode
-from htx_async.guard import CancelGuard
 from htx_async.limits.limiter import SharesTokens
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator import SimulatedExchange

@@ -21,7 +21,7 @@ from htx_async import (
     PartialCancel,
     SessionClosed,
 )
-from htx_async.guard import CancelGuard
+from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
 from tests.strategy import CODES, PATIENCE, child, silent_after, with_two_orders_each
 from tests.virtual import run, virtual_session

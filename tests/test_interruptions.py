@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from htx_async import HtxSession, Outcome
 from htx_async.aio.isolation import Withdrawn, isolated
 from htx_async.aio.tasks import Group, outlast, own_task
-from htx_async.guard import CancelGuard
+from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import SOAK, VirtualLoop, run, virtual_session
 
