@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from htx_async.calls.resources import Means
-from htx_async.desk import Desk
 from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.filters import OrderFilter
+from htx_async.margin_calls import Desk
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 

@@ -26,7 +26,6 @@ from htx_async.calls.wall_clock import WallClock
 from htx_async.cancel.closing import Closing
 from htx_async.cancel.v5_check import V5Check
 from htx_async.cross import CrossMargin
-from htx_async.desk import Desk
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.signing import Credentials, Signer
@@ -40,6 +39,7 @@ from htx_async.limits.limiter import (
     reads_limiter,
 )
 from htx_async.limits.registry import account_key, shared_limiter
+from htx_async.margin_calls import Desk
 from htx_async.mass_report import MassCancelReport
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp

@@ -241,10 +241,10 @@ async def test_nothing_is_loaded_before_it_is_needed() -> None:
     itself, nor a web server, nor the demo, the audit log, the doctor and redis."""
     program = (
         "import sys, htx_async\n"
-        "print({'typer', 'rich', 'htx_async.cli', 'htx_async.demo'} & set(sys.modules))\n"
+        "print({'typer', 'rich', 'htx_async.cli', 'htx_async.cli.demo'} & set(sys.modules))\n"
         "import typer; brought = {'rich'} & set(sys.modules)\n"
         "import htx_async.cli\n"
-        "late = {'aiohttp.web', 'rich', 'htx_async.simulator', 'htx_async.demo'}\n"
+        "late = {'aiohttp.web', 'rich', 'htx_async.simulator', 'htx_async.cli.demo'}\n"
         "late |= {'htx_async.audit', 'htx_async.doctor', 'redis'}\n"
         "print(late & set(sys.modules) - brought)\n"
     )

@@ -12,8 +12,8 @@ import pytest
 import typer
 from rich.console import Console
 
+from htx_async.cli.demo import Row, Story, play, show
 from htx_async.cli.rehearsal import demo
-from htx_async.demo import Row, Story, play, show
 from htx_async.enums import Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 
@@ -172,7 +172,7 @@ def test_a_wrong_account_or_a_broken_limit_fails_the_demo(
         async def told(finished: object, story: Story = story) -> Story:
             return story
 
-        monkeypatch.setattr("htx_async.demo.play", told)
+        monkeypatch.setattr("htx_async.cli.demo.play", told)
         with pytest.raises(typer.Exit) as ended:
             demo()
         assert ended.value.exit_code == 1

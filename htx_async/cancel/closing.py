@@ -7,7 +7,7 @@ from functools import partial
 from htx_async.aio.tasks import outlast, own_task
 from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
-from htx_async.desk import Desk
+from htx_async.margin_calls import Desk
 
 _CLOSED = "the session was closed"
 

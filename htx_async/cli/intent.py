@@ -6,9 +6,9 @@ from typing import NamedTuple, TypeGuard
 
 from htx_async.cli.result import Found, Result
 from htx_async.cross import CrossMargin
-from htx_async.desk import Desk
 from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import HtxError
+from htx_async.margin_calls import Desk
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession

@@ -28,7 +28,7 @@ def demo() -> None:
     """
     with Loading():
         # Whoever has to cancel in a hurry should not wait for rich and a web server.
-        from htx_async.demo import CONTRACTS, LIMIT, drawn, play  # noqa: PLC0415 - see above
+        from htx_async.cli.demo import CONTRACTS, LIMIT, drawn, play  # noqa: PLC0415 - see above
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         seconds = len(CONTRACTS) / LIMIT
