@@ -28,7 +28,7 @@ from htx_async.exchange import v1
 from htx_async.exchange.endpoints import READS
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator.endpoints import endpoints
-from htx_async.simulator.v5_desk import RowOrder
+from htx_async.simulator.serve_v5 import RowOrder
 from tests.book import Wanted
 from tests.histories import CALLS, DRAFTS, INDEX, TIMES, Draft, Undertaking, opened, turns, until
 from tests.ledger import CONTRACTS, FAULTS, Ledger, Line, most_within, next_timer, proper, weather

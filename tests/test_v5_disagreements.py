@@ -12,7 +12,7 @@ import pytest
 
 from htx_async import CancelReport, HtxSession, Outcome, ReadFailed
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from htx_async.simulator.v5_desk import RowOrder
+from htx_async.simulator.serve_v5 import RowOrder
 from htx_async.simulator.v5_forms import CancelForm
 from tests.test_generation import CODE, ended, session_of, wall
 from tests.virtual import SOAK, run

@@ -10,7 +10,7 @@ import pytest
 from htx_async import ALL_CONTRACTS, CancelReport, Outcome, ReadFailed
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.simulator import SimulatedExchange
-from htx_async.simulator.v5_desk import RowOrder
+from htx_async.simulator.serve_v5 import RowOrder
 from tests.test_generation import CODE, ended, exchange_of, session_of
 from tests.virtual import SOAK, run
 

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 
 from htx_async.simulator.book import Book
 from htx_async.simulator.contracts import Contracts
-from htx_async.simulator.desk import Desk
 from htx_async.simulator.endpoints import Endpoint, Generation
 from htx_async.simulator.messages import (
     OFFLINE,
@@ -25,7 +24,8 @@ from htx_async.simulator.messages import (
     shaped,
 )
 from htx_async.simulator.orders import Moment
-from htx_async.simulator.v5_desk import V5Desk
+from htx_async.simulator.serve_v1 import Desk
+from htx_async.simulator.serve_v5 import V5Desk
 
 V1Variant = Literal["answering", "empty", "1051", "1066", "4002", "6002", "6023", "10000", "404"]
 V5Refusal = Literal[6001, 4007]

@@ -15,7 +15,6 @@ from htx_async.simulator.door import Door
 from htx_async.simulator.endpoints import Call, Endpoint, Generation, find
 from htx_async.simulator.faults import Fault
 from htx_async.simulator.holdings import Holdings
-from htx_async.simulator.judge import NOT_VERIFIED, STALE, Judge
 from htx_async.simulator.messages import (
     Answer,
     Fate,
@@ -31,8 +30,9 @@ from htx_async.simulator.messages import (
     wrapped,
 )
 from htx_async.simulator.orders import Moment
+from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, V5Desk
+from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, Judge
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
-from htx_async.simulator.v5_desk import ItemForm, Lists, RowOrder, V5Desk
 from htx_async.simulator.v5_forms import CancelForm, knows_path, rows_of
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")

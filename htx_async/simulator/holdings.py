@@ -11,7 +11,7 @@ from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Generation, MarginMode
 from htx_async.simulator.faults import Misbehaviour
 from htx_async.simulator.orders import Moment, Order
-from htx_async.simulator.v5_desk import V5Desk
+from htx_async.simulator.serve_v5 import V5Desk
 
 
 class Holdings(Misbehaviour):
