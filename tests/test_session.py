@@ -352,8 +352,10 @@ def test_a_second_live_loop_on_one_account_is_refused_on_entering() -> None:
 
     first = asyncio.new_event_loop()
     try:
-        first.run_until_complete(HtxSession(KEYS, account="two loops").__aenter__())
+        # Held on to: a session that is garbage holds no account.
+        opened = first.run_until_complete(HtxSession(KEYS, account="two loops").__aenter__())
         with pytest.raises(InvalidRequest, match="limiter="):
             asyncio.run(enter(HtxSession(KEYS, account="two loops")))
+        assert opened.generation
     finally:
         first.close()
