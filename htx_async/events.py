@@ -4,15 +4,11 @@ Every event has `at` (loop time, seconds) and, where it belongs to one, `call`: 
 the same for all events of one call.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from htx_async.aio.listeners import LEAVING, Audience
-from htx_async.aio.tasks import own_task
 from htx_async.enums import ApiGeneration, Direction, LimiterMode, Offset
-from htx_async.filters import OrderFilter
 from htx_async.report import Attempt, CancelReport
 
 
@@ -116,6 +112,7 @@ Event = (
 
 
 Listener = Callable[[Event], object]
+"""Called with each event on the event loop, as it happens; what it raises is logged by name."""
 
 
 @runtime_checkable
@@ -127,98 +124,3 @@ class WritesAhead(Protocol):
 
         A call waits for it, though not for long, and goes all the same.
         """
-
-
-class Teller:
-    """Builds the events and hands them to the listeners; there is none where nobody listens.
-
-    What a listener raises is logged by name and changes nothing; see `htx_async.aio.listeners`.
-    """
-
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._audience = Audience("on_event", listeners)
-        objects: Sequence[object] = listeners
-        self._ahead = [each for each in objects if isinstance(each, WritesAhead)]
-
-    def call_started(self, at: float, call: int, intent: OrderFilter, urgent: bool) -> None:
-        """See `CallStarted`."""
-        filters = (intent.direction, intent.offset)
-        self._tell(CallStarted(at, call, intent.instrument, urgent, *filters))
-
-    async def written(self, call: int, until: float) -> tuple[str, ...]:
-        """Wait for the records of a call's start, at most until loop time `until`; what failed."""
-        if not self._ahead:
-            return ()
-        records = [own_task(_kept(listener, call)) for listener in self._ahead]
-        left = max(0.0, until - asyncio.get_running_loop().time())
-        try:
-            safe, late = await asyncio.wait(records, timeout=left)
-        finally:
-            for record in records:
-                record.cancel()
-        return (*filter(None, (record.result() for record in safe)), *(_LATE for _ in late))
-
-    def token_granted(
-        self,
-        at: float,
-        call: int,
-        contract_code: str,
-        base_url: str,
-        waited: float,
-        contract_codes: tuple[str, ...],
-    ) -> None:
-        """See `TokenGranted`."""
-        self._tell(TokenGranted(at, call, contract_code, base_url, waited, contract_codes))
-
-    def attempt_ended(
-        self,
-        at: float,
-        call: int,
-        contract_code: str,
-        attempt: Attempt,
-        contract_codes: tuple[str, ...],
-    ) -> None:
-        """See `AttemptEnded`."""
-        self._tell(AttemptEnded(at, call, contract_code, attempt, contract_codes))
-
-    def call_ended(self, at: float, call: int, report: CancelReport) -> None:
-        """See `CallEnded`."""
-        self._tell(CallEnded(at, call, report))
-
-    def endpoint_paused(self, at: float, endpoint: str, seconds: float) -> None:
-        """See `EndpointPaused`."""
-        self._tell(EndpointPaused(at, endpoint, seconds))
-
-    def limit_changed(self, at: float, endpoint: str, requests: int, seconds: float) -> None:
-        """See `LimitChanged`."""
-        self._tell(LimitChanged(at, endpoint, requests, seconds))
-
-    def generation_changed(self, at: float, generation: ApiGeneration, reason: str) -> None:
-        """See `GenerationChanged`."""
-        self._tell(GenerationChanged(at, generation, reason))
-
-    def limiter_mode_changed(self, endpoint: str, mode: LimiterMode, reason: str) -> None:
-        """See `LimiterModeChanged`."""
-        at = asyncio.get_running_loop().time()
-        self._tell(LimiterModeChanged(at, endpoint, mode, reason))
-
-    def _tell(self, event: Event) -> None:
-        self._audience.tell(type(event).__name__, event)
-
-
-async def _kept(listener: WritesAhead, call: int) -> str:
-    """Why the record of `call` is not kept; "" when it is."""
-    try:
-        told: object = await listener.written(call)
-    except LEAVING:
-        raise
-    except BaseException as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        return f"{_FAILED}: {type(error).__name__}"
-    return told if isinstance(told, str) else f"{_FAILED}: it says {type(told).__name__}"
-
-
-_FAILED = "the record of this call could not be kept"
-_LATE = "the record of this call was not safe yet when its first request left"

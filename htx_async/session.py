@@ -17,9 +17,10 @@ from aiolimiter import AsyncLimiter
 
 from htx_async.arguments import as_instance, as_seconds, running_loop
 from htx_async.calls.base_urls import BASE_URLS, BaseUrls
+from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.generation import Generation
-from htx_async.calls.resources import Lane, Means, OnEvent, hear_modes, listeners, teller
+from htx_async.calls.resources import Lane, Means, OnEvent, hear_modes, listeners
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
@@ -288,7 +289,7 @@ class HtxSession(Desk):
         if self._means is None:
             loop = running_loop()
             limiter = self._limiter or shared_limiter(self._account, self)
-            tell = teller(self._listeners)
+            emitter = Emitter(self._listeners) if self._listeners else None
             reads = limiter.reads if isinstance(limiter, HasReads) else reads_limiter()
             public = public_budget()
             settings = (self._clock, public, self._attempt_timeout)
@@ -311,8 +312,8 @@ class HtxSession(Desk):
                 live=self._live,
                 generation=self._generation,
                 v5_check=V5Check(),
-                tell=tell,
-                stop_hearing=hear_modes(limiter, tell),
+                emitter=emitter,
+                stop_hearing=hear_modes(limiter, emitter),
             )
         elif not self._is_at_home():
             raise InvalidRequest(self._elsewhere())

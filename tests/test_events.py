@@ -15,6 +15,7 @@ import pytest
 
 import htx_async.calls.call
 from htx_async import CancelError, HtxSession, OutcomeUnknown, RetryPolicy, Verdict
+from htx_async.calls.emitter import Emitter
 from htx_async.events import (
     AttemptEnded,
     CallEnded,
@@ -22,7 +23,6 @@ from htx_async.events import (
     EndpointPaused,
     Event,
     LimitChanged,
-    Teller,
     TokenGranted,
 )
 from htx_async.simulator import Reply, Request, SimulatedExchange
@@ -434,4 +434,4 @@ def test_what_is_no_error_goes_through_a_teller() -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        Teller([leaving]).endpoint_paused(0.0, PATH, 1.0)
+        Emitter([leaving]).emit(EndpointPaused(0.0, PATH, 1.0))

@@ -15,6 +15,7 @@ from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import ClockFailed
 from htx_async.codes import CodeClass
 from htx_async.enums import Verdict
+from htx_async.events import AttemptEnded, Event, TokenGranted
 from htx_async.exchange.endpoints import READS
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
@@ -23,7 +24,7 @@ from htx_async.limits.limiter import CountsWaiters, Lease
 from htx_async.report import Attempt
 
 if TYPE_CHECKING:
-    from htx_async.events import Teller
+    from htx_async.calls.emitter import Emitter
 
 _SILENT = 1.0
 """Seconds without an answer, cut off by the call's own deadline, that count as silence."""
@@ -155,8 +156,8 @@ class Call:
         queued = self._loop.time()
         try:
             async with self._take() as lease:
-                if self._means.tell is not None and not self.attempts:
-                    await self._written(lease, self._means.tell)
+                if self._means.emitter is not None and not self.attempts:
+                    await self._written(lease, self._means.emitter)
                 try:
                     result = await self._with_token(lease, queued)
                 finally:
@@ -211,10 +212,10 @@ class Call:
         self._record(trial, trial.cut_off(), None)
         self._heard()
 
-    async def _written(self, lease: Lease, tell: "Teller") -> None:
+    async def _written(self, lease: Lease, emitter: "Emitter") -> None:
         """Wait, for a short while from the call's start, until listeners have its record safe."""
         try:
-            self.warnings = await tell.written(self._scope.number, self.began + _TO_WRITE)
+            self.warnings = await emitter.written(self._scope.number, self.began + _TO_WRITE)
         except BaseException:
             # Cancelled before a byte left: the token goes back.
             lease.not_sent()
@@ -235,9 +236,7 @@ class Call:
         base_url, started = self._course.begin(began), means.clock.now()
         signed = means.signer.sign(self._job.request, base_url, started)
         sending = means.transport.prepare(signed)
-        if means.tell:
-            number, code, served = self._scope.number, self._job.about, self._sink.contracts
-            means.tell.token_granted(began, number, code, base_url, began - queued, served)
+        self._emit(TokenGranted, began, base_url, began - queued)
         mode = getattr(lease, "mode", None)
         self._number = self._sink.begin(self._so_far, self._job)
         return Trial(base_url, started, began - queued, began, signed, sending, mode)
@@ -250,8 +249,8 @@ class Call:
         # On record before anything else happens to it.
         attempt = self._record(trial, reply, answer.status)
         try:
-            now, tell = self._loop.time(), self._means.tell
-            changes = heeded(self._lane, self._budget, answer, reply, now, tell)
+            now, emitter = self._loop.time(), self._means.emitter
+            changes = heeded(self._lane, self._budget, answer, reply, now, emitter)
             if changes:
                 attempt = self.attempts[-1] = attempt.model_copy(update=changes)
         finally:
@@ -322,9 +321,11 @@ class Call:
     def _heard(self) -> None:
         """The last attempt goes on the ledger, and to the listeners."""
         self._sink.heard(self._number, self._job, self._so_far())
-        if tell := self._means.tell:
-            number, code, served = self._scope.number, self._job.about, self._sink.contracts
-            tell.attempt_ended(self._loop.time(), number, code, self.attempts[-1], served)
+        self._emit(AttemptEnded, self._loop.time(), self.attempts[-1])
+
+    def _emit(self, kind: Callable[..., Event], at: float, *what: object) -> None:
+        if emitter := self._means.emitter:
+            emitter.emit(kind(at, self._scope.number, self._job.about, *what, self._sink.contracts))
 
     def _next(self) -> float | None:
         now = self._loop.time()

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from htx_async.enums import ApiGeneration
 from htx_async.errors import InvalidRequest
+from htx_async.events import GenerationChanged
 
 if TYPE_CHECKING:
-    from htx_async.events import Teller
+    from htx_async.calls.emitter import Emitter
 
 AUTO = "auto"
 _CHOICES = (AUTO, *ApiGeneration)
@@ -32,10 +33,11 @@ class Generation:
         if self.is_auto and self.current is ApiGeneration.V1:
             self.how = how
 
-    def switch(self, current: ApiGeneration, why: str, tell: Teller | None) -> None:
+    def switch(self, current: ApiGeneration, why: str, emitter: Emitter | None) -> None:
         """The account is on `current`, as `why` shows."""
         if self.current is current:
             return
         self.current, self.how = current, why
-        if tell:
-            tell.generation_changed(asyncio.get_running_loop().time(), current, why)
+        if emitter:
+            now = asyncio.get_running_loop().time()
+            emitter.emit(GenerationChanged(now, current, why))

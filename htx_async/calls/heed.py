@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 from htx_async.codes import CodeClass, classify
 from htx_async.enums import Verdict
+from htx_async.events import EndpointPaused, LimitChanged
 from htx_async.exchange.headers import pause_after, pause_when_spent, told_limit
 
 if TYPE_CHECKING:
+    from htx_async.calls.emitter import Emitter
     from htx_async.calls.resources import Lane
-    from htx_async.events import Teller
     from htx_async.exchange.messages import Answer
     from htx_async.exchange.operation import Reply
 
 
 def heeded(
-    lane: Lane, endpoint: str, answer: Answer, reply: Reply, now: float, tell: Teller | None
+    lane: Lane, endpoint: str, answer: Answer, reply: Reply, now: float, emitter: Emitter | None
 ) -> dict[str, object]:
     """Slow `endpoint` down and pause it as the reply asks; the fields of the attempt that tell."""
     limit = _limit(lane, endpoint, answer)
-    if limit is not None and tell:
-        tell.limit_changed(now, endpoint, *limit)
+    if limit is not None and emitter:
+        emitter.emit(LimitChanged(now, endpoint, *limit))
     asked = asked_after(answer, reply)
     if asked is not None:
         length = lane.refused(endpoint, asked)
@@ -29,8 +30,8 @@ def heeded(
         asked = length = pause_when_spent(answer.headers, reply.ts) or 0.0
         if length:
             lane.limiter.pause(endpoint, length)
-    if length and tell:
-        tell.endpoint_paused(now, endpoint, length)
+    if length and emitter:
+        emitter.emit(EndpointPaused(now, endpoint, length))
     return {} if limit is None and not length else {"limit": limit, "paused": asked}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -10,11 +11,13 @@ from aiolimiter import AsyncLimiter
 from htx_async.aio.listeners import as_listener
 from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.default_deadline import DefaultDeadline
+from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.generation import Generation
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.wall_clock import WallClock
-from htx_async.enums import ApiGeneration
+from htx_async.enums import ApiGeneration, LimiterMode
+from htx_async.events import LimiterModeChanged
 from htx_async.exchange.endpoints import V5_CANCEL
 from htx_async.exchange.signing import Signer
 from htx_async.limits.gate import closing
@@ -34,7 +37,7 @@ from htx_async.transport.http import Transport
 if TYPE_CHECKING:
     from htx_async.calls.scope import Scope
     from htx_async.cancel.v5_check import V5Check
-    from htx_async.events import Listener, Teller
+    from htx_async.events import Listener
 
 
 class Lane(NamedTuple):
@@ -99,7 +102,7 @@ class Means(NamedTuple):
     live: Scope
     generation: Generation
     v5_check: V5Check
-    tell: Teller | None
+    emitter: Emitter | None
     stop_hearing: Callable[[], object]
 
     def on_path(self, path: str) -> str:
@@ -152,18 +155,13 @@ def listeners(on_event: OnEvent) -> tuple[Listener, ...]:
     return given
 
 
-def teller(listeners: Sequence[Listener]) -> Teller | None:
-    """What tells the listeners of a session's events; None when there is nobody to tell."""
-    if not listeners:
-        return None
-    # Only sessions with a listener pay for loading the events.
-    from htx_async.events import Teller  # noqa: PLC0415 - see above
-
-    return Teller(listeners)
-
-
-def hear_modes(limiter: RateLimiter, tell: Teller | None) -> Callable[[], object]:
+def hear_modes(limiter: RateLimiter, emitter: Emitter | None) -> Callable[[], object]:
     """Tell of each change of a fleet's limiter, until the result is called."""
-    if tell is not None and isinstance(limiter, SharesTokens):
-        return limiter.hear(tell.limiter_mode_changed)
-    return lambda: None
+    if emitter is None or not isinstance(limiter, SharesTokens):
+        return lambda: None
+
+    def changed(endpoint: str, mode: LimiterMode, reason: str) -> None:
+        now = asyncio.get_running_loop().time()
+        emitter.emit(LimiterModeChanged(now, endpoint, mode, reason))
+
+    return limiter.hear(changed)

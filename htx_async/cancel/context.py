@@ -117,7 +117,7 @@ class Context:
         is_named = self.intent.filter.contract_code is not None
         if generation.is_auto and known.why and is_named and generation.current not in known.on:
             (current,) = known.on
-            generation.switch(current, known.why, self.means.tell)
+            generation.switch(current, known.why, self.means.emitter)
         elif known.why:
             generation.note(known.why)
         elif known.has_agreed:

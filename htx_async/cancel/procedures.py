@@ -14,6 +14,7 @@ from htx_async.cancel.context import Context
 from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.enums import ApiGeneration
+from htx_async.events import CallEnded, CallStarted
 from htx_async.exchange import v1, v5
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
@@ -27,17 +28,18 @@ _On = Callable[[Context, ApiGeneration], Awaitable[object]]
 
 async def carry(context: Context, procedure: Procedure) -> CancelReport:
     """Go through `procedure`; the report, however it ends."""
-    means, scope = context.means, context.scope
-    if means.tell:
-        means.tell.call_started(context.now(), scope.number, context.intent.filter, scope.urgent)
+    means, scope, wanted = context.means, context.scope, context.intent.filter
+    if means.emitter:
+        what = (wanted.instrument, scope.urgent, wanted.direction, wanted.offset)
+        means.emitter.emit(CallStarted(context.now(), scope.number, *what))
     try:
         with means.live.holding(scope):
             await procedure(context)
     finally:
         # A caller that is cancelled gets no report; a listener does.
         report = context.report()
-        if means.tell:
-            means.tell.call_ended(context.now(), scope.number, report)
+        if means.emitter:
+            means.emitter.emit(CallEnded(context.now(), scope.number, report))
     return report
 
 
