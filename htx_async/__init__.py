@@ -33,7 +33,7 @@ with Loading():
         Unavailable,
     )
     from htx_async.exchange.signing import Credentials
-    from htx_async.limits.limiter import RateLimiter
+    from htx_async.limits.limiter import BaseLimiter, RateLimiter
     from htx_async.limits.token_bucket import TokenBucket
     from htx_async.mass_report import MassCancelPlan, MassCancelReport
     from htx_async.orders import TrailingOrder
@@ -46,6 +46,7 @@ __all__ = [
     "ApiGeneration",
     "Attempt",
     "AuthenticationFailed",
+    "BaseLimiter",
     "CancelError",
     "CancelRefused",
     "CancelReport",

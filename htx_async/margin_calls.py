@@ -14,7 +14,7 @@ from htx_async.aio.listeners import as_listener
 from htx_async.aio.tasks import Promise
 from htx_async.arguments import as_seconds, running_loop
 from htx_async.calls.contracts import listed
-from htx_async.calls.resources import Lane, Means
+from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import as_moment
 from htx_async.cancel.batches import checked_ids
@@ -28,7 +28,7 @@ from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, 
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
-from htx_async.limits.limiter import KeepsPromises, foresee
+from htx_async.limits.limiter import BaseLimiter
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.orders import TrailingOrder
 from htx_async.outcome import cleared
@@ -131,7 +131,7 @@ class Desk(ABC):
             # The second round begins that much after the first, however short the queue is.
             seconds = max(seconds, self._last_of(len(wanted), urgent) + BETWEEN_ROUNDS)
         reads = 0 if blind or not is_all else self._reads(len(wanted))
-        reading = self._until(foresee(means.reads.limiter, READS, max(1, reads), urgent=urgent))
+        reading = self._until(means.reads.foresee(READS, max(1, reads), urgent=urgent))
         return MassCancelPlan(
             contract_codes=tuple(intent.instrument for intent in wanted),
             calls=calls,
@@ -200,13 +200,13 @@ class Desk(ABC):
     def _enter(self) -> Sequence[set[Promise]]:
         means, guards = self._ready(), self.under_way.guards
         means.transport.promise()
-        limiter = means.trades.limiter
-        return [guards, limiter.promises] if isinstance(limiter, KeepsPromises) else [guards]
+        limiter = means.trades
+        return [guards] if limiter.promises is None else [guards, limiter.promises]
 
     def _tell_if_long(self, calls: int, deadline: float | None) -> None:
         means, path = self._ready(), self._path
         longest = self._until(means.default_deadline(path, calls, 0, True, self._deadline).until())
-        turn = foresee(means.trades.limiter, path, calls, urgent=True, round_trip=_USUAL)
+        turn = means.trades.foresee(path, calls, urgent=True, round_trip=_USUAL)
         needed = self._until(turn) + _USUAL
         tell_if_long(needed, longest if deadline is None else deadline)
 
@@ -307,14 +307,14 @@ class Desk(ABC):
             raise ReadFailed(f"{what} could not be read: {context.problem()}", told.reads)
         return rows
 
-    def _scope(self, deadline: float | None, lane: Lane, path: str, urgent: bool) -> Scope:
+    def _scope(self, deadline: float | None, lane: BaseLimiter, path: str, urgent: bool) -> Scope:
         """Until the caller's deadline, or the session's from the earliest moment at which the turn
         could come."""
         now = self._now()
         if deadline is not None:
             seconds = as_seconds("deadline", deadline)
             return Scope(now + seconds, seconds, urgent=urgent)
-        turn = lane.foreseen(path, urgent=urgent) or now
+        turn = lane.foresee(path, 1, urgent=urgent)
         until = max(now, turn) + self._deadline
         own = self._deadline
         return Scope(until, own, is_own=False, urgent=urgent, allowance=own)
@@ -333,8 +333,8 @@ class Desk(ABC):
 
     def _last_of(self, calls: int, urgent: bool) -> float:
         """Seconds until the last of so many calls has its turn."""
-        limiter = self._ready().trades.limiter
-        return self._until(foresee(limiter, self._path, calls, urgent=urgent))
+        trades = self._ready().trades
+        return self._until(trades.foresee(self._path, calls, urgent=urgent))
 
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from htx_async.aio.listeners import Audience, as_listener
 from htx_async.aio.loop_binding import LoopBinding
@@ -22,6 +22,7 @@ from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest, SessionClosed
 from htx_async.exchange.endpoints import BUDGETS, READS, TRAILING, Limit, Permission, limit_of
 from htx_async.limits.account_budget import ordinary
+from htx_async.limits.limiter import BaseLimiter
 from htx_async.limits.redis_link import (
     WITHIN,
     RedisLink,
@@ -53,7 +54,7 @@ _TO_ENTER = 1.0
 so that the first caller finds it made."""
 
 
-class RedisTokenBucket:
+class RedisTokenBucket(BaseLimiter):
     """A `RateLimiter` whose tokens all processes of an account share through one Redis.
 
     `redis`: a `redis.asyncio` client of the caller's, used and never closed. `account`: a name
@@ -76,8 +77,6 @@ class RedisTokenBucket:
     waits for that for 1 s at most, Redis or not; `aclose()` settles what is out. Raises
     `InvalidRequest` for settings that cannot work.
     """
-
-    tells_turns: Literal[True] = True
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from htx_async.calls.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.generation import Generation
-from htx_async.calls.resources import Lane, Means, OnEvent, hear_modes, listeners
+from htx_async.calls.resources import Means, OnEvent, hear_modes, listeners
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
@@ -31,14 +31,8 @@ from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.signing import Credentials, Signer
 from htx_async.filters import OrderFilter
-from htx_async.limits.limiter import (
-    HasReads,
-    RateLimiter,
-    as_rate_limiter,
-    check_lease,
-    public_budget,
-    reads_limiter,
-)
+from htx_async.limits.account_limiter import public_budget, reads_limiter
+from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.margin_calls import Desk
 from htx_async.mass_report import MassCancelReport
@@ -109,7 +103,7 @@ class HtxSession(Desk):
         self._credentials = credentials
         self._base_urls = BaseUrls(base_urls)
         self._account = account_key(account or credentials.access_key)
-        self._limiter = None if limiter is None else as_rate_limiter(limiter)
+        self._limiter = None if limiter is None else as_limiter(limiter)
         self._retry = retry
         super().__init__(as_seconds("deadline", deadline))
         self._attempt_timeout = as_seconds("attempt_timeout", attempt_timeout)
@@ -290,7 +284,7 @@ class HtxSession(Desk):
             loop = running_loop()
             limiter = self._limiter or shared_limiter(self._account, self)
             emitter = Emitter(self._listeners) if self._listeners else None
-            reads = limiter.reads if isinstance(limiter, HasReads) else reads_limiter()
+            reads = limiter.reads or reads_limiter()
             public = public_budget()
             settings = (self._clock, public, self._attempt_timeout)
             time = ExchangeTime(self._transport, self._base_urls, *settings)
@@ -299,8 +293,8 @@ class HtxSession(Desk):
             self._loop, self._process = loop, os.getpid()
             self._means = Means(
                 signer=Signer(self._credentials),
-                trades=Lane.of(limiter),
-                reads=Lane.of(reads),
+                trades=limiter,
+                reads=reads,
                 public=public,
                 transport=self._transport,
                 base_urls=self._base_urls,

@@ -22,7 +22,6 @@ from htx_async import (
 )
 from htx_async.events import CallEnded, Event
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS, V5_CANCEL
-from htx_async.limits.limiter import foresee
 from tests.book import GRAIN, Book, Evidence, Letter, Wanted, assert_still_true, assert_true
 from tests.ledger import CONTRACTS, LETTERS, Ledger, Line
 from tests.virtual import virtual_session
@@ -224,7 +223,7 @@ def until(
         return time + draft.deadline
     means = htx._ready()
     if kind == "read":
-        return max(time, means.reads.limiter.earliest(READS) or 0.0) + DEADLINE
+        return max(time, means.reads.earliest(READS) or 0.0) + DEADLINE
     path = (CANCEL if kind == "ids" else CANCEL_ALL).path(MarginMode(draft.margin))
     if kind == "ids" and htx.generation[0] is ApiGeneration.V5:
         path = V5_CANCEL.path()
@@ -232,7 +231,7 @@ def until(
     count += sum(one.weight for one in others if time - one.began < 0.001)
     # A default deadline grows with the round trips that are seen, up to the time for one attempt.
     trip = means.attempt_timeout if kind else 0.0
-    turn = foresee(means.trades.limiter, path, count, urgent=draft.urgent, round_trip=trip)
+    turn = means.trades.foresee(path, count, urgent=draft.urgent, round_trip=trip)
     # And where the account may be on V5, by the five answers that come one after the other there.
     steps = 5 if htx._generation.is_auto or htx.generation[0] is ApiGeneration.V5 else 0
     return max(time, turn) + DEADLINE + steps * trip

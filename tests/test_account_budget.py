@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from htx_async import CancelError, CancelReport, HtxSession, NotSent
-from htx_async.limits.limiter import AccountLimiter, foresee
+from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import run, virtual_session
 
@@ -113,7 +113,7 @@ def test_what_is_foreseen_is_what_comes(urgent: bool) -> None:
         for number in range(240):
             tasks.append(asyncio.create_task(caller(PATHS[number % 8])))
             await asyncio.sleep(0)
-        last = foresee(limiter, PATHS[0], 10, urgent=urgent)
+        last = limiter.foresee(PATHS[0], 10, urgent=urgent)
         await asyncio.gather(*tasks)
         rate = 12 if urgent else 10
         assert all(expected <= came + 0.01 for expected, came in turns)

@@ -176,14 +176,14 @@ async def guarded(stage: Stage) -> object:
 
 
 async def use_all_tokens(stage: Stage) -> None:
-    limiter = stage.htx._ready().trades.limiter
+    limiter = stage.htx._ready().trades
     async with AsyncExitStack() as held:
         for _ in range(5):
             await held.enter_async_context(limiter.take(CANCEL_ALL))
 
 
 async def pause(stage: Stage) -> None:
-    stage.htx._ready().trades.limiter.pause(CANCEL_ALL, 0.5)
+    stage.htx._ready().trades.pause(CANCEL_ALL, 0.5)
 
 
 async def fail_twice(stage: Stage) -> None:
@@ -391,7 +391,7 @@ def assert_unsent_tokens_are_back(stage: Stage) -> None:
     """At once, all but one for each request that was sent."""
     sent = sum(attempt.sent for report in stage.heard.reports() for attempt in report.attempts)
     if not stage.is_closed and sent < 5:
-        limiter: Any = stage.htx._ready().trades.limiter
+        limiter: Any = stage.htx._ready().trades
         for path in paths(limiter):
             assert limiter.foresee(path, 5 - sent) == pytest.approx(now(), abs=1e-4)
 
@@ -404,7 +404,7 @@ async def assert_goes_on(stage: Stage, work: Work) -> None:
             await stage.htx.cancel_all_trailing(NEXT)
     async with stage.session() if stage.is_closed else stage.htx as htx:
         means = htx._ready()
-        buckets: list[tuple[Any, int]] = [(means.trades.limiter, 5), (means.reads.limiter, 72)]
+        buckets: list[tuple[Any, int]] = [(means.trades, 5), (means.reads, 72)]
         began = now()
         report = await htx.cancel_all_trailing(NEXT)
         assert report.outcome is Outcome.NOTHING_TO_CANCEL

@@ -12,7 +12,6 @@ import pytest
 from htx_async import ALL_CONTRACTS, HtxSession, SessionClosed, TokenBucket
 from htx_async.cancel.guard import CancelGuard
 from htx_async.enums import LimiterMode
-from htx_async.limits.limiter import SharesTokens
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator import SimulatedExchange
 from tests.virtual import VirtualLoop, own_tasks_left, run, virtual_session
@@ -80,7 +79,6 @@ def test_a_cancelled_closing_sends_nothing_and_leaves_nothing(what: str, again: 
         exchange = with_orders(*OTHERS)
         htx = virtual_session(exchange, account=f"closing {what}", **settings_of(what))
         closed = closes(htx)
-        assert isinstance(Fleet(), SharesTokens)
         calls = [asyncio.create_task(htx.cancel_all_trailing(code)) for code in OTHERS]
         await asyncio.sleep(0.03)
         closing = asyncio.create_task(htx.aclose())

@@ -38,7 +38,8 @@ from htx_async.exchange.endpoints import (
     periods,
 )
 from htx_async.filters import OrderFilter
-from htx_async.limits.limiter import AccountLimiter, foresee, public_budget
+from htx_async.limits.account_limiter import AccountLimiter, public_budget
+from htx_async.limits.limiter import as_limiter
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import bounded
@@ -309,11 +310,14 @@ def test_what_cannot_foresee_is_reckoned_by_the_table(monkeypatch: pytest.Monkey
     change(monkeypatch, CANCEL_ALL, Limit(4, 2.0))
 
     class Silent:
-        take = pause = earliest = None
+        def nothing(self, endpoint: str, *what: object, **how: object) -> None:
+            return None
+
+        take = pause = earliest = nothing
 
     async def main() -> float:
         silent: Any = Silent()
-        return foresee(silent, PATH, 9, urgent=False, round_trip=1.0) - now()
+        return as_limiter(silent).foresee(PATH, 9, urgent=False, round_trip=1.0) - now()
 
     assert run(main()) == pytest.approx(8 * 3.0 / 4)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from htx_async import (
+    BaseLimiter,
     HtxSession,
     InvalidRequest,
     MassCancelFailed,
@@ -728,7 +729,7 @@ def test_a_timeout_that_comes_while_the_guard_works_waits_for_it() -> None:
     run(main())
 
 
-class Broken:
+class Broken(BaseLimiter):
     """A limiter of the user's that loses its store, at a moment of choice."""
 
     def __init__(self, where: str) -> None:
@@ -754,7 +755,9 @@ class Broken:
         pass
 
     @asynccontextmanager
-    async def take(self, endpoint: str, *, urgent: bool = False) -> AsyncIterator["Broken"]:
+    async def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: object = None
+    ) -> AsyncIterator["Broken"]:
         self._maybe("take")
         yield self
         self._maybe("settle")

@@ -9,14 +9,8 @@ from aiolimiter import AsyncLimiter
 
 from htx_async import InvalidRequest, RateLimiter, TokenBucket
 from htx_async.enums import LimiterMode
-from htx_async.limits.limiter import (
-    AccountLimiter,
-    SharesTokens,
-    as_rate_limiter,
-    check_lease,
-    foresee,
-    public_budget,
-)
+from htx_async.limits.account_limiter import AccountLimiter, public_budget
+from htx_async.limits.limiter import as_limiter, check_lease
 from tests.test_token_bucket import HOLD, busiest, now, queue_up
 from tests.virtual import run
 
@@ -186,7 +180,7 @@ def test_an_async_limiter_is_taken_as_it_is() -> None:
     """Its own pace rules; its queue cannot be told, and a pause still holds."""
 
     async def main() -> None:
-        limiter = as_rate_limiter(AsyncLimiter(2, 1.0))
+        limiter = as_limiter(AsyncLimiter(2, 1.0))
         assert limiter.earliest(PATH) is None
         assert await use(limiter) == pytest.approx(0, abs=1e-3)
         async with limiter.take(PATH) as lease:
@@ -203,14 +197,14 @@ def test_an_async_limiter_is_taken_as_it_is() -> None:
 def test_a_rate_limiter_of_ones_own_is_used_unchanged() -> None:
     """Whatever has take, pause and earliest is a limiter."""
     bucket = TokenBucket()
-    assert as_rate_limiter(bucket) is bucket
+    assert as_limiter(bucket) is bucket
 
 
 def test_a_pause_of_an_async_limiter_that_grows_is_sat_out() -> None:
     """A longer pause stays in force, also for those who wait for the end of a shorter one."""
 
     async def main() -> float:
-        limiter = as_rate_limiter(AsyncLimiter(5, 1.0))
+        limiter = as_limiter(AsyncLimiter(5, 1.0))
         limiter.pause(PATH, 0.2)
         waiting = asyncio.ensure_future(use(limiter))
         await asyncio.sleep(0.1)
@@ -224,7 +218,7 @@ def test_a_pause_of_an_async_limiter_that_grows_is_sat_out() -> None:
 def test_anything_else_is_no_limiter(limiter: object) -> None:
     """A wrong limiter is told at once, not when the first call hangs on it."""
     with pytest.raises(InvalidRequest) as caught:
-        as_rate_limiter(limiter)  # type: ignore[arg-type]  # wrong on purpose
+        as_limiter(limiter)  # type: ignore[arg-type]  # wrong on purpose
     assert str(caught.value) == (
         "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
         f"not {type(limiter).__name__}"
@@ -236,18 +230,18 @@ def test_what_a_limiter_cannot_foresee_is_reckoned_by_five_a_second() -> None:
 
     async def main() -> None:
         await asyncio.sleep(2.0)
-        mute, bucket = as_rate_limiter(AsyncLimiter(5, 1.0)), TokenBucket(1)
+        mute, bucket = as_limiter(AsyncLimiter(5, 1.0)), TokenBucket(1)
         for count, round_trip, expected in ((1, 0.5, 0.0), (11, 0.0, 2.0), (11, 0.5, 3.0)):
-            turn = foresee(mute, PATH, count, urgent=False, round_trip=round_trip)
+            turn = mute.foresee(PATH, count, urgent=False, round_trip=round_trip)
             assert turn - now() == pytest.approx(expected)
-        assert foresee(mute, PATH, 6, urgent=True) - now() == pytest.approx(1.0)
+        assert mute.foresee(PATH, 6, urgent=True) - now() == pytest.approx(1.0)
         async with bucket.take(PATH):
             waiting = [asyncio.ensure_future(use(bucket)) for _ in range(3)]
             await queue_up(3)
             for urgent, turns in ((True, 2), (False, 5)):
-                turn = foresee(bucket, PATH, 2, urgent=urgent, round_trip=0.5)
+                turn = bucket.foresee(PATH, 2, urgent=urgent, round_trip=0.5)
                 assert turn - now() == pytest.approx(turns * (HOLD + 0.5) - 0.5, abs=1e-3)
-                turn = foresee(bucket, PATH, 2, urgent=urgent)
+                turn = bucket.foresee(PATH, 2, urgent=urgent)
                 assert turn - now() == pytest.approx(turns * HOLD, abs=1e-3)
         await asyncio.gather(*waiting)
 
@@ -269,7 +263,6 @@ class Shared(TokenBucket):
 def test_a_lease_outlives_its_request_and_the_period() -> None:
     """A token that could come back while its request runs is refused at once, with the figures."""
     limiter = Shared(per=1.0)
-    assert isinstance(limiter, SharesTokens)
     check_lease(limiter, 2.0)
     check_lease(TokenBucket(), 1000.0)
     check_lease(None, 1000.0)

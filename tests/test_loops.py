@@ -19,7 +19,7 @@ import pytest
 
 from htx_async import CancelReport, HtxSession, InvalidRequest, Outcome
 from htx_async.exchange.endpoints import READS
-from htx_async.limits.limiter import AccountLimiter
+from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.limits.registry import Accounts
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import BOUND

@@ -19,7 +19,8 @@ from htx_async import (
     SessionClosed,
     TokenBucket,
 )
-from htx_async.limits.limiter import AccountLimiter, RateLimiter
+from htx_async.limits.account_limiter import AccountLimiter
+from htx_async.limits.limiter import RateLimiter
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import OK, FaultServer, answers, bounded

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from htx_async.aio.timers import TimeLimit
 from htx_async.calls.clock_check import ClockCheck
@@ -20,7 +20,7 @@ from htx_async.exchange.endpoints import READS
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
 from htx_async.exchange.operation import Job, Reply
-from htx_async.limits.limiter import CountsWaiters, Lease
+from htx_async.limits.limiter import Lease
 from htx_async.report import Attempt
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Call:
         self._scope = scope
         self._sink = sink
         self._choose = choose
-        self._lane = means.reads if job.is_read else means.trades
+        self._limiter = means.reads if job.is_read else means.trades
         self._budget = READS if job.is_read else job.request.path
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
@@ -103,8 +103,7 @@ class Call:
                         await asyncio.sleep(wait)
                     if self._is_check_due and not await self._check_clock():
                         break
-                    urgent, limiter = self._scope.urgent, self._lane.limiter
-                    turn = limiter.earliest(self._budget, urgent=urgent)
+                    turn = self._limiter.earliest(self._budget, urgent=self._scope.urgent)
                     if self._may_be_late and turn is not None and self._ends_before(turn):
                         self._ended_by = self._too_late(turn)
                         break
@@ -148,7 +147,7 @@ class Call:
         """Whether a turn that comes at loop time `turn` at the earliest is too late for certain."""
         if turn <= self._limit.when:
             return False
-        named, now = self._lane.slower_named(self._budget), self._loop.time()
+        named, now = self._limiter.slower_named(self._budget), self._loop.time()
         return not named or not self._scope.waits(turn, now, named, self._persists)
 
     async def _attempt(self) -> float | None:
@@ -198,7 +197,7 @@ class Call:
                 if failure.sent:
                     raise
                 held = self._loop.time() - granted
-                may_keep = self._course.has_untried and self._lane.may_hold(held, within)
+                may_keep = self._course.has_untried and self._limiter.may_hold(held, within)
                 wait = self._failed(trial, failure)
                 if wait is None or not may_keep:
                     return wait
@@ -250,7 +249,7 @@ class Call:
         attempt = self._record(trial, reply, answer.status)
         try:
             now, emitter = self._loop.time(), self._means.emitter
-            changes = heeded(self._lane, self._budget, answer, reply, now, emitter)
+            changes = heeded(self._limiter, self._budget, answer, reply, now, emitter)
             if changes:
                 attempt = self.attempts[-1] = attempt.model_copy(update=changes)
         finally:
@@ -332,17 +331,11 @@ class Call:
         return self._course.after(self.attempts, self._spans, now, self._limit.when)
 
     def _take(self) -> AbstractAsyncContextManager[Lease]:
-        take, path = self._lane.limiter.take, self._budget
-        if not self._lane.tells_turns:
-            return take(path, urgent=self._scope.urgent)
-        # The protocol does not ask for it, but this limiter has it.
-        return cast("Callable[..., AbstractAsyncContextManager[Lease]]", take)(
-            path, urgent=self._scope.urgent, on_turn=self._turn_moved
-        )
+        urgent, on_turn = self._scope.urgent, self._turn_moved
+        return self._limiter.take(self._budget, urgent=urgent, on_turn=on_turn)
 
     def _too_late(self, turn: float) -> str:
-        limiter, now = self._lane.limiter, self._loop.time()
-        queue = limiter.waiting(self._budget) if isinstance(limiter, CountsWaiters) else None
+        queue, now = self._limiter.waiting(self._budget), self._loop.time()
         behind = "" if queue is None else f", with {queue} waiting"
         # A moment that is over by now is no negative time.
         turn, end = max(now, turn) - now, max(now, self._limit.when) - now

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from htx_async.exchange.endpoints import READS
-from htx_async.limits.limiter import RateLimiter, foresee
+from htx_async.limits.limiter import BaseLimiter
 from htx_async.report import Attempt
 
 ROUND_TRIP = 0.5
@@ -40,8 +40,8 @@ class DefaultDeadline(NamedTuple):
     @classmethod
     def of(
         cls,
-        limiter: RateLimiter,
-        reads_limiter: RateLimiter,
+        limiter: BaseLimiter,
+        reads_limiter: BaseLimiter,
         path: str,
         calls: int,
         looks: int,
@@ -55,10 +55,10 @@ class DefaultDeadline(NamedTuple):
         now, reads = asyncio.get_running_loop().time(), looks * (_LISTS if may_be_on_v5 else 1)
 
         def turn(round_trip: float) -> float:
-            last = foresee(limiter, path, calls, urgent=urgent, round_trip=round_trip)
+            last = limiter.foresee(path, calls, urgent=urgent, round_trip=round_trip)
             if not reads:
                 return last
-            listed = foresee(reads_limiter, READS, reads, urgent=urgent, round_trip=round_trip)
+            listed = reads_limiter.foresee(READS, reads, urgent=urgent, round_trip=round_trip)
             return last + max(0.0, listed - now)
 
         return cls((turn(0.0), turn(longest)), allowance, longest, _ON_V5 if may_be_on_v5 else 0)

@@ -11,34 +11,34 @@ from htx_async.exchange.headers import pause_after, pause_when_spent, told_limit
 
 if TYPE_CHECKING:
     from htx_async.calls.emitter import Emitter
-    from htx_async.calls.resources import Lane
     from htx_async.exchange.messages import Answer
     from htx_async.exchange.operation import Reply
+    from htx_async.limits.limiter import BaseLimiter
 
 
 def heeded(
-    lane: Lane, endpoint: str, answer: Answer, reply: Reply, now: float, emitter: Emitter | None
+    limiter: BaseLimiter,
+    endpoint: str,
+    answer: Answer,
+    reply: Reply,
+    now: float,
+    emitter: Emitter | None,
 ) -> dict[str, object]:
     """Slow `endpoint` down and pause it as the reply asks; the fields of the attempt that tell."""
-    limit = _limit(lane, endpoint, answer)
+    told = told_limit(answer.headers)
+    limit = None if told is None else limiter.tighten(endpoint, *told)
     if limit is not None and emitter:
         emitter.emit(LimitChanged(now, endpoint, *limit))
     asked = asked_after(answer, reply)
     if asked is not None:
-        length = lane.refused(endpoint, asked)
+        length = limiter.refused(endpoint, asked)
     else:
         asked = length = pause_when_spent(answer.headers, reply.ts) or 0.0
         if length:
-            lane.limiter.pause(endpoint, length)
+            limiter.pause(endpoint, length)
     if length and emitter:
         emitter.emit(EndpointPaused(now, endpoint, length))
     return {} if limit is None and not length else {"limit": limit, "paused": asked}
-
-
-def _limit(lane: Lane, endpoint: str, answer: Answer) -> tuple[int, float] | None:
-    """The limit in force from now on, if the reply has changed it."""
-    told = None if lane.tighten is None else told_limit(answer.headers)
-    return None if told is None or lane.tighten is None else lane.tighten(endpoint, *told)
 
 
 def asked_after(answer: Answer, reply: Reply) -> float | None:

@@ -20,17 +20,8 @@ from htx_async.enums import ApiGeneration, LimiterMode
 from htx_async.events import LimiterModeChanged
 from htx_async.exchange.endpoints import V5_CANCEL
 from htx_async.exchange.signing import Signer
-from htx_async.limits.gate import closing
-from htx_async.limits.limiter import (
-    AccountLimiter,
-    DoubtsSlower,
-    Foresees,
-    HearsRefusals,
-    RateLimiter,
-    SharesTokens,
-    TellsTurns,
-    Tightens,
-)
+from htx_async.limits.account_limiter import AccountLimiter
+from htx_async.limits.limiter import BaseLimiter
 from htx_async.limits.registry import release
 from htx_async.transport.http import Transport
 
@@ -40,57 +31,12 @@ if TYPE_CHECKING:
     from htx_async.events import Listener
 
 
-class Lane(NamedTuple):
-    """A limiter, and what it can do beyond the protocol."""
-
-    limiter: RateLimiter
-    tells_turns: bool
-    tighten: Callable[[str, float, float], tuple[int, float] | None] | None
-    refused: Callable[[str, float], float]
-    """Closes an endpoint after a refusal that asks for so many seconds; for how long it did."""
-
-    foresee: Callable[..., float] | None
-    """See `Foresees.foresee`."""
-
-    @classmethod
-    def of(cls, limiter: RateLimiter) -> Lane:
-        """What `limiter` can do."""
-        tighten = limiter.tighten if isinstance(limiter, Tightens) else None
-
-        def pause(endpoint: str, seconds: float) -> float:
-            limiter.pause(endpoint, closing(seconds))
-            return closing(seconds)
-
-        refused = limiter.refused if isinstance(limiter, HearsRefusals) else pause
-        foresee = limiter.foresee if isinstance(limiter, Foresees) else None
-        return cls(limiter, isinstance(limiter, TellsTurns), tighten, refused, foresee)
-
-    def slower_named(self, path: str) -> int:
-        """How many replies have named the slower limit that `path` has now; 0: it has none."""
-        limiter = self.limiter
-        return limiter.slower_named(path) if isinstance(limiter, DoubtsSlower) else 0
-
-    def may_hold(self, held: float, attempt: float) -> bool:
-        """Whether a token that was held for so many seconds, and not used, may serve an attempt of
-        up to `attempt` more: other processes count on a shared one when its lease is over."""
-        limiter = self.limiter
-        if not isinstance(limiter, SharesTokens):
-            return True
-        return held + attempt + limiter.per <= limiter.lease
-
-    def foreseen(self, path: str, *, urgent: bool) -> float | None:
-        """When the turn of a call that queues now may come; None when that is not known."""
-        if self.foresee is not None:
-            return self.foresee(path, 1, urgent=urgent)
-        return self.limiter.earliest(path, urgent=urgent)
-
-
 class Means(NamedTuple):
     """What every call of a session works with."""
 
     signer: Signer
-    trades: Lane
-    reads: Lane
+    trades: BaseLimiter
+    reads: BaseLimiter
     public: AsyncLimiter
     transport: Transport
     base_urls: BaseUrls
@@ -115,8 +61,8 @@ class Means(NamedTuple):
         """Of `calls` cancels that queue for `path` now, or once `looks` lists are read."""
         is_v5 = self.generation.current is ApiGeneration.V5
         return DefaultDeadline.of(
-            self.trades.limiter,
-            self.reads.limiter,
+            self.trades,
+            self.reads,
             self.on_path(path),
             calls,
             looks,
@@ -131,15 +77,14 @@ class Means(NamedTuple):
         was signed."""
         self.stop_hearing()
         self.signer.forget()
-        if isinstance(self.trades.limiter, AccountLimiter):
-            release(self.trades.limiter, session)
+        if isinstance(self.trades, AccountLimiter):
+            release(self.trades, session)
 
     async def let_go(self, session: object) -> None:
         """The same, and leave nothing on its way to the tokens that others share."""
         self.release(session)
-        for lane in (self.trades, self.reads):
-            if isinstance(lane.limiter, SharesTokens):
-                await lane.limiter.drain()
+        await self.trades.drain()
+        await self.reads.drain()
 
 
 OnEvent: TypeAlias = "Listener | Sequence[Listener] | None"
@@ -155,9 +100,9 @@ def listeners(on_event: OnEvent) -> tuple[Listener, ...]:
     return given
 
 
-def hear_modes(limiter: RateLimiter, emitter: Emitter | None) -> Callable[[], object]:
+def hear_modes(limiter: BaseLimiter, emitter: Emitter | None) -> Callable[[], object]:
     """Tell of each change of a fleet's limiter, until the result is called."""
-    if emitter is None or not isinstance(limiter, SharesTokens):
+    if emitter is None:
         return lambda: None
 
     def changed(endpoint: str, mode: LimiterMode, reason: str) -> None:

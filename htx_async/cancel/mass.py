@@ -111,7 +111,7 @@ class MassCancel:
         self.scope = scope
         self.is_promised = is_promised
         self._unqueued = sum(map(_rounds_of, intents))
-        self._line = means.trades.limiter, path
+        self._line = means.trades, path
         self._means = means
         self._ledger = ledger
         self._intents = intents

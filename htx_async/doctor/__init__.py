@@ -22,7 +22,7 @@ from htx_async.calls.wall_clock import ClockFailed, WallClock
 from htx_async.doctor.findings import Finding, in_words, of_generation, of_keys
 from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange.signing import Credentials
-from htx_async.limits.limiter import public_budget
+from htx_async.limits.account_limiter import public_budget
 from htx_async.transport.http import Transport
 
 __all__ = ["MOST_SKEW", "Finding", "Reachable", "examine"]

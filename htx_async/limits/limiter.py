@@ -1,27 +1,23 @@
-"""Who may send when: the endpoint's own limit and the account's broad budget."""
+"""What a session asks of a limiter: three things that each has to do, and defaults for the rest."""
+
+from __future__ import annotations
 
 import asyncio
 import math
-import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
 from htx_async.aio.tasks import Promise
 from htx_async.enums import LimiterMode
 from htx_async.errors import InvalidRequest
-from htx_async.exchange.endpoints import BUDGETS, Permission, limit_of
+from htx_async.exchange.endpoints import TRAILING, limit_of
 from htx_async.exchange.headers import LONGEST_PAUSE
-from htx_async.limits.account_budget import AccountBudget
-from htx_async.limits.token_bucket import TokenBucket
-
-_REST = 75.0
-"""Seconds after which nothing of a use is left: the longest hold, the longest pause, and a bit."""
-
-_PUBLIC_PART = 20
-"""Of the budget of public calls a session uses one part in so many."""
+from htx_async.limits.gate import closing
+from htx_async.limits.waiting_line import OnTurn
 
 
 class Lease(Protocol):
@@ -48,138 +44,103 @@ class RateLimiter(Protocol):  # pragma: no mutate block
         answer came at once; None when that is not known."""
 
 
-@runtime_checkable
-class CountsWaiters(Protocol):
-    """A limiter that can tell how long its queue is."""
+class BaseLimiter(ABC):  # pragma: no mutate block
+    """A `RateLimiter` that can do more; whatever one of its kind leaves out has a default here."""
 
-    def waiting(self, endpoint: str) -> int:
-        """How many callers wait for `endpoint`."""
+    per: float = TRAILING.per
+    """Seconds of the limit's window."""
 
+    lease: float = math.inf
+    """Seconds after which the token of a holder that vanished comes back to other processes."""
 
-@runtime_checkable
-class Foresees(Protocol):  # pragma: no mutate block
-    """A limiter that can tell how long many callers will take."""
+    promises: set[Promise] | None = None
+    """What it carries out before it closes, where it can be closed while a session is open."""
+
+    @abstractmethod
+    def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """See `RateLimiter.take`. `on_turn` hears the earliest loop time at which the turn of this
+        waiter could come, whenever a pause or a slower limit has moved it."""
+
+    @abstractmethod
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """See `RateLimiter.pause`."""
+
+    @abstractmethod
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
+        """See `RateLimiter.earliest`."""
+
+    @property
+    def reads(self) -> BaseLimiter | None:
+        """The one for the account's reads, asked for `endpoints.READS`; None: a session has a
+        budget of reads of its own."""
+        return None
 
     def foresee(
         self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
     ) -> float:
-        """`RateLimiter.earliest` for the last of `count` callers that queue now, with answers that
-        take `round_trip` seconds."""
+        """`earliest` for the last of `count` callers that queue now, with answers that take
+        `round_trip` seconds. Default: by what is documented for `endpoint`."""
+        size, per = limit_of(endpoint)
+        now = asyncio.get_running_loop().time()
+        first = self.earliest(endpoint, urgent=urgent)
+        return (now if first is None else first) + (count - 1) * (per + round_trip) / size
 
-
-@runtime_checkable
-class TellsTurns(Protocol):
-    """A limiter whose `take` has `on_turn`, as `TokenBucket.take` has."""
-
-    tells_turns: Literal[True]
-
-
-@runtime_checkable
-class Tightens(Protocol):
-    """A limiter that can be slowed down to what the exchange says of itself."""
-
-    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
-        """See `TokenBucket.tighten`."""
-
-
-@runtime_checkable
-class DoubtsSlower(Protocol):
-    """A limiter that can tell by how many replies it was slowed down."""
-
-    def slower_named(self, endpoint: str) -> int:
-        """See `TokenBucket.slower_named`."""
-
-
-@runtime_checkable
-class HearsRefusals(Protocol):
-    """A limiter that lets one request ask after a refusal, while the others wait."""
+    def waiting(self, endpoint: str) -> int | None:
+        """How many callers wait for `endpoint`. Default: not known."""
+        return None
 
     def refused(self, endpoint: str, seconds: float) -> float:
-        """See `TokenBucket.refused`."""
+        """A request to `endpoint` was refused for its rate, and the reply asks to wait `seconds`;
+        for how long it is closed. Default: `pause`, for one second at least and 10 s at most."""
+        closed = closing(seconds)
+        self.pause(endpoint, closed)
+        return closed
 
+    def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
+        """A reply says that `endpoint` takes `requests` per `seconds`; size and period (seconds)
+        of the limit in force when this changes it. Default: nothing does."""
+        return None
 
-@runtime_checkable
-class HasReads(Protocol):
-    """A limiter with another one for the account's reads."""
-
-    @property
-    def reads(self) -> RateLimiter:
-        """Asked for `endpoints.READS`; without one, a session has a budget of reads of its own."""
-
-
-@runtime_checkable
-class KeepsPromises(Protocol):
-    """A limiter that can be closed, and first carries out what was promised by its tokens."""
-
-    promises: set[Promise]
-
-
-@runtime_checkable
-class SharesTokens(Protocol):
-    """A limiter whose tokens other processes use too."""
-
-    lease: float
-    """Seconds after which the token of a holder that vanished comes back."""
-
-    per: float
-    """Seconds of the limit's window."""
+    def slower_named(self, endpoint: str) -> int:
+        """How many replies have named the slower limit that `endpoint` has now; 0: it has none."""
+        return 0
 
     def hear(self, listener: Callable[[str, LimiterMode, str], object]) -> Callable[[], None]:
         """Call `listener(endpoint, mode, reason)` at each change of mode, until the result is
-        called."""
+        called. Default: there is one mode."""
+        return lambda: None
 
     async def drain(self) -> None:
-        """Wait, for a short while, until the others can see every token that is back."""
+        """Wait, for a short while, until others can see every token that is back."""
+        return
+
+    def may_hold(self, held: float, attempt: float) -> bool:
+        """Whether a token that was held for so many seconds, and not used, may serve an attempt of
+        up to `attempt` more: other processes count on a shared one when its lease is over."""
+        return held + attempt + self.per <= self.lease
 
 
-class AccountLimiter(TokenBucket):
-    """Both limits of one account: each endpoint's own, and the total of its trade calls.
+class _Wrapped(BaseLimiter):
+    """A caller's own `RateLimiter`, which can do no more than it has to."""
 
-    `AccountBudget` keeps the second with a margin. Ordinary calls pass a smaller one before it, and
-    a sixth is left to urgent ones. What is foreseen counts both.
-    """
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._budget = AccountBudget()
-        self.reads = reads_limiter()
-        """For the account's reads."""
-        self.holders: weakref.WeakSet[object] = weakref.WeakSet()
-        """The sessions that are open."""
-        self._left: tuple[weakref.ref[asyncio.AbstractEventLoop], float] | None = None
+    def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        return self._limiter.take(endpoint, urgent=urgent)
 
-    def bind(self, *, take_over: bool = False) -> bool:
-        """See `TokenBucket.bind`; reads and what is left of the budget come along."""
-        has_moved = super().bind(take_over=take_over)
-        if has_moved:
-            self.reads.bind(take_over=take_over)
-            # Whoever held it on a closed loop can use it no more.
-            self.holders.clear()
-        return has_moved
+    def pause(self, endpoint: str, seconds: float) -> None:
+        self._limiter.pause(endpoint, seconds)
 
-    def is_gone(self) -> bool:
-        """Whether nobody has held it for so long that a new one would do as well; counts from the
-        first time that it is asked."""
-        loop = asyncio.get_running_loop()
-        if self.holders:
-            self._left = None
-        elif self._left is None or self._left[0]() is not loop:
-            self._left = (weakref.ref(loop), loop.time())
-        return self._left is not None and loop.time() - self._left[1] > _REST
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
+        return self._limiter.earliest(endpoint, urgent=urgent)
 
 
-def reads_limiter() -> TokenBucket:
-    """The total of an account's reads."""
-    return TokenBucket(*BUDGETS[Permission.READ])
-
-
-def public_budget() -> AsyncLimiter:
-    """For a session's public calls: far below what is documented for one address."""
-    size, per = BUDGETS[Permission.NONE]
-    return AsyncLimiter(max(1, size // _PUBLIC_PART), per)
-
-
-class _Adapted:
+class _Adapted(BaseLimiter):
     """A user's own `AsyncLimiter` as a `RateLimiter`: no priority, no token given back."""
 
     def __init__(self, limiter: AsyncLimiter) -> None:
@@ -187,7 +148,9 @@ class _Adapted:
         self._paused: dict[str, float] = {}
 
     @asynccontextmanager
-    async def take(self, endpoint: str, *, urgent: bool = False) -> AsyncIterator[Lease]:
+    async def take(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> AsyncIterator[Lease]:
         """See `RateLimiter.take`; `urgent` changes nothing."""
         await self._limiter.acquire()
         await self._sit_out(endpoint)
@@ -217,37 +180,25 @@ class _KeptLease:
 _KEPT = _KeptLease()
 
 
-def as_rate_limiter(limiter: RateLimiter | AsyncLimiter) -> RateLimiter:
-    """`limiter` itself, or an adapter for an `AsyncLimiter`; `InvalidRequest` for anything else."""
+def as_limiter(limiter: RateLimiter | AsyncLimiter) -> BaseLimiter:
+    """`limiter` itself where it can do all of it, else wrapped; `InvalidRequest` for what is no
+    limiter."""
+    if isinstance(limiter, BaseLimiter):
+        return limiter
     if isinstance(limiter, AsyncLimiter):
         return _Adapted(limiter)
     methods = [getattr(limiter, name, None) for name in ("take", "pause", "earliest")]
     if all(map(callable, methods)) and not isinstance(limiter, type):
-        return limiter
+        return _Wrapped(limiter)
     raise InvalidRequest(
         "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
         f"not {type(limiter).__name__}"
     )
 
 
-def foresee(
-    limiter: RateLimiter, endpoint: str, count: int, *, urgent: bool, round_trip: float = 0.0
-) -> float:
-    """The earliest loop time at which the last of `count` callers that queue now could go, with
-    answers that take `round_trip` seconds.
-
-    By what is documented for `endpoint` where the limiter cannot tell.
-    """
-    if isinstance(limiter, Foresees):
-        return limiter.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
-    size, per = limit_of(endpoint)
-    one = (per + round_trip) / size
-    return asyncio.get_running_loop().time() + (count - 1) * one
-
-
-def check_lease(limiter: RateLimiter | None, attempt_timeout: float) -> None:
+def check_lease(limiter: BaseLimiter | None, attempt_timeout: float) -> None:
     """`InvalidRequest` when a token could come back before its request has failed."""
-    if isinstance(limiter, SharesTokens) and limiter.lease < attempt_timeout + limiter.per:
+    if limiter is not None and not limiter.may_hold(0.0, attempt_timeout):
         raise InvalidRequest(
             f"the limiter's lease of {limiter.lease:g} s is shorter than attempt_timeout plus its "
             f"period, {attempt_timeout + limiter.per:g} s: another process could use a token "

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import threading
 
-from htx_async.limits.limiter import AccountLimiter
+from htx_async.limits.account_limiter import AccountLimiter
 
 _LOOKED_AT = 4
 """Accounts that are looked at, in turn, each time that one is asked for."""

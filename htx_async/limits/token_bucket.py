@@ -7,18 +7,17 @@ than `size` of them (README, "The limit, and why it holds"). A bucket keyed on s
 promise that: latency may push the sends of two windows into one.
 """
 
-from typing import Literal
-
 from htx_async.aio.loop_binding import LoopBinding
 from htx_async.arguments import as_count, as_seconds
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.endpoints import TRAILING, Limit, limit_of, periods
 from htx_async.limits.account_budget import AccountBudget
+from htx_async.limits.limiter import BaseLimiter
 from htx_async.limits.token_queue import TakeToken, TokenQueue
 from htx_async.limits.waiting_line import OnTurn
 
 
-class TokenBucket:
+class TokenBucket(BaseLimiter):
     """`size` requests in any `per` seconds at the exchange, for each endpoint by itself.
 
     Without a size it keeps what is documented of each endpoint (`htx_async.exchange.endpoints`),
@@ -34,8 +33,6 @@ class TokenBucket:
     Raises `InvalidRequest` for numbers that describe no bucket, and when used from a second loop
     while the first one lives.
     """
-
-    tells_turns: Literal[True] = True
 
     def __init__(
         self,
@@ -65,8 +62,7 @@ class TokenBucket:
     def take(
         self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
     ) -> TakeToken:
-        """See `RateLimiter.take`. `on_turn` hears the earliest loop time at which the turn of this
-        waiter could come, whenever a pause or a slower limit has moved it."""
+        """See `BaseLimiter.take`."""
         return TakeToken(self._queue(endpoint), urgent, on_turn)
 
     def pause(self, endpoint: str, seconds: float) -> None:
