@@ -19,13 +19,12 @@ from htx_async.arguments import as_instance, as_seconds, running_loop
 from htx_async.calls.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
-from htx_async.calls.generation import Generation
+from htx_async.calls.generation import Generation, V5Traits
 from htx_async.calls.resources import Means, OnEvent, hear_modes, listeners
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
 from htx_async.cancel.closing import Closing
-from htx_async.cancel.v5_check import V5Check
 from htx_async.cross import CrossMargin
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, SessionClosed
@@ -305,7 +304,7 @@ class HtxSession(Desk):
                 time=time,
                 live=self._live,
                 generation=self._generation,
-                v5_check=V5Check(),
+                v5=V5Traits(),
                 emitter=emitter,
                 stop_hearing=hear_modes(limiter, emitter),
             )

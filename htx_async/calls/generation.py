@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
+from htx_async.codes import Code
 from htx_async.enums import ApiGeneration
 from htx_async.errors import InvalidRequest
 from htx_async.events import GenerationChanged
+from htx_async.exchange.v5 import CANCEL_FORMS
 
 if TYPE_CHECKING:
     from htx_async.calls.emitter import Emitter
@@ -41,3 +44,21 @@ class Generation:
         if emitter:
             now = asyncio.get_running_loop().time()
             emitter.emit(GenerationChanged(now, current, why))
+
+
+class V5Traits:
+    """What V5 has shown of itself to a session, which holds for all its contracts."""
+
+    def __init__(self) -> None:
+        self.cancel_form = CANCEL_FORMS[0]
+        """The form of a cancel that it took last."""
+        self.lists_all = False
+        """Whether a list without a contract code is of every contract."""
+        self.has_lists = False
+        """Whether it has answered with a list of this account."""
+        self.absent_at = -math.inf
+        """When it was asked last what it answered with `absence`."""
+        self.absence: Code | None = None
+        """The code by which it said that the account is not there."""
+        self.asking = asyncio.Lock()
+        """Those who wait for one answer share the next, which was asked for after theirs."""

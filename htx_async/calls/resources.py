@@ -13,7 +13,7 @@ from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.default_deadline import DefaultDeadline
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
-from htx_async.calls.generation import Generation
+from htx_async.calls.generation import Generation, V5Traits
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.wall_clock import WallClock
 from htx_async.enums import ApiGeneration, LimiterMode
@@ -27,7 +27,6 @@ from htx_async.transport.http import Transport
 
 if TYPE_CHECKING:
     from htx_async.calls.scope import Scope
-    from htx_async.cancel.v5_check import V5Check
     from htx_async.events import Listener
 
 
@@ -47,7 +46,7 @@ class Means(NamedTuple):
     time: ExchangeTime
     live: Scope
     generation: Generation
-    v5_check: V5Check
+    v5: V5Traits
     emitter: Emitter | None
     stop_hearing: Callable[[], object]
 

@@ -193,9 +193,9 @@ class Context:
         is_named = self.intent.filter.contract_code is not None
         if generation is not ApiGeneration.V5 or kind is not Kind.OPEN or is_named:
             return True
-        session = self.means.v5_check
-        session.lists_all |= len({row.contract_code for row in rows}) > 1
-        return session.lists_all
+        traits = self.means.v5
+        traits.lists_all |= len({row.contract_code for row in rows}) > 1
+        return traits.lists_all
 
     def list_page(
         self, generation: ApiGeneration, kind: Kind, page: Page, contracts: tuple[str, ...]

@@ -87,15 +87,15 @@ async def send_cancel(
 ) -> None:
     """Cancel these; in another of the documented forms where one was refused as such, in which case
     nothing was carried out."""
-    session, gone = context.means.v5_check, set[str]()
-    for form in sorted(v5.CANCEL_FORMS, key=lambda form: form != session.cancel_form):
+    traits, gone = context.means.v5, set[str]()
+    for form in sorted(v5.CANCEL_FORMS, key=lambda form: form != traits.cancel_form):
         if form.path in gone:
             continue
         part = ids if form.is_array else ids[:1]
         job = v5.cancel(context.intent.filter, part, form)
         reply = (await context.send(job, lost=lost, persists=persists)).reply
         if reply is not None and reply.verdict is Verdict.ACCEPTED:
-            session.cancel_form = form
+            traits.cancel_form = form
             async with Group() as group:
                 for order_id in ids[len(part) :]:
                     group.begin(send_cancel(context, (order_id,), lost=lost, persists=persists))

@@ -4,7 +4,6 @@ no longer serves it refuses to every account."""
 from __future__ import annotations
 
 import asyncio
-import math
 
 from htx_async.aio.timers import TimeLimit
 from htx_async.cancel.context import Context
@@ -17,55 +16,6 @@ _V5 = ApiGeneration.V5
 
 _MOST_READS = 8
 """Requests for V5's orders in one call of the user, however many contracts it is for."""
-
-
-class V5Check:
-    """Of a session: that an account is not on V5 holds for all its contracts, so those who wait
-    for one answer share the next, which was asked for after theirs.
-
-    `cancel_form`: the form of a cancel that V5 took last. `lists_all`: whether a list without a
-    contract code is of every contract.
-    """
-
-    def __init__(self) -> None:
-        self.cancel_form = v5.CANCEL_FORMS[0]
-        self.lists_all = False
-        self._lock = asyncio.Lock()
-        self._absent_at = -math.inf
-        self._code: int | str | None = None
-        self._has_lists = False
-
-    async def ask(self, context: Context) -> None:
-        """Put V5's list on the ledger, or that the account is not there."""
-        began = context.now()
-        if self._has_lists:
-            await self._read(context)
-            return
-        try:
-            with TimeLimit(context.scope.deadline):
-                await self._lock.acquire()
-        except TimeoutError:
-            return
-        try:
-            if self._absent_at >= began:
-                fact = NotOnV5(context.contracts, self._code, self._absent_at)
-                context.ledger.file(fact)
-                return
-            if not self._has_lists:
-                await self._read(context)
-                return
-        finally:
-            self._lock.release()
-        # Whoever had the lock before has found out that each contract has a list of its own.
-        await self._read(context)
-
-    async def _read(self, context: Context) -> None:
-        asked = context.now()
-        rows = await context.read_open(_V5)
-        self._has_lists = rows is not None
-        code = context.states().absent
-        if rows is None and code is not None:
-            self._absent_at, self._code = asked, code
 
 
 class OrderSearch:
@@ -130,11 +80,44 @@ class OrderSearch:
         return reply
 
 
+async def _ask(context: Context) -> None:
+    """Put V5's list on the ledger, or that the account is not there."""
+    began, traits = context.now(), context.means.v5
+    if traits.has_lists:
+        await _read(context)
+        return
+    try:
+        with TimeLimit(context.scope.deadline):
+            await traits.asking.acquire()
+    except TimeoutError:
+        return
+    try:
+        if traits.absent_at >= began:
+            context.ledger.file(NotOnV5(context.contracts, traits.absence, traits.absent_at))
+            return
+        if not traits.has_lists:
+            await _read(context)
+            return
+    finally:
+        traits.asking.release()
+    # Whoever had the lock before has found out that each contract has a list of its own.
+    await _read(context)
+
+
+async def _read(context: Context) -> None:
+    asked, traits = context.now(), context.means.v5
+    rows = await context.read_open(_V5)
+    traits.has_lists = rows is not None
+    code = context.states().absent
+    if rows is None and code is not None:
+        traits.absent_at, traits.absence = asked, code
+
+
 async def check_v5(context: Context) -> None:
     """Ask V5 where v1's word alone is no proof, and let the session know where the account is."""
     if context.scope.reason or not context.states().is_open_question:
         return
-    await context.means.v5_check.ask(context)
+    await _ask(context)
     if context.states().unreached is not None and not context.scope.reason:
         await context.search.look(context)
     context.settle()
