@@ -23,7 +23,7 @@ from htx_async.cancel.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
-from htx_async.cancel.v5_check import OrderSearch
+from htx_async.cancel.search import OrderSearch
 from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
 from htx_async.enums import MarginMode, Offset, Outcome, Verdict
@@ -10,7 +10,8 @@ from htx_async.enums import MarginMode, Offset, Outcome, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from htx_async.report import Attempt, CancelReport, OrderError
+    from htx_async.attempt import Attempt, OrderError
+    from htx_async.enums import Direction
 
 IN_FRONT = "something in front of the exchange answered"
 """What is said of a client error whose body is not the exchange's."""
@@ -21,7 +22,31 @@ BARE_429 = "HTTP 429"
 _MOST_SHOWN = 5
 
 
-def tell(report: CancelReport) -> str:
+class Told(Protocol):
+    """What of a `CancelReport` its words are made of."""
+
+    outcome: Outcome
+    margin_mode: MarginMode
+    direction: Direction | None
+    offset: Offset | None
+    successes: tuple[str, ...]
+    errors: tuple[OrderError, ...]
+    triggered: tuple[str, ...]
+    still_open: tuple[str, ...]
+    ids_complete: bool
+    attempts: tuple[Attempt, ...]
+    ended_by: str
+    warnings: tuple[str, ...]
+    confirmed: bool | None
+
+    @property
+    def instrument(self) -> str: ...
+
+    @property
+    def refusal(self) -> Attempt | None: ...
+
+
+def tell(report: Told) -> str:
     """The whole account in a few sentences."""
     filters = [value for value in (report.direction, report.offset) if value is not None]
     which = f" ({' '.join(filters)})" if filters else ""
@@ -80,7 +105,7 @@ _ADVICE_ELSE = "Correct what the code names; trying again unchanged does not hel
 _LOST = " An earlier answer was lost, and ids with it."
 
 
-def _tell_cancelled(report: CancelReport) -> str:
+def _tell_cancelled(report: Told) -> str:
     under_way = sum(error.err_code == CANCELLING for error in report.errors)
     text = f"the exchange took the cancel of {_orders(len(report.successes))}."
     if under_way:
@@ -88,18 +113,18 @@ def _tell_cancelled(report: CancelReport) -> str:
     return text + _tell_triggered(report) + ("" if report.ids_complete else _LOST)
 
 
-def _tell_nothing(report: CancelReport) -> str:
+def _tell_nothing(report: Told) -> str:
     return f"nothing to cancel.{_tell_triggered(report)}{_offset_caveat(report)}"
 
 
-def _tell_clear_after_retry(report: CancelReport) -> str:
+def _tell_clear_after_retry(report: Told) -> str:
     return (
         "an answer was lost; asked again, the exchange had nothing left to cancel. Which orders "
         f"went is not known.{_tell_triggered(report)}{_offset_caveat(report)}"
     )
 
 
-def _tell_partial(report: CancelReport) -> str:
+def _tell_partial(report: Told) -> str:
     if report.still_open:
         return _tell_still_open(report)
     failed = [e for e in report.errors if e.err_code not in SETTLED_ORDER_CODES]
@@ -118,7 +143,7 @@ def _tell_partial(report: CancelReport) -> str:
     )
 
 
-def _tell_still_open(report: CancelReport) -> str:
+def _tell_still_open(report: Told) -> str:
     left = report.still_open
     more = f" and {len(left) - _MOST_SHOWN} more" if len(left) > _MOST_SHOWN else ""
     refused = {error.order_id: error for error in report.errors}
@@ -135,7 +160,7 @@ def _still_open(order_id: str, error: OrderError | None) -> str:
     return order_id if error is None else f"{order_id} ({error.err_code}: {error.err_msg})"
 
 
-def _tell_unknown(report: CancelReport) -> str:
+def _tell_unknown(report: Told) -> str:
     lost = [a for a in report.attempts if a.verdict is Verdict.UNKNOWN]
     last = f"; the last, to {lost[-1].base_url}: {_ended(lost[-1].message)}" if lost else "."
     refused = bool(lost) and report.attempts[-1].verdict is Verdict.REFUSED
@@ -149,7 +174,7 @@ def _tell_unknown(report: CancelReport) -> str:
     )
 
 
-def _tell_refused(report: CancelReport) -> str:
+def _tell_refused(report: Told) -> str:
     refusal = report.refusal
     if refusal is None:
         return "refused."
@@ -178,7 +203,7 @@ def _refusal(attempt: Attempt) -> str:
     return f"refused by {attempt.base_url} with {code}{note}{words}"
 
 
-def _tell_not_sent(report: CancelReport) -> str:
+def _tell_not_sent(report: Told) -> str:
     last = report.attempts[-1] if report.attempts else None
     failure = "" if last is None else f" Last failure, at {last.base_url}: {_ended(last.message)}"
     return (
@@ -198,7 +223,7 @@ _TELL = {
 }
 
 
-def _tell_triggered(report: CancelReport) -> str:
+def _tell_triggered(report: Told) -> str:
     if not report.triggered:
         return ""
     return (
@@ -207,7 +232,7 @@ def _tell_triggered(report: CancelReport) -> str:
     )
 
 
-def _offset_caveat(report: CancelReport) -> str:
+def _offset_caveat(report: Told) -> str:
     if report.offset is None:
         return ""
     others = " or ".join(offset.value for offset in Offset)

@@ -119,7 +119,7 @@ class HtxSession(Desk):
         """The same calls for cross margin."""
         self._listeners = listeners(on_event)
         self._closed = False
-        self._closing = Closing(self, (self, self.cross), self._live)
+        self._closing = Closing(self, (self.under_way, self.cross.under_way), self._live)
         # Accounts are also given while the interpreter ends, which is too late to build them.
         for model in (OrderError, Attempt, CancelReport, MassCancelReport):
             model.model_rebuild()

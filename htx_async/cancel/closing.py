@@ -7,17 +7,18 @@ from functools import partial
 from htx_async.aio.tasks import outlast, own_task
 from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
-from htx_async.margin_calls import Desk
+from htx_async.cancel.guard import UnderWay
 
 _CLOSED = "the session was closed"
 
 
 class Closing:
-    """Ends what the `desks` of `session` have under way, once, whoever is cancelled meanwhile."""
+    """Ends what a session has under way in both margin modes, once, whoever is cancelled
+    meanwhile."""
 
-    def __init__(self, session: object, desks: Sequence[Desk], live: Scope) -> None:
+    def __init__(self, session: object, under_way: Sequence[UnderWay], live: Scope) -> None:
         self._session = session
-        self._desks = desks
+        self._under_way = under_way
         self._live = live
         self._work: asyncio.Task[None] | None = None
 
@@ -43,8 +44,8 @@ class Closing:
         self._work.result()
 
     def _end(self, means: Means, grace: float) -> None:
-        for desk in self._desks:
-            desk.under_way.close(_CLOSED)
+        for under_way in self._under_way:
+            under_way.close(_CLOSED)
         means.time.stop()
         if grace > 0:
             self._live.hold_back(_CLOSED)
@@ -55,8 +56,8 @@ class Closing:
         try:
             await means.time.aclose()
             await self._live.idle()
-            for desk in self._desks:
-                await desk.under_way.promises_kept()
+            for under_way in self._under_way:
+                await under_way.promises_kept()
         finally:
             try:
                 await means.let_go(self._session)

@@ -24,7 +24,7 @@ from htx_async.report import CancelReport
 from htx_async.report_text import unread
 
 if TYPE_CHECKING:
-    from htx_async.cancel.v5_check import OrderSearch
+    from htx_async.cancel.search import OrderSearch
 
 ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V5: v5}
 

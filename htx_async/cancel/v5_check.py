@@ -3,8 +3,6 @@ no longer serves it refuses to every account."""
 
 from __future__ import annotations
 
-import asyncio
-
 from htx_async.aio.timers import TimeLimit
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, NotOnV5
@@ -14,70 +12,60 @@ from htx_async.exchange.operation import Job, Kind, Reply
 
 _V5 = ApiGeneration.V5
 
-_MOST_READS = 8
-"""Requests for V5's orders in one call of the user, however many contracts it is for."""
+
+async def _look(context: Context) -> None:
+    """Look for an order of the account on V5, open or ended, of any contract, where V5's empty list
+    proves nothing; what it shows goes on the ledger."""
+    search = context.search
+    try:
+        with TimeLimit(context.scope.deadline):
+            await search.asking.acquire()
+    except TimeoutError:
+        return
+    try:
+        if not search.has_listed:
+            search.has_listed = True
+            await _page(context, Kind.OPEN, None, v5.opens(None, context.intent.contract))
+        if not search.by_code:
+            await _windows(context, None)
+        code = context.intent.filter.contract_code
+        if search.by_code and code is not None:
+            await _windows(context, code)
+    finally:
+        search.asking.release()
 
 
-class OrderSearch:
-    """Of one call of the user: looks for an order of the account on V5, open or ended, of any
-    contract and once for all of them, where V5's empty list proves nothing."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._left = _MOST_READS
-        self._until: int | None = None
-        self._by_code = False
-        self._has_listed = False
-        self._looked: set[str | None] = set()
-        self._is_found = False
-
-    async def look(self, context: Context) -> None:
-        """Put what V5 shows on the ledger."""
-        try:
-            with TimeLimit(context.scope.deadline):
-                await self._lock.acquire()
-        except TimeoutError:
+async def _windows(context: Context, code: str | None) -> None:
+    """Newest first; of one contract, where that has to be named, only the last 48 hours."""
+    search = context.search
+    until = search.until if code is None else None
+    while code not in search.looked:
+        job = v5.ended(code, until, context.intent.contract)
+        reply = await _page(context, Kind.ENDED, code, job)
+        if reply is None:
             return
-        try:
-            if not self._has_listed:
-                self._has_listed = True
-                await self._page(context, Kind.OPEN, None, v5.opens(None, context.intent.contract))
-            if not self._by_code:
-                await self._windows(context, None)
-            code = context.intent.filter.contract_code
-            if self._by_code and code is not None:
-                await self._windows(context, code)
-        finally:
-            self._lock.release()
+        if code is not None or reply.ts is None:
+            search.looked.add(code)
+            return
+        search.until = until = (reply.ts if until is None else until) - v5.WINDOW
 
-    async def _windows(self, context: Context, code: str | None) -> None:
-        """Newest first; of one contract, where that has to be named, only the last 48 hours."""
-        until = self._until if code is None else None
-        while code not in self._looked:
-            job = v5.ended(code, until, context.intent.contract)
-            reply = await self._page(context, Kind.ENDED, code, job)
-            if reply is None:
-                return
-            if code is not None or reply.ts is None:
-                self._looked.add(code)
-                return
-            self._until = until = (reply.ts if until is None else until) - v5.WINDOW
 
-    async def _page(self, context: Context, kind: Kind, code: str | None, job: Job) -> Reply | None:
-        """The reply with a page; None where it cannot be had, or is not needed any more."""
-        if self._left < 1 or self._is_found:
-            return None
-        self._left -= 1
-        contracts = ALL if code is None else context.contracts
-        answered = await context.send(job, contracts=contracts)
-        page, reply = answered.page, answered.reply
-        if page is None:
-            is_refused = reply is not None and reply.verdict is Verdict.REFUSED
-            self._by_code = self._by_code or (is_refused and code is None)
-            return None
-        context.list_page(_V5, kind, page, contracts)
-        self._is_found = bool(page.orders)
-        return reply
+async def _page(context: Context, kind: Kind, code: str | None, job: Job) -> Reply | None:
+    """The reply with a page; None where it cannot be had, or is not needed any more."""
+    search = context.search
+    if search.left < 1 or search.is_found:
+        return None
+    search.left -= 1
+    contracts = ALL if code is None else context.contracts
+    answered = await context.send(job, contracts=contracts)
+    page, reply = answered.page, answered.reply
+    if page is None:
+        is_refused = reply is not None and reply.verdict is Verdict.REFUSED
+        search.by_code = search.by_code or (is_refused and code is None)
+        return None
+    context.list_page(_V5, kind, page, contracts)
+    search.is_found = bool(page.orders)
+    return reply
 
 
 async def _ask(context: Context) -> None:
@@ -119,5 +107,5 @@ async def check_v5(context: Context) -> None:
         return
     await _ask(context)
     if context.states().unreached is not None and not context.scope.reason:
-        await context.search.look(context)
+        await _look(context)
     context.settle()

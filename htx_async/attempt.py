@@ -1,0 +1,60 @@
+"""One request of a call and what came of it; one order that the exchange did not cancel."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from htx_async.codes import Code, CodeClass, classify
+from htx_async.enums import LimiterMode, Verdict
+
+
+class Frozen(BaseModel):
+    """A value of an account: it does not change, and is built when it is first needed."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+class OrderError(Frozen):
+    """One order that the exchange refused to cancel. `err_msg` is foreign text, escaped and cut."""
+
+    order_id: str
+    err_code: Code | None
+    err_msg: str
+
+
+class Attempt(Frozen):
+    """One request of a call, whether it left this host or not.
+
+    `started`: UTC, when its token was granted. `waited`: seconds in the queue before that.
+    `wire`: seconds from then to the answer or failure. `sent` is False only when it is certain
+    that no byte left. `message`: the exchange's words, escaped and cut, or our own about a failure.
+    `paused`: seconds that the reply asked to wait; after a refusal for the rate that named no time,
+    one. The endpoint itself is closed for one second at least and 10 at most. `limit`: the limit in
+    force since this reply, as requests and the seconds that they are for, where it slowed the
+    endpoint down, undid that, or was the first after that ran out; else None.
+    `limiter_mode`: whose token it used, where a fleet shares them; else None. `request`: its number
+    among the requests of the user's whole call; one that served several contracts stands in the
+    report of each with the same. `excerpt`: the first 300 characters of a reply that could not be
+    believed, escaped and without the request's secrets, to show to the exchange; else "".
+    """
+
+    number: int
+    base_url: str
+    started: datetime
+    waited: float
+    wire: float
+    http_status: int | None
+    verdict: Verdict
+    code: Code | None
+    message: str
+    sent: bool
+    paused: float = 0.0
+    limit: tuple[int, float] | None = None
+    limiter_mode: LimiterMode | None = None
+    request: int = 0
+    excerpt: str = ""
+
+    @property
+    def code_class(self) -> CodeClass:
+        """How the code of a refused attempt has to be taken."""
+        return classify(self.code, self.http_status)
