@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
 from htx_async.aio.listeners import LEAVING, told
@@ -124,7 +124,8 @@ class MassCancel:
         self._search = OrderSearch()
         self._contexts: dict[str, Context] = {}
         self._reports: dict[str, CancelReport] = {}
-        self._callbacks: dict[asyncio.Task[None], str] = {}
+        self._carried = len(intents)
+        self._are_final = asyncio.Event()
         self._callback_errors: list[str] = []
         self._shared_look: asyncio.Task[object] | None = None
 
@@ -150,21 +151,21 @@ class MassCancel:
     async def _run(self) -> MassCancelReport:
         await asyncio.sleep(0)
         self._until(self)
-        tasks = [own_task(self._carry(intent)) for intent in self._intents]
+        tasks = {own_task(self._carry(intent)): intent.contract for intent in self._intents}
         try:
-            await asyncio.wait(tasks)
+            await self._are_final.wait()
             left = max(0.0, self.scope.deadline - self._loop.time())
-            await self._end_callbacks(left + _TO_END)
+            await self._end_callbacks(tasks, left + _TO_END)
         except asyncio.CancelledError:
             self.scope.stop("the mass cancel was cancelled")
-            await asyncio.wait(tasks, timeout=_TO_END)
-            await self._end_callbacks(_TO_END)
+            await self._end_callbacks(tasks, _TO_END)
             raise
         finally:
-            for task in (*tasks, *self._callbacks):
+            for task in tasks:
                 task.cancel()
         for task in tasks:
-            if not task.cancelled() and (error := task.exception()) is not None:
+            is_over = task.done() and not task.cancelled()
+            if is_over and (error := task.exception()) is not None:
                 error.add_note(f"in a mass cancel of which this is known: {self.report()}")
                 try:
                     raise error
@@ -197,12 +198,15 @@ class MassCancel:
     async def _carry(self, intent: Intent) -> None:
         self._unqueued -= _rounds_of(intent)
         context = self._context(intent)
-        with self.scope.holding(context.scope):
-            report = await self._rounds(context)
-        self._reports[intent.contract] = report
+        try:
+            with self.scope.holding(context.scope):
+                report = self._reports[intent.contract] = await self._rounds(context)
+        finally:
+            self._carried -= 1
+            if not self._carried:
+                self._are_final.set()
         if self._on_report is not None:
-            task = asyncio.create_task(self._tell(self._on_report, report))
-            self._callbacks[task] = intent.contract
+            await self._tell(self._on_report, report)
 
     async def _rounds(self, context: Context) -> CancelReport:
         while not self.scope.reason and (not self._looks or await self._look(context)):
@@ -264,19 +268,15 @@ class MassCancel:
                 raise
             self._callback_errors.append(f"{report.contract_code}: {told(error)}")
 
-    async def _end_callbacks(self, within: float) -> None:
+    async def _end_callbacks(self, tasks: Mapping[asyncio.Task[None], str], within: float) -> None:
         """Callbacks have until the deadline and a moment; none holds up the account for longer."""
-        if self._callbacks:
-            _, late = await asyncio.wait(self._callbacks, timeout=within)
-            for task in late:
-                task.cancel()
-            self._callback_errors += [
-                f"{code}: on_report did not end"
-                for task, code in self._callbacks.items()
-                if task in late
-            ]
-            if late:
-                await asyncio.wait(late, timeout=_TO_END)
+        _, late = await asyncio.wait(tasks, timeout=within)
+        for task in late:
+            task.cancel()
+        late_codes = [code for task, code in tasks.items() if task in late]
+        self._callback_errors += [f"{code}: on_report did not end" for code in late_codes]
+        if late:
+            await asyncio.wait(late, timeout=_TO_END)
 
 
 def _rounds_of(intent: Intent) -> int:
