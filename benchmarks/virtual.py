@@ -55,7 +55,7 @@ def session(
     # Limiters outlive loops, and a new run must not inherit what the one before has used.
     settings = {"account": next(_ACCOUNTS), **settings}
     htx = HtxSession(credentials, base_urls="http://127.0.0.1:1", **settings)
-    htx._transport = _Wire(exchange, Route(network, chance))  # type: ignore[assignment]  # the seam
+    htx._opening.transport = _Wire(exchange, Route(network, chance))  # type: ignore[assignment]  # the seam
     return htx
 
 

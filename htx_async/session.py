@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
 import ssl as tls
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -15,22 +12,21 @@ from typing import Any, Self
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
-from htx_async.arguments import as_instance, as_seconds, running_loop
+from htx_async.arguments import as_instance, as_seconds
 from htx_async.calls.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.emitter import Emitter
-from htx_async.calls.exchange_time import ExchangeTime
-from htx_async.calls.generation import Generation, V5Traits
-from htx_async.calls.resources import Means, OnEvent, hear_modes, listeners
+from htx_async.calls.generation import Generation
+from htx_async.calls.opening import Opening
+from htx_async.calls.resources import Means, OnEvent, listeners
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
 from htx_async.cancel.closing import Closing
 from htx_async.cross import CrossMargin
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
-from htx_async.errors import InvalidRequest, SessionClosed
-from htx_async.exchange.signing import Credentials, Signer
+from htx_async.errors import InvalidRequest
+from htx_async.exchange.signing import Credentials
 from htx_async.filters import OrderFilter
-from htx_async.limits.account_limiter import public_budget, reads_limiter
 from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.margin_calls import Desk
@@ -40,12 +36,6 @@ from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.transport.http import Transport
 
 _DEFAULT_RETRY = RetryPolicy()
-
-_INHERITED: list[Transport] = []
-"""Of a forking parent: as garbage they would take its sockets out of the epoll that both share."""
-
-_WARM_EVERY = 10.0
-"""Seconds; aiohttp closes what was idle for 15, and the exchange's own limit is unknown."""
 
 
 class HtxSession(Desk):
@@ -99,27 +89,30 @@ class HtxSession(Desk):
         as_instance("retry", retry, RetryPolicy)
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
-        self._credentials = credentials
-        self._base_urls = BaseUrls(base_urls)
-        self._account = account_key(account or credentials.access_key)
-        self._limiter = None if limiter is None else as_limiter(limiter)
-        self._retry = retry
         super().__init__(as_seconds("deadline", deadline))
-        self._attempt_timeout = as_seconds("attempt_timeout", attempt_timeout)
-        check_lease(self._limiter, self._attempt_timeout)
-        self._transport = Transport(http, ssl, base_urls=self._base_urls)
-        self._clock = WallClock(now)
+        own = None if limiter is None else as_limiter(limiter)
+        named = account_key(account or credentials.access_key)
+        timeout = as_seconds("attempt_timeout", attempt_timeout)
+        check_lease(own, timeout)
+        hosts, heard = BaseUrls(base_urls), listeners(on_event)
         self._generation = Generation(generation)
-        self._keep_warm = keep_warm
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
-        self._means: Means | None = None
-        self._live = Scope(math.inf, math.inf)
+        live = Scope(math.inf, math.inf)
+        self._opening = Opening(
+            credentials,
+            Transport(http, ssl, base_urls=hosts),
+            hosts,
+            lambda: shared_limiter(named, self) if own is None else own,
+            retry,
+            timeout,
+            WallClock(now),
+            self._generation,
+            Emitter(heard) if heard else None,
+            live,
+            keep_warm=keep_warm,
+        )
         self.cross = CrossMargin(self._deadline, self._ready)
         """The same calls for cross margin."""
-        self._listeners = listeners(on_event)
-        self._closed = False
-        self._closing = Closing(self, (self.under_way, self.cross.under_way), self._live)
+        self._closing = Closing(self, (self.under_way, self.cross.under_way), live)
         # Accounts are also given while the interpreter ends, which is too late to build them.
         for model in (OrderError, Attempt, CancelReport, MassCancelReport):
             model.model_rebuild()
@@ -139,7 +132,7 @@ class HtxSession(Desk):
         return self._generation.current, self._generation.how
 
     async def __aenter__(self) -> Self:
-        self._opened()
+        self._opening.enter()
         return self
 
     async def __aexit__(
@@ -164,13 +157,13 @@ class HtxSession(Desk):
         parent's connections alone.
         """
         as_seconds("grace", grace, least=0)
-        means = self._means
-        if means is not None and not self._is_at_home():
-            await self._forget(means)
+        opening, means = self._opening, self._opening.means
+        if means is not None and not opening.is_at_home():
+            await opening.forget(self)
             return
-        self._closed = True
+        opening.is_closed = True
         if means is None:
-            await self._transport.aclose()
+            await opening.transport.aclose()
             return
         await self._closing.close(means, grace)
 
@@ -271,67 +264,6 @@ class HtxSession(Desk):
         return await self._ready().time.warm_up()
 
     def _ready(self, is_promised: bool = False) -> Means:
-        means = self._opened(is_promised)
-        self._transport.check_open()
+        means = self._opening.enter(is_promised)
+        means.transport.check_open()
         return means
-
-    def _opened(self, is_promised: bool = False) -> Means:
-        """What calls work with; made on first use, when there is a running loop."""
-        if self._closed and not is_promised:
-            raise SessionClosed("this session is closed, so nothing was sent; open a new one")
-        if self._means is None:
-            loop = running_loop()
-            limiter = self._limiter or shared_limiter(self._account, self)
-            emitter = Emitter(self._listeners) if self._listeners else None
-            reads = limiter.reads or reads_limiter()
-            public = public_budget()
-            settings = (self._clock, public, self._attempt_timeout)
-            time = ExchangeTime(self._transport, self._base_urls, *settings)
-            if self._keep_warm:
-                time.keep_warm(_WARM_EVERY)
-            self._loop, self._process = loop, os.getpid()
-            self._means = Means(
-                signer=Signer(self._credentials),
-                trades=limiter,
-                reads=reads,
-                public=public,
-                transport=self._transport,
-                base_urls=self._base_urls,
-                retry=self._retry,
-                retry_reads=replace(self._retry, repeat_unknown=True),
-                attempt_timeout=self._attempt_timeout,
-                clock=self._clock,
-                time=time,
-                live=self._live,
-                generation=self._generation,
-                v5=V5Traits(),
-                emitter=emitter,
-                stop_hearing=hear_modes(limiter, emitter),
-            )
-        elif not self._is_at_home():
-            raise InvalidRequest(self._elsewhere())
-        return self._means
-
-    def _is_at_home(self) -> bool:
-        """Whether the process and the event loop are those of the first use."""
-        return self._process == os.getpid() and self._loop is running_loop()
-
-    def _elsewhere(self) -> str:
-        if self._process != os.getpid():
-            where = "the process that forked this one; open one session in each process"
-        else:
-            where = "another event loop; open one session in each loop"
-        return f"nothing was sent: this session belongs to {where}, and close each where it is used"
-
-    async def _forget(self, means: Means) -> None:
-        """Close in the wrong place: what belongs to a living loop or process is not touched."""
-        assert self._loop is not None  # noqa: S101 - there are means, so there was a loop
-        if self._process != os.getpid():
-            self._closed = True
-            _INHERITED.append(self._transport)
-            return
-        if not self._loop.is_closed():
-            raise InvalidRequest(self._elsewhere())
-        self._closed = True
-        means.release(self)
-        await self._transport.aclose()

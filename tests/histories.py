@@ -83,7 +83,7 @@ def opened(line: Line, **settings: Any) -> HtxSession:
     """One more session of the account."""
     settings = {"on_event": _heard, "now": line.ledger.wall, **settings}
     session = virtual_session(line.ledger, **settings)
-    session._transport = line  # type: ignore[assignment]  # the seam
+    session._opening.transport = line  # type: ignore[assignment]  # the seam
     return session
 
 

@@ -53,7 +53,7 @@ class Fleet(TokenBucket):
 def closes(htx: HtxSession) -> list[float]:
     """When the transport of a virtual session was closed."""
     closed: list[float] = []
-    transport, aclose = htx._transport, htx._transport.aclose
+    transport, aclose = htx._opening.transport, htx._opening.transport.aclose
 
     async def noted() -> None:
         closed.append(now())
@@ -113,7 +113,7 @@ async def test_a_cancelled_closing_closes_the_connections(exchange: SimulatedExc
     for turn in range(6):
         htx = HtxSession(exchange.credentials, base_urls=exchange.url, keep_warm=True)
         assert (await htx.cancel_all_trailing("BTC-USDT")).is_clear
-        http = htx._transport._http
+        http = htx._opening.transport._http
         closing = asyncio.create_task(htx.aclose())
         await turns(turn + 1)
         closing.cancel()

@@ -206,7 +206,7 @@ class Stage:
         try:
             async with HtxSession(self.credentials, **{**given, **settings}) as htx:
                 yield htx
-                for one in (htx, self.credentials, vars(htx), vars(htx._transport)):
+                for one in (htx, self.credentials, vars(htx), vars(htx._opening.transport)):
                     self.texts.append(("repr of the session's parts", repr(one)))
                 self.texts.append(("str of the session", f"{htx} {self.credentials}"))
         finally:

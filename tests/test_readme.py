@@ -41,7 +41,7 @@ def test_every_example_runs_against_the_simulated_exchange(
     def on_loopback(self: HtxSession, *args: Any, **settings: Any) -> None:
         real(self, *args, **settings)
         if "base_urls" not in settings:
-            self._transport = virtual_session(exchange)._transport
+            self._opening.transport = virtual_session(exchange)._opening.transport
 
     with monkeypatch.context() as patch:
         patch.setattr(HtxSession, "__init__", on_loopback)

@@ -64,7 +64,7 @@ class Desk:
     def renew(self) -> None:
         """The same accounts, with nothing on record and no fault left over."""
         for number, (session, kind) in enumerate(zip(self.sessions, KINDS, strict=True)):
-            transport: Any = session._transport
+            transport: Any = session._opening.transport
             transport.exchange = self._exchange(number, kind)
 
     def _exchange(self, number: int, kind: dict[str, Any]) -> SimulatedExchange:
@@ -98,7 +98,7 @@ class Desk:
     async def call(self) -> None:
         """One call of any kind, which may be cancelled on its way."""
         htx, code = self.chance.choice(self.sessions), self.chance.choice(CODES)
-        transport: Any = htx._transport
+        transport: Any = htx._opening.transport
         exchange: SimulatedExchange = transport.exchange
         ids = exchange.place(code, "buy", "close", self.chance.randrange(1, 3))
         self.misbehave(exchange, ids[0])

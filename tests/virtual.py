@@ -247,12 +247,12 @@ def virtual_session(
     otherwise: what is counted is that call alone."""
     settings = {"generation": "v1", **settings}
     session = HtxSession(exchange.credentials, **{"base_urls": FIRST, **settings})
-    session._transport = VirtualTransport(exchange, latency)  # type: ignore[assignment]  # the seam
+    session._opening.transport = VirtualTransport(exchange, latency)  # type: ignore[assignment]  # the seam
     return session
 
 
 def transport_of(session: HtxSession) -> VirtualTransport:
     """The one that `virtual_session` gave it."""
-    transport: Any = session._transport
+    transport: Any = session._opening.transport
     assert isinstance(transport, VirtualTransport)
     return transport
