@@ -678,7 +678,7 @@ def test_a_disk_that_hangs_does_not_fill_the_memory(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind so many lines the next are counted as lost, and calls are told at once."""
-    monkeypatch.setattr(htx_async.audit, "_MOST_WAITING", 3)
+    monkeypatch.setattr(htx_async.audit.writer, "_MOST_WAITING", 3)
     why = "the audit log has fallen behind: 3 lines wait for the disk"
     disk.gate.clear()
     with AuditLog(disk.path) as audit:
@@ -725,7 +725,7 @@ def test_nothing_is_left_after_close(path: Path) -> None:
         audit.close(LONG)
         assert (descriptors(path), writers()) == (0, [])
         audit.close()
-    assert not htx_async.audit._RUNNING
+    assert not htx_async.audit.writer._RUNNING
     assert len(lines(path)) == 1
 
 
