@@ -23,6 +23,7 @@ from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import Request, SimulatedExchange
 from tests.fault_server import Arrived, FaultServer, authority, echoes, reply, server_tls
 from tests.redis_server import RedisServer, Stored, running
+from tests.support.paths import ROOT
 
 ACCOUNT = "desk-7"
 CODES = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
@@ -175,7 +176,7 @@ async def test_the_first_call_of_a_process_never_blocks_its_loop() -> None:
     async with exchange:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", COLD, exchange.url, *keys),
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -24,6 +24,7 @@ from tests.command import (
     one_by_one,
     started,
 )
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_pages_have_every_exit_code_as_help_tells_it() -> None:
     told = dict(re.findall(r"^ +(\d+)  ([\w -]+)", HELP, re.MULTILINE))
     assert len(told) == 8
     for page in ("README.md", "docs/operators.md"):
-        text = (Path(__file__).parent.parent / page).read_text().partition("| exit code |")[2]
+        text = (ROOT / page).read_text().partition("| exit code |")[2]
         table = dict(re.findall(r"^\| (\d+) \| ([\w -]+)", text.partition("\n\n")[0], re.MULTILINE))
         assert table == told, page
 
@@ -267,10 +268,9 @@ async def test_a_cancel_for_a_program_loads_no_rich(exchange: SimulatedExchange)
 
 def test_the_picture_in_the_readme_is_there_and_loads_nothing() -> None:
     """It is whole, is one that the README shows, and names no host but this machine."""
-    root = Path(__file__).parent.parent
-    shown = re.findall(r"!\[[^]]*\]\((\S+\.svg)\)", (root / "README.md").read_text())
+    shown = re.findall(r"!\[[^]]*\]\((\S+\.svg)\)", (ROOT / "README.md").read_text())
     assert "benchmarks/pictures/operator.svg" in shown
-    picture = (root / "benchmarks/pictures/operator.svg").read_text()
+    picture = (ROOT / "benchmarks/pictures/operator.svg").read_text()
     assert picture.startswith("<svg ")
     assert picture.rstrip().endswith("</svg>")
     hosts = set(re.findall(r"\w+://([^/:<\s\"]+)", picture))

@@ -1,14 +1,12 @@
 """The table of codes, held against the notes' own list of the exchange's codes."""
 
 import csv
-from pathlib import Path
 
 import pytest
 
 from htx_async import codes
 from htx_async.codes import Code, CodeClass, classify, meaning
-
-DATA = Path(__file__).parent / "data"
+from tests.support.paths import DATA
 
 # By decision: a path that is gone is an endpoint retired, not an account moved.
 DECIDED = {"10000": "retired", "http:404": "retired"}

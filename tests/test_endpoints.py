@@ -44,10 +44,10 @@ from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
 from tests.fault_server import bounded
 from tests.figures import FIVE, SHIPPED, SHIPPED_BUDGETS
+from tests.support.paths import DATA
 from tests.test_token_bucket import busiest, now
 from tests.virtual import run, virtual_session
 
-DATA = Path(__file__).parent / "data"
 PACKAGE = Path(htx_async.__file__).parent
 PATH = CANCEL_ALL.path()
 

@@ -14,6 +14,7 @@ import pytest
 
 import htx_async
 from htx_async import Credentials, InvalidRequest
+from tests.support.paths import ROOT
 
 ACCESS = "access-canary-0123456789"
 SECRET = "secret-canary-0123456789"
@@ -223,5 +224,4 @@ def test_pydantic_settings_is_loaded_only_when_asked_for() -> None:
         "sys.exit('pydantic_settings' in sys.modules)"
     )
     command = [sys.executable, "-c", script]
-    root = Path(__file__).parent.parent
-    assert subprocess.run(command, cwd=root, check=False).returncode == 0
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0

@@ -14,7 +14,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -49,6 +48,7 @@ from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.messages import Reply as Sent
 from htx_async.simulator.messages import Request
 from htx_async.transport.decoding import LARGEST_BODY, decoded
+from tests.support.paths import DATA
 from tests.virtual import SOAK, run, virtual_session
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
@@ -59,8 +59,6 @@ ECHO = "AbCdEf0123456789/signature+"
 LONGEST_TOLD = 303
 MOST_SECONDS = 0.5
 """Of the processor, for one reply of the largest size."""
-
-DATA = Path(__file__).parent / "data"
 
 
 def fuzzed(examples: int) -> settings:

@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,6 +24,7 @@ from htx_async import (
 from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
 from tests.strategy import CODES, PATIENCE, child, silent_after, with_two_orders_each
+from tests.support.paths import ROOT
 from tests.virtual import run, virtual_session
 
 MANY = tuple(f"C{number}-USDT" for number in range(12))
@@ -792,7 +792,7 @@ def test_a_limiter_that_fails_after_the_answer_leaves_a_true_account() -> None:
 
 # What the documentation says ---------------------------------------------------------------------
 
-_DOCUMENTED = (Path(__file__).parent.parent / "docs" / "guard.md").read_text()
+_DOCUMENTED = (ROOT / "docs" / "guard.md").read_text()
 _ROWS = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", _DOCUMENTED, re.MULTILINE)
 
 
@@ -833,7 +833,7 @@ def test_the_documented_times_are_those_of_the_table() -> None:
 
 # The README's recipe, in a process of its own ----------------------------------------------------
 
-_README = (Path(__file__).parent.parent / "README.md").read_text()
+_README = (ROOT / "README.md").read_text()
 _EXAMPLES = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
 RECIPE = next(e for e in _EXAMPLES if "cancel_on_exit" in e and "SIGTERM" in e)
 

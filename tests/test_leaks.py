@@ -71,8 +71,8 @@ from tests.fault_server import (
     shared_server_tls,
     silent,
 )
+from tests.support.paths import TESTS
 
-TESTS = str(Path(__file__).parent)
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PLAIN = re.compile(r"[0-9A-Za-z]{43}=")
@@ -111,7 +111,7 @@ def in_exception(error: BaseException, where: str = "exception") -> Texts:
 def in_frames(trace: TracebackType | None, name: str) -> Texts:
     """The locals of all frames but those of the tests, which hold the canaries themselves."""
     for frame, _ in traceback.walk_tb(trace):
-        if frame.f_code.co_filename.startswith(TESTS):
+        if frame.f_code.co_filename.startswith(str(TESTS)):
             continue
         for variable, value in frame.f_locals.items():
             where = f"{frame.f_code.co_qualname}: {variable}, in {name}"

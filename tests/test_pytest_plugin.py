@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 # pytest-asyncio warns every suite that leaves this open.
 SETTLED = ("-o", "asyncio_default_fixture_loop_scope=function")

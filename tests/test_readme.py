@@ -1,7 +1,6 @@
 """The Python of the README and of the pages in `docs` runs as it stands there."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ import htx_async
 from benchmarks.figures import filled, saved
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
+from tests.support.paths import ROOT
 from tests.virtual import run, virtual_session
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))}
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -82,7 +81,7 @@ def test_every_promise_names_what_attacks_it() -> None:
     rows = table.splitlines()[1:]
     assert len(rows) > 20
     for row in rows:
-        tests = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", row)
+        tests = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row)
         benchmarks = re.findall(r"`python -m benchmarks\.(\w+)`", row)
         targets = re.findall(r"`make (\w+)`", row)
         assert tests or benchmarks or targets, row
@@ -95,7 +94,7 @@ def test_every_promise_names_what_attacks_it() -> None:
 
 
 def source(path: str) -> str:
-    return (Path(__file__).parent.parent / path).read_text(encoding="utf-8")
+    return (ROOT / path).read_text(encoding="utf-8")
 
 
 def test_figures_are_those_that_were_measured() -> None:

@@ -38,7 +38,8 @@ from tests.fault_server import (
     sends_then_closes,
     silent,
 )
-from tests.test_leaks import TESTS, Stage, in_exception
+from tests.support.paths import TESTS
+from tests.test_leaks import Stage, in_exception
 
 BTC = "BTC-USDT"
 LIBRARIES = ("aiohttp", "yarl", "aiohappyeyeballs", "multidict")
@@ -650,4 +651,4 @@ async def test_sentry_with_its_defaults() -> None:
 
 def test_the_tests_own_frames_hold_nothing() -> None:
     """The search leaves them out, so they must lie where it says."""
-    assert Path(__file__).parent == Path(TESTS)
+    assert Path(__file__).is_relative_to(TESTS)

@@ -5,7 +5,6 @@ import random
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,8 +17,9 @@ from htx_async.exchange.messages import Answer
 from htx_async.exchange.operation import Reply
 from htx_async.exchange.signing import Credentials, sign
 from htx_async.filters import OrderFilter
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parent / "data" / "v1"
+V1_DATA = DATA / "v1"
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 ACCEPTED, REFUSED, UNKNOWN = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.UNKNOWN
 
@@ -149,7 +149,7 @@ WITH_ERRORS = {
 
 
 def recorded(name: str) -> bytes:
-    return (DATA / f"{name}.json").read_bytes()
+    return (V1_DATA / f"{name}.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -170,7 +170,7 @@ def test_recorded_replies_with_errors_of_single_orders(name: str) -> None:
 
 def test_every_recorded_reply_is_judged() -> None:
     """No file of the folder is left without an expectation."""
-    assert {path.stem for path in DATA.iterdir()} == set(RECORDED) | set(WITH_ERRORS)
+    assert {path.stem for path in V1_DATA.iterdir()} == set(RECORDED) | set(WITH_ERRORS)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 500, 502, 503, 504, 520, 599])

@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,8 @@ from htx_async.exchange.operation import Job, Reply
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parent / "data"
 CODE = "BTC-USDT"
 ISOLATED, CROSS = MarginMode.ISOLATED, MarginMode.CROSS
 OK, REFUSED, UNKNOWN = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.UNKNOWN

@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,9 +21,10 @@ from htx_async.exchange.signing import Credentials, sign
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
 from htx_async.simulator import Request, SimulatedExchange
+from tests.support.paths import DATA
 from tests.test_routes_v1 import EVIL, SPLICES, STATUSES, is_plain, mangled, regrown
 
-DATA = Path(__file__).parent / "data" / "v5"
+V5_DATA = DATA / "v5"
 ACCEPTED, REFUSED, UNKNOWN = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.UNKNOWN
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMIT = 100
@@ -50,7 +50,7 @@ def read(reader: Read, status: int, body: Any, scrub: Scrub = as_it_is) -> Reply
 
 
 def recorded(name: str) -> bytes:
-    return (DATA / f"{name}.json").read_bytes()
+    return (V5_DATA / f"{name}.json").read_bytes()
 
 
 def success(data: Any, **fields: Any) -> dict[str, Any]:
@@ -202,7 +202,7 @@ OF_OTHER_CALLS = ("asset_mode_example", "position_mode_example")
 def test_every_recorded_reply_is_judged() -> None:
     """No file of the folder is left without an expectation."""
     judged = {*ERRORS, *OF_A_LIST, *OF_A_CANCEL, *OF_OTHER_CALLS}
-    assert {path.stem for path in DATA.iterdir()} == judged
+    assert {path.stem for path in V5_DATA.iterdir()} == judged
 
 
 @each_reader

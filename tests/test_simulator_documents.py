@@ -2,15 +2,14 @@
 
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from htx_async.simulator import Reply, Request, SimulatedExchange
+from tests.support.paths import DATA
 from tests.test_simulator import document, err_code, post, signed, simulated
 
-DATA = Path(__file__).parent / "data"
 FUTURE = "BTC-USDT-211231"
 
 # An extra field of live cross rows that the docs do not list.

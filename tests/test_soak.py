@@ -10,13 +10,13 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 from htx_async import CancelError, HtxSession, Outcome, ReadFailed, RetryPolicy, TokenBucket
 from htx_async.events import Event
 from htx_async.limits.registry import _accounts
 from htx_async.simulator import SimulatedExchange
+from tests.support.paths import ROOT
 from tests.virtual import SOAK, run, virtual_session
 
 CALLS = 100_000 if SOAK else 1_200
@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_calls_and_nothing_is_left_at_close() -> None:
     done = subprocess.run(
         [sys.executable, *program],
         check=False,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=7200 if SOAK else 600,

@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 _DEAF = "trap '' INT HUP; exec \"$@\""
 INTERRUPTED = "tests/test_cli_interrupted.py::test_what_is_not_answered_in_time_is_unknown"
