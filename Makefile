@@ -28,14 +28,14 @@ soak: $(READY)
 		tests/test_two_hosts.py tests/test_v5_disagreements.py tests/test_cli_interrupted.py tests/cancel
 
 # Changes the code of the limiter, the retries, the routes and the codes in one place at a time and
-# looks whether the tests notice; the figures go into tests/mutants.md. Some ten minutes on one core.
+# looks whether the tests notice; the figures go into tests/support/mutants.md. Some ten minutes on one core.
 mutants: $(READY)
 	@test -x $(BIN)/mutmut || { \
 		if $(BIN)/python -m pip --version >/dev/null 2>&1; then PIP="$(BIN)/python -m pip"; \
 		else PIP="pip --python $(BIN)/python"; fi; \
 		$$PIP install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'; \
 	}
-	@$(BIN)/python -m tests.mutants
+	@$(BIN)/python -m tests.support.mutants
 	@$(BIN)/python -m benchmarks.figures
 
 lint: $(READY)

@@ -141,7 +141,7 @@ class NotMeasured(Exception):
 
 def measure(fleet: Fleet) -> Figures | str:
     """The figures of one fleet, or why there are none."""
-    from tests.redis_server import Stored, running  # noqa: PLC0415 - only where it is installed
+    from tests.support.redis_server import Stored, running  # noqa: PLC0415 - only where it is installed
 
     python = sys.executable if fleet.limiter == _OURS else str(_OTHERS)
     if not Path(python).exists():

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from htx_async.simulator import SimulatedExchange
-from tests.command import Terminal, exchange_of_the_command, plain, screen
+from tests.support.command import Terminal, exchange_of_the_command, plain, screen
 
 _WIDTH = 88
 _PICTURE = Path(__file__).parent / "pictures" / "operator.svg"

@@ -10,7 +10,7 @@ from benchmarks.exchanges import LIMIT, Exchange
 from benchmarks.networks import Network, Route
 from htx_async import Credentials, HtxSession
 from htx_async.exchange.messages import Answer, SignedRequest
-from tests.virtual import VirtualLoop, VirtualSending, VirtualTransport
+from tests.support.virtual import VirtualLoop, VirtualSending, VirtualTransport
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import tests.figures  # noqa: F401 - before any test asks for a limit
+import tests.support.figures  # noqa: F401 - before any test asks for a limit
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
 

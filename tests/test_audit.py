@@ -24,7 +24,7 @@ from htx_async import CancelError, Direction, HtxSession, InvalidRequest, Offset
 from htx_async.audit import AuditLog
 from htx_async.events import CallEnded, CallStarted, EndpointPaused, Event, Listener, WritesAhead
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 BTC = "BTC-USDT"
 LONG = 20.0

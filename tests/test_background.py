@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from htx_async.aio.background import Background
-from tests.virtual import run
+from tests.support.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -23,7 +23,7 @@ from htx_async import (
 from htx_async.events import EndpointPaused, Event
 from htx_async.simulator import Request, SimulatedExchange
 from htx_async.simulator.messages import Reply
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -21,9 +21,9 @@ from htx_async import HtxSession, Outcome, TokenBucket
 from htx_async.audit import AuditLog
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import Request, SimulatedExchange
-from tests.fault_server import Arrived, FaultServer, authority, echoes, reply, server_tls
-from tests.redis_server import RedisServer, Stored, running
+from tests.support.fault_server import Arrived, FaultServer, authority, echoes, reply, server_tls
 from tests.support.paths import ROOT
+from tests.support.redis_server import RedisServer, Stored, running
 
 ACCOUNT = "desk-7"
 CODES = ("BTC-USDT", "ETH-USDT", "SOL-USDT")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from htx_async import CancelReport, Outcome, Verdict
-from tests.book import Evidence, Wanted, assert_still_true, assert_true
-from tests.histories import Undertaking, opened
-from tests.ledger import CONTRACTS, Ledger, Line
-from tests.virtual import VirtualLoop
+from tests.support.book import Evidence, Wanted, assert_still_true, assert_true
+from tests.support.histories import Undertaking, opened
+from tests.support.ledger import CONTRACTS, Ledger, Line
+from tests.support.virtual import VirtualLoop
 
 CODE = CONTRACTS[0]
 WANTED = Wanted(CODE, "isolated")

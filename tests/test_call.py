@@ -29,7 +29,7 @@ from htx_async import (
 )
 from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

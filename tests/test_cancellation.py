@@ -29,8 +29,8 @@ from htx_async import (
 from htx_async.cancel.guard import CancelGuard
 from htx_async.events import AttemptEnded, CallEnded, CallStarted, Event, TokenGranted
 from htx_async.simulator import SimulatedExchange
-from tests.fault_server import Connection, FaultServer, answers, as_json, bounded
-from tests.virtual import VirtualLoop, own_tasks_left, virtual_session
+from tests.support.fault_server import Connection, FaultServer, answers, as_json, bounded
+from tests.support.virtual import VirtualLoop, own_tasks_left, virtual_session
 
 BTC, NEXT = "BTC-USDT", "X-USDT"
 CODES = (BTC, *(f"C{number}-USDT" for number in range(6)))

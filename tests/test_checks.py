@@ -15,7 +15,7 @@ from htx_async.audit import AuditLog
 from htx_async.doctor import examine
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 
 class Wordless:

@@ -13,7 +13,7 @@ import pytest
 
 from htx_async.cli.exit_codes import HELP
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     ACCESS,
     PATIENCE,
     SECRET,

@@ -20,7 +20,7 @@ from htx_async.cli.contracts import MOST_BYTES, contracts
 from htx_async.cli.exit_codes import exit_code
 from htx_async.enums import BY_URGENCY, Outcome
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     CODE,
     Ended,
     Run,

@@ -8,7 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from htx_async.simulator import SimulatedExchange
-from tests.command import CODE, cancel_all, ended, exchange_of_the_command, one_by_one, started
+from tests.support.command import (
+    CODE,
+    cancel_all,
+    ended,
+    exchange_of_the_command,
+    one_by_one,
+    started,
+)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     ACCESS,
     CODE,
     PATIENCE,
@@ -22,7 +22,7 @@ from tests.command import (
     exchange_of_the_command,
     started,
 )
-from tests.virtual import SOAK
+from tests.support.virtual import SOAK
 
 FIVE = tuple(f"C{number}-USDT" for number in range(5))
 NEVER = 3600.0

@@ -14,7 +14,7 @@ from htx_async import TrailingOrder
 from htx_async.cli.listing import listing
 from htx_async.enums import MarginMode
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     CODE,
     Terminal,
     ended,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     CODE,
     PATIENCE,
     Ended,

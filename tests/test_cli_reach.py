@@ -18,7 +18,7 @@ from htx_async.cli.words import messages, orders, summary
 from htx_async.enums import MarginMode
 from htx_async.report import OrderError
 from htx_async.simulator import SimulatedExchange
-from tests.command import CODE, cancel_all, cli, exchange_of_the_command, one_by_one
+from tests.support.command import CODE, cancel_all, cli, exchange_of_the_command, one_by_one
 
 LISTED = ("ADA-USDT", "BTC-USDT", "ETH-USDT", "XRP-USDT")
 ALWAYS = 999

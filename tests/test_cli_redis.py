@@ -10,7 +10,7 @@ import pytest
 from htx_async.exchange.endpoints import READS
 from htx_async.limits.registry import account_key
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     ACCESS,
     CODE,
     Ended,
@@ -22,7 +22,7 @@ from tests.command import (
     one_by_one,
     started,
 )
-from tests.redis_server import RedisServer, Stored, running
+from tests.support.redis_server import RedisServer, Stored, running
 
 PASSWORD = "planted-password"
 FLEET = "desk-7"

@@ -10,7 +10,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from htx_async.simulator import SimulatedExchange
-from tests.command import CODE, Ended, Terminal, cancel_all, exchange_of_the_command, plain, screen
+from tests.support.command import (
+    CODE,
+    Ended,
+    Terminal,
+    cancel_all,
+    exchange_of_the_command,
+    plain,
+    screen,
+)
 
 QUESTION = "Cancel these orders? [y/N] "
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")

@@ -14,7 +14,7 @@ from htx_async.cancel.guard import CancelGuard
 from htx_async.enums import LimiterMode
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import VirtualLoop, own_tasks_left, run, virtual_session
+from tests.support.virtual import VirtualLoop, own_tasks_left, run, virtual_session
 
 GUARDED = ("A-USDT", "B-USDT", "C-USDT")
 OTHERS = tuple(f"O{number}-USDT" for number in range(20))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from htx_async import ReadFailed, SessionClosed
+from tests.support.virtual import run
 from tests.test_reading import Witness, in_step, now, v1_session
-from tests.virtual import run
 
 CODES = ("BTC-USDT", "ETH-USDT", "BTC-USDT-261225")
 

@@ -18,7 +18,7 @@ from htx_async import Credentials, HtxError, InvalidRequest
 from htx_async.doctor import MOST_SKEW, Finding, examine
 from htx_async.exchange import v1
 from htx_async.simulator import SimulatedExchange
-from tests.fault_server import (
+from tests.support.fault_server import (
     BOUND,
     Arrived,
     Connection,
@@ -33,7 +33,7 @@ from tests.fault_server import (
     server_tls,
     shared_server_tls,
 )
-from tests.virtual import run
+from tests.support.virtual import run
 
 CANARY = "canary-0123456789"
 HOST = "exchange.test"

@@ -7,7 +7,7 @@ import pytest
 
 from htx_async import HtxSession, InvalidRequest, SessionClosed
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 TIME = "/api/v1/timestamp"
 

@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from htx_async import Credentials, HtxSession, NotSent, OutcomeUnknown, RetryPolicy
 from htx_async.simulator import SimulatedExchange
 from htx_async.transport.failures import in_words
-from tests.fault_server import (
+from tests.support.fault_server import (
     FaultServer,
     bounded,
     echoes,

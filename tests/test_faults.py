@@ -26,7 +26,7 @@ from htx_async import (
     TokenBucket,
     Verdict,
 )
-from tests.fault_server import (
+from tests.support.fault_server import (
     OK,
     Connection,
     FaultServer,
@@ -47,7 +47,7 @@ from tests.fault_server import (
     shared_server_tls,
     silent,
 )
-from tests.instant import run
+from tests.support.instant import run
 from tests.test_transport import (
     Resolver,
     gzipped,

@@ -49,7 +49,7 @@ from htx_async.simulator.messages import Reply as Sent
 from htx_async.simulator.messages import Request
 from htx_async.transport.decoding import LARGEST_BODY, decoded
 from tests.support.paths import DATA
-from tests.virtual import SOAK, run, virtual_session
+from tests.support.virtual import SOAK, run, virtual_session
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 BTC = "BTC-USDT"

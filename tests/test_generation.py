@@ -26,7 +26,7 @@ from htx_async import (
 from htx_async.events import Event, GenerationChanged
 from htx_async.simulator import Order, SimulatedExchange
 from htx_async.simulator.account import V1Variant
-from tests.virtual import SOAK, run, virtual_session
+from tests.support.virtual import SOAK, run, virtual_session
 
 CODE = "BTC-USDT"
 WALL = 1_700_000_000.0

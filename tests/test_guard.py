@@ -23,9 +23,9 @@ from htx_async import (
 )
 from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
-from tests.strategy import CODES, PATIENCE, child, silent_after, with_two_orders_each
 from tests.support.paths import ROOT
-from tests.virtual import run, virtual_session
+from tests.support.strategy import CODES, PATIENCE, child, silent_after, with_two_orders_each
+from tests.support.virtual import run, virtual_session
 
 MANY = tuple(f"C{number}-USDT" for number in range(12))
 

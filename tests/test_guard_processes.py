@@ -8,8 +8,8 @@ from contextlib import nullcontext
 import pytest
 
 from htx_async.simulator import SimulatedExchange
-from tests.redis_server import running
-from tests.strategy import PATIENCE, child, with_two_orders_each
+from tests.support.redis_server import running
+from tests.support.strategy import PATIENCE, child, with_two_orders_each
 
 PREAMBLE = """
 import asyncio, signal, sys

@@ -29,10 +29,29 @@ from htx_async.exchange.endpoints import READS
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator.endpoints import endpoints
 from htx_async.simulator.serve_v5 import RowOrder
-from tests.book import Wanted
-from tests.histories import CALLS, DRAFTS, INDEX, TIMES, Draft, Undertaking, opened, turns, until
-from tests.ledger import CONTRACTS, FAULTS, Ledger, Line, most_within, next_timer, proper, weather
-from tests.virtual import FIRST, SECOND, SICKNESSES, SOAK, Outage, Sickness, VirtualLoop
+from tests.support.book import Wanted
+from tests.support.histories import (
+    CALLS,
+    DRAFTS,
+    INDEX,
+    TIMES,
+    Draft,
+    Undertaking,
+    opened,
+    turns,
+    until,
+)
+from tests.support.ledger import (
+    CONTRACTS,
+    FAULTS,
+    Ledger,
+    Line,
+    most_within,
+    next_timer,
+    proper,
+    weather,
+)
+from tests.support.virtual import FIRST, SECOND, SICKNESSES, SOAK, Outage, Sickness, VirtualLoop
 
 CHUNKS = 4
 HISTORIES = 4_000 if SOAK else 300

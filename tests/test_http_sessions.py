@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from htx_async import HtxSession, InvalidRequest, NotSent
-from tests.fault_server import OK, FaultServer, answers, bounded
+from tests.support.fault_server import OK, FaultServer, answers, bounded
 from tests.test_transport import PATH, Resolver, resolving, session
 
 HOST = "api.example.test"

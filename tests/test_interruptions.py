@@ -17,7 +17,7 @@ from htx_async.aio.isolation import Withdrawn, isolated
 from htx_async.aio.tasks import Group, outlast, own_task
 from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import SOAK, VirtualLoop, run, virtual_session
+from tests.support.virtual import SOAK, VirtualLoop, run, virtual_session
 
 CODES = tuple(f"C{number}-USDT" for number in range(7))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from htx_async.aio.isolation import Withdrawn, isolated
-from tests.virtual import run
+from tests.support.virtual import run
 
 URL = "https://api.example.test/?Signature=canary"
 

@@ -52,7 +52,7 @@ from htx_async import (
 )
 from htx_async.exchange.messages import Request
 from htx_async.exchange.signing import sign
-from tests.fault_server import (
+from tests.support.fault_server import (
     OK,
     Arrived,
     Connection,

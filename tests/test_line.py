@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from htx_async.limits.waiting_line import Line
-from tests.virtual import run
+from tests.support.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

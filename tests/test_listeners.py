@@ -16,7 +16,7 @@ from htx_async.enums import LimiterMode
 from htx_async.events import CallEnded, CallStarted, Event
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 BTC = "BTC-USDT"
 NUMBERS = itertools.count()

@@ -10,7 +10,7 @@ import pytest
 
 from htx_async import CancelError, MassCancelFailed, MassCancelReport, TokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -32,7 +32,7 @@ from htx_async import (
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.events import CallEnded, CallStarted, Event, TokenGranted
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import SOAK, VirtualLoop, run, virtual_session
+from tests.support.virtual import SOAK, VirtualLoop, run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

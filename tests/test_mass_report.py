@@ -30,7 +30,7 @@ from htx_async import (
     Verdict,
 )
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 
 def attempt(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from htx_async.transport.name_lookup import Names
-from tests.virtual import run
+from tests.support.virtual import run
 
 
 def now() -> float:

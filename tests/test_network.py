@@ -10,8 +10,8 @@ import pytest
 
 from htx_async import CancelReport, Outcome
 from htx_async.simulator import SimulatedExchange
-from tests.instant import run
-from tests.proxy import Proxy
+from tests.support.instant import run
+from tests.support.proxy import Proxy
 from tests.test_faults import BTC, ended, tireless, told
 
 Weather = Callable[[Proxy], Coroutine[Any, Any, None]]

@@ -46,7 +46,7 @@ from htx_async.events import (
 )
 from htx_async.otel import OpenTelemetry
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 BTC = "BTC-USDT"
 PATH = "/linear-swap-api/v1/swap_track_cancelall"

@@ -22,8 +22,8 @@ from htx_async import (
     TokenBucket,
 )
 from htx_async.simulator import SimulatedExchange
-from tests.ledger import most_within
-from tests.virtual import (
+from tests.support.ledger import most_within
+from tests.support.virtual import (
     FIRST,
     SECOND,
     Outage,

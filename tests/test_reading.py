@@ -22,7 +22,7 @@ from htx_async import (
     TrailingOrder,
 )
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 BTC = "BTC-USDT"
 START = 1_700_000_000

@@ -10,7 +10,7 @@ from benchmarks.figures import filled, saved
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
 from tests.support.paths import ROOT
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))}

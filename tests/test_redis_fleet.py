@@ -1,7 +1,7 @@
 """Processes that share one account through one Redis; the simulated exchange judges.
 
-Workers are real processes, `tests/fleet_worker.py`; faults are signals. Bounds in seconds have
-slack for one thing only: that a busy machine runs a process late.
+Workers are real processes, `tests/support/fleet_worker.py`; faults are signals. Bounds in seconds
+have slack for one thing only: that a busy machine runs a process late.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ import pytest
 from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.command import environment
-from tests.redis_server import RedisServer, Stored, running
+from tests.support.command import environment
+from tests.support.redis_server import RedisServer, Stored, running
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 
@@ -89,7 +89,7 @@ class Fleet:
         }
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "tests.fleet_worker", json.dumps(given)),
+            *(sys.executable, "-W", "error", "-m", "tests.support.fleet_worker", json.dumps(given)),
             env=environment(HTX_ACCESS_KEY=ACCESS, HTX_SECRET_KEY=SECRET),
             stdin=pipe,
             stdout=pipe,

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from htx_async import HtxError, InvalidRequest
 from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
-from tests.fault_server import bounded
-from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
+from tests.support.fault_server import bounded
+from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_readme import PAGES
 from tests.test_redis_limits import SLACK, Crowd, Modes, fleet, use
 from tests.test_token_bucket import busiest, now

@@ -9,8 +9,8 @@ import pytest
 
 from htx_async.enums import LimiterMode
 from htx_async.limits.redis_store import ASK_AGAIN, FENCED, GRANTED, Rule, Taken
-from tests.fault_server import bounded
-from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
+from tests.support.fault_server import bounded
+from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_redis_limits import PER, Crowd, Modes, fleet, until, use
 from tests.test_redis_store import PER as LONG
 from tests.test_redis_store import PROBE, shelf, soon_after

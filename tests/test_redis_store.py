@@ -32,8 +32,8 @@ from htx_async.limits.redis_store import (
     Taken,
     try_out,
 )
-from tests.fault_server import bounded
-from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
+from tests.support.fault_server import bounded
+from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

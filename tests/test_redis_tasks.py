@@ -14,8 +14,8 @@ import pytest
 
 from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
-from tests.fault_server import bounded
-from tests.redis_server import PATH, Proxy, RedisServer, Stored, running
+from tests.support.fault_server import bounded
+from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.test_redis_limits import PER, SLACK, Crowd, Modes, fleet, until, use
 from tests.test_token_bucket import busiest, now
 

@@ -23,7 +23,7 @@ from htx_async import (
     Verdict,
 )
 from htx_async.transport.decoding import LARGEST_BODY
-from tests.fault_server import (
+from tests.support.fault_server import (
     OK,
     Arrived,
     Connection,
@@ -34,7 +34,7 @@ from tests.fault_server import (
     echoes,
     reply,
 )
-from tests.instant import run
+from tests.support.instant import run
 from tests.test_faults import LATE, OK_BODY, check_unknown, ended, tireless, told
 from tests.test_routes_v1 import NOT_JSON
 from tests.test_transport import bomb

@@ -14,7 +14,7 @@ from htx_async import CancelError
 from htx_async.enums import Direction, Offset, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 
 def attempt(number: int = 1, verdict: Verdict = Verdict.ACCEPTED, **changed: Any) -> Attempt:

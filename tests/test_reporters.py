@@ -27,8 +27,8 @@ from sentry_sdk.utils import event_from_exception
 
 from htx_async import HtxSession, NotSent, OutcomeUnknown, RetryPolicy
 from htx_async.exchange.messages import Secret
-from tests.command import end_all, ended, started
-from tests.fault_server import (
+from tests.support.command import end_all, ended, started
+from tests.support.fault_server import (
     FaultServer,
     bounded,
     closes_after_request,

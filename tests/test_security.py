@@ -17,8 +17,15 @@ from opentelemetry.util import http as otel_http
 
 from htx_async import Credentials, HtxSession, OutcomeUnknown, RetryPolicy, TokenBucket
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.command import ACCESS, CODE, SECRET, end_all, ended, started
-from tests.fault_server import Arrived, FaultServer, as_json, bounded, echoes, sends_then_closes
+from tests.support.command import ACCESS, CODE, SECRET, end_all, ended, started
+from tests.support.fault_server import (
+    Arrived,
+    FaultServer,
+    as_json,
+    bounded,
+    echoes,
+    sends_then_closes,
+)
 from tests.test_readme import EXAMPLES, execute
 
 Call = Callable[[aiohttp.ClientSession | None], Awaitable[list[str]]]

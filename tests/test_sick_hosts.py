@@ -6,8 +6,8 @@ import pytest
 
 from htx_async import HtxSession, Outcome, TokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests import instant
-from tests.fault_server import (
+from tests.support import instant
+from tests.support.fault_server import (
     FaultServer,
     Script,
     reply,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Request, SimulatedExchange
+from tests.support.virtual import run
 from tests.test_simulator import document, err_code, post, signed, simulated
 from tests.test_simulator_documents import ask, example
 from tests.test_simulator_orders import cancel as cancel_on_v1
@@ -22,7 +23,6 @@ from tests.test_simulator_v5 import (
     get,
     ids,
 )
-from tests.virtual import run
 
 FORMS: dict[str, dict[str, Any]] = {
     "cancelall": {"contract_code": CODE},

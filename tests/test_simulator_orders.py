@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Order, SimulatedExchange
+from tests.support.virtual import run
 from tests.test_simulator import NOON, Clock, document, err_code, post, simulated
 from tests.test_simulator_documents import ask
-from tests.virtual import run
 
 CODE = "BTC-USDT"
 MODES = ("isolated", "cross")

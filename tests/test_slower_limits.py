@@ -21,7 +21,7 @@ from htx_async.events import Event, LimitChanged
 from htx_async.exchange.messages import Answer, SignedRequest
 from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import (
+from tests.support.virtual import (
     Outage,
     VirtualSending,
     VirtualTransport,

@@ -17,7 +17,7 @@ from htx_async.events import Event
 from htx_async.limits.registry import _accounts
 from htx_async.simulator import SimulatedExchange
 from tests.support.paths import ROOT
-from tests.virtual import SOAK, run, virtual_session
+from tests.support.virtual import SOAK, run, virtual_session
 
 CALLS = 100_000 if SOAK else 1_200
 WARM_UP = 10_000 if SOAK else 600

@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from htx_async.aio.tasks import kept, own_task
-from tests.virtual import run
+from tests.support.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -17,8 +17,8 @@ import pytest
 
 from htx_async import CancelError, CancelReport, HtxSession, Outcome, RetryPolicy, TokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests import instant
-from tests.fault_server import (
+from tests.support import instant
+from tests.support.fault_server import (
     OK,
     Connection,
     FaultServer,
@@ -33,10 +33,10 @@ from tests.fault_server import (
     shared_server_tls,
     silent,
 )
+from tests.support.virtual import run, virtual_session
 from tests.test_call import ending
 from tests.test_faults import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
 from tests.test_transport import LOOPS, Resolver, resolving
-from tests.virtual import run, virtual_session
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STALL = 1.5

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from htx_async.aio.timers import TimeLimit
-from tests.virtual import VirtualLoop, run
+from tests.support.virtual import VirtualLoop, run
 
 EXACT = 1e-3
 GRACE = 0.02

@@ -41,7 +41,7 @@ from htx_async import (
 from htx_async.exchange.messages import Answer, Request, SendFailed, SignedRequest
 from htx_async.simulator import SimulatedExchange
 from htx_async.transport.http import Sending, Transport
-from tests.fault_server import (
+from tests.support.fault_server import (
     OK,
     Connection,
     FaultServer,

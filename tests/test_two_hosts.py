@@ -15,7 +15,7 @@ from htx_async import (
     RetryPolicy,
 )
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import (
+from tests.support.virtual import (
     FIRST,
     SECOND,
     SICKNESSES,

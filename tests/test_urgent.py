@@ -9,7 +9,7 @@ from htx_async import CancelError, HtxSession, Outcome
 from htx_async.events import CallStarted, Event, TokenGranted
 from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -14,7 +14,7 @@ from htx_async.calls.wall_clock import WallClock
 from htx_async.doctor import examine
 from htx_async.events import CallEnded, Event
 from htx_async.simulator import SimulatedExchange
-from tests.virtual import run, virtual_session
+from tests.support.virtual import run, virtual_session
 
 BTC = "BTC-USDT"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -24,8 +24,8 @@ from htx_async import (
 )
 from htx_async.events import Event, GenerationChanged
 from htx_async.simulator import SimulatedExchange
+from tests.support.virtual import SOAK, run
 from tests.test_generation import CODE, ended, exchange_of, session_of
-from tests.virtual import SOAK, run
 
 OTHER = "ETH-USDT"
 WAY_OUT = 'generation="v5"'

@@ -23,9 +23,9 @@ from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.limits.limiter import RateLimiter
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.fault_server import OK, FaultServer, answers, bounded
-from tests.redis_server import Stored, running
-from tests.virtual import VirtualLoop, virtual_session
+from tests.support.fault_server import OK, FaultServer, answers, bounded
+from tests.support.redis_server import Stored, running
+from tests.support.virtual import VirtualLoop, virtual_session
 
 T = TypeVar("T")
 

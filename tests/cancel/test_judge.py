@@ -15,7 +15,7 @@ from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from htx_async.report import CancelReport
 from tests.cancel.world import BTC, V1, V5, World, intent_of
-from tests.virtual import SOAK
+from tests.support.virtual import SOAK
 
 SEEN: Counter[Outcome] = Counter()
 ACTIONS = (

@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from tests.virtual import _InstantSelector
+from tests.support.virtual import _InstantSelector
 
 T = TypeVar("T")
 

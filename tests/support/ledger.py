@@ -12,8 +12,8 @@ from typing import Any, cast
 from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
 from htx_async.simulator import Order, Reply, Request, SimulatedExchange
 from htx_async.simulator.orders import CANCELLED, FAILED, TRIGGERED
-from tests.book import Book, Letter
-from tests.virtual import WITHOUT_WORK, VirtualLoop, VirtualSending, VirtualTransport
+from tests.support.book import Book, Letter
+from tests.support.virtual import WITHOUT_WORK, VirtualLoop, VirtualSending, VirtualTransport
 
 START = 1_700_000_000.0
 """Unix seconds at loop time 0."""

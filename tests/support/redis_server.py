@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from htx_async.limits.registry import account_key
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 __all__ = ["PATH", "Proxy", "RedisServer", "Stored", "executable", "running"]
 

@@ -22,9 +22,9 @@ from htx_async import (
 )
 from htx_async.events import CallEnded, Event
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS, V5_CANCEL
-from tests.book import GRAIN, Book, Evidence, Letter, Wanted, assert_still_true, assert_true
-from tests.ledger import CONTRACTS, LETTERS, Ledger, Line
-from tests.virtual import virtual_session
+from tests.support.book import GRAIN, Book, Evidence, Letter, Wanted, assert_still_true, assert_true
+from tests.support.ledger import CONTRACTS, LETTERS, Ledger, Line
+from tests.support.virtual import virtual_session
 
 DEADLINE = 10.0
 """Seconds, for a call without its own."""
