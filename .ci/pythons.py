@@ -36,7 +36,7 @@ FAST = (
     "tests/test_failures.py",
     "tests/test_guard.py",
     "tests/test_headers.py",
-    "tests/test_listeners.py",
+    "tests/aio/test_listeners.py",
     "tests/test_loops.py",
     "tests/test_models.py",
     "tests/test_otel.py",
@@ -45,13 +45,13 @@ FAST = (
     "tests/test_session.py",
     "tests/test_signing.py",
     "tests/test_soak.py",
-    "tests/test_tasks.py",
-    "tests/test_timers.py",
+    "tests/aio/test_tasks.py",
+    "tests/aio/test_timers.py",
     "tests/test_transport.py",
     "tests/test_urgent.py",
     "tests/test_wall_clock.py",
     "tests/test_wire.py",
-    "tests/test_wrong_loop.py",
+    "tests/aio/test_loop_binding.py",
 )
 """What depends on the Python or on a library, and does not take long."""
 

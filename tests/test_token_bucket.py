@@ -15,8 +15,8 @@ import pytest
 from htx_async import InvalidRequest, TokenBucket
 from htx_async.exchange.headers import LONGEST_PAUSE
 from htx_async.simulator import SimulatedExchange
+from tests.aio.test_timers import stall
 from tests.support.virtual import VirtualLoop, run, virtual_session
-from tests.test_timers import stall
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
