@@ -23,6 +23,7 @@ from htx_async import (
     Verdict,
 )
 from htx_async.transport.decoding import LARGEST_BODY
+from tests.exchange.test_v1 import NOT_JSON
 from tests.support.fault_server import (
     OK,
     Arrived,
@@ -36,7 +37,6 @@ from tests.support.fault_server import (
 )
 from tests.support.instant import run
 from tests.test_faults import LATE, OK_BODY, check_unknown, ended, tireless, told
-from tests.test_routes_v1 import NOT_JSON
 from tests.test_transport import bomb
 
 HTML = b"<!DOCTYPE html><html><body><h1>Sorry</h1></body></html>"
