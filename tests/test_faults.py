@@ -48,7 +48,7 @@ from tests.support.fault_server import (
     silent,
 )
 from tests.support.instant import run
-from tests.test_transport import (
+from tests.transport.test_http import (
     Resolver,
     gzipped,
     kept_alive_then,

@@ -37,7 +37,7 @@ from tests.support.fault_server import (
 )
 from tests.support.instant import run
 from tests.test_faults import LATE, OK_BODY, check_unknown, ended, tireless, told
-from tests.test_transport import bomb
+from tests.transport.test_http import bomb
 
 HTML = b"<!DOCTYPE html><html><body><h1>Sorry</h1></body></html>"
 MOST_MEMORY = 60 * 1024

@@ -36,7 +36,7 @@ from tests.support.fault_server import (
 from tests.support.virtual import run, virtual_session
 from tests.test_call import ending
 from tests.test_faults import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
-from tests.test_transport import LOOPS, Resolver, resolving
+from tests.transport.test_http import LOOPS, Resolver, resolving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STALL = 1.5

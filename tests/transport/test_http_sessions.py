@@ -12,7 +12,7 @@ from yarl import URL
 
 from htx_async import HtxSession, InvalidRequest, NotSent
 from tests.support.fault_server import OK, FaultServer, answers, bounded
-from tests.test_transport import PATH, Resolver, resolving, session
+from tests.transport.test_http import PATH, Resolver, resolving, session
 
 HOST = "api.example.test"
 BASE = f"https://{HOST}"
