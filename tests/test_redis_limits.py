@@ -23,9 +23,9 @@ from htx_async.limits.limiter import BaseLimiter, as_limiter
 from htx_async.limits.redis_link import WITHIN
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
+from tests.limits.test_token_bucket import busiest, now
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
-from tests.test_token_bucket import busiest, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -1,7 +1,7 @@
 """One process of a fleet: callers who cancel one time after the other, through a shared limiter.
 
 Prints a line when it is ready, begins when it reads one, ends when its input does, and then prints
-what became of its calls. Run by `tests/test_redis_fleet.py`.
+what became of its calls. Run by `tests/limits/test_redis_fleet.py`.
 """
 
 import asyncio

@@ -11,8 +11,8 @@ from htx_async import InvalidRequest, RateLimiter, TokenBucket
 from htx_async.enums import LimiterMode
 from htx_async.limits.account_limiter import AccountLimiter, public_budget
 from htx_async.limits.limiter import as_limiter, check_lease
+from tests.limits.test_token_bucket import HOLD, busiest, now, queue_up
 from tests.support.virtual import run
-from tests.test_token_bucket import HOLD, busiest, now, queue_up
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -22,11 +22,11 @@ from htx_async.exchange.endpoints import READS
 from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.limits.registry import Accounts
 from htx_async.simulator import SimulatedExchange
+from tests.limits.test_limiter import Holder, use
+from tests.limits.test_token_bucket import HOLD, busiest, now
 from tests.support.fault_server import BOUND
 from tests.support.virtual import SOAK, VirtualLoop, _InstantSelector, virtual_session
-from tests.test_limits import Holder, use
 from tests.test_pytest_plugin import SETTLED, heard, install, run_suite
-from tests.test_token_bucket import HOLD, busiest, now
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ import pytest
 
 from htx_async import InvalidRequest
 from htx_async.limits.registry import Accounts, account_key, shared_limiter
+from tests.limits.test_limiter import Holder, use
+from tests.limits.test_token_bucket import HOLD, now
 from tests.support.virtual import run
-from tests.test_limits import Holder, use
-from tests.test_token_bucket import HOLD, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
