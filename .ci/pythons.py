@@ -25,7 +25,7 @@ TO_START, TO_INSTALL, TO_TEST = 20.0, 600.0, 600.0
 FAST = (
     "tests/test_audit.py",
     "tests/test_blocking.py",
-    "tests/test_call.py",
+    "tests/calls/test_call.py",
     "tests/test_checks.py",
     "tests/test_cli.py",
     "tests/test_cli_cancel_all.py",
@@ -41,7 +41,7 @@ FAST = (
     "tests/exchange/test_models.py",
     "tests/test_otel.py",
     "tests/test_pytest_plugin.py",
-    "tests/test_retry.py",
+    "tests/calls/test_retry.py",
     "tests/test_session.py",
     "tests/exchange/test_signing.py",
     "tests/test_soak.py",
@@ -49,7 +49,7 @@ FAST = (
     "tests/aio/test_timers.py",
     "tests/transport/test_http.py",
     "tests/limits/test_urgent.py",
-    "tests/test_wall_clock.py",
+    "tests/calls/test_wall_clock.py",
     "tests/exchange/test_messages.py",
     "tests/aio/test_loop_binding.py",
 )

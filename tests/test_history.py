@@ -8,8 +8,8 @@ import pytest
 
 from htx_async import ApiGeneration, InvalidRequest, ReadFailed, TrailingOrder
 from htx_async.simulator import SimulatedExchange
+from tests.calls.test_generation import CODE, WALL, exchange_of, session_of
 from tests.support.virtual import run
-from tests.test_generation import CODE, WALL, exchange_of, session_of
 
 DAY = 86_400.0
 AGES = (0.1, 1.9, 2.1, 30.0, 89.0, 91.0)

@@ -6,8 +6,8 @@ from contextlib import suppress
 import pytest
 
 from htx_async import ALL_CONTRACTS, MassCancelFailed, MassCancelReport, Outcome
+from tests.calls.test_generation import exchange_of, session_of
 from tests.support.virtual import run
-from tests.test_generation import exchange_of, session_of
 
 CODES = [f"C{number}-USDT" for number in range(40)]
 CLEAR = {Outcome.CANCELLED, Outcome.NOTHING_TO_CANCEL}

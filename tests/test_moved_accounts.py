@@ -6,8 +6,8 @@ import pytest
 
 from htx_async import CancelError, CancelReport, Outcome, RetryPolicy, Verdict
 from htx_async.events import CallEnded, Event
+from tests.calls.test_generation import CODE, ended, exchange_of, session_of
 from tests.support.virtual import run
-from tests.test_generation import CODE, ended, exchange_of, session_of
 
 
 @pytest.mark.parametrize("err_code", [1061, 1063])

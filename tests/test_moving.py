@@ -6,8 +6,8 @@ import random
 from htx_async import ALL_CONTRACTS, CancelReport
 from htx_async.enums import AllContracts
 from htx_async.simulator import SimulatedExchange
+from tests.calls.test_generation import CODE, VARIANTS, ended, exchange_of, session_of
 from tests.support.virtual import SOAK, run
-from tests.test_generation import CODE, VARIANTS, ended, exchange_of, session_of
 
 SEEDS = 1_000 if SOAK else 80
 

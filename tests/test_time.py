@@ -17,6 +17,7 @@ import pytest
 
 from htx_async import CancelError, CancelReport, HtxSession, Outcome, RetryPolicy, TokenBucket
 from htx_async.simulator import SimulatedExchange
+from tests.calls.test_call import ending
 from tests.support import instant
 from tests.support.fault_server import (
     OK,
@@ -34,7 +35,6 @@ from tests.support.fault_server import (
     silent,
 )
 from tests.support.virtual import run, virtual_session
-from tests.test_call import ending
 from tests.test_faults import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
 from tests.transport.test_http import LOOPS, Resolver, resolving
 

@@ -14,8 +14,8 @@ from htx_async import CancelReport, HtxSession, Outcome, ReadFailed
 from htx_async.simulator import Reply, Request, SimulatedExchange
 from htx_async.simulator.serve_v5 import RowOrder
 from htx_async.simulator.v5_forms import CancelForm
+from tests.calls.test_generation import CODE, ended, session_of, wall
 from tests.support.virtual import SOAK, run
-from tests.test_generation import CODE, ended, session_of, wall
 
 OTHER = {"algo_id": "77", "type": "trigger", "state": "active", "contract_code": CODE}
 ODD = {**OTHER, "type": None}

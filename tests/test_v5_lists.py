@@ -11,8 +11,8 @@ from htx_async import ALL_CONTRACTS, CancelReport, Outcome, ReadFailed
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.serve_v5 import RowOrder
+from tests.calls.test_generation import CODE, ended, exchange_of, session_of
 from tests.support.virtual import SOAK, run
-from tests.test_generation import CODE, ended, exchange_of, session_of
 
 OTHER = "ETH-USDT"
 ORDERS: tuple[RowOrder, ...] = get_args(RowOrder)

@@ -24,8 +24,8 @@ from htx_async import (
 )
 from htx_async.events import Event, GenerationChanged
 from htx_async.simulator import SimulatedExchange
+from tests.calls.test_generation import CODE, ended, exchange_of, session_of
 from tests.support.virtual import SOAK, run
-from tests.test_generation import CODE, ended, exchange_of, session_of
 
 OTHER = "ETH-USDT"
 WAY_OUT = 'generation="v5"'
