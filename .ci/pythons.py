@@ -34,7 +34,7 @@ FAST = (
     "tests/test_errors.py",
     "tests/test_events.py",
     "tests/transport/test_failures.py",
-    "tests/test_guard.py",
+    "tests/cancel/test_guard.py",
     "tests/exchange/test_headers.py",
     "tests/aio/test_listeners.py",
     "tests/limits/test_loops.py",

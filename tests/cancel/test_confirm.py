@@ -25,8 +25,18 @@ from htx_async import (
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.events import CallEnded, Event
 from htx_async.simulator import Order
+from tests.cancel.test_walk import (
+    BTC,
+    START,
+    Witness,
+    asked,
+    in_step,
+    now,
+    page,
+    row_of,
+    v1_session,
+)
 from tests.support.virtual import run
-from tests.test_reading import BTC, START, Witness, asked, in_step, now, page, row_of, v1_session
 
 OTHER = "ETH-USDT"
 UPLINK = 0.1

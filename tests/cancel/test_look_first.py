@@ -8,8 +8,8 @@ import pytest
 from htx_async import ALL_CONTRACTS, CancelReport, MassCancelReport, Outcome
 from htx_async.events import CallStarted, Event
 from tests.calls.test_generation import CODE, ended
+from tests.cancel.test_walk import START, Witness, in_step, now, v1_session
 from tests.support.virtual import run
-from tests.test_reading import START, Witness, in_step, now, v1_session
 
 CODES = ["A-USDT", "B-USDT", "C-USDT"]
 
