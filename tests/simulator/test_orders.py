@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Order, SimulatedExchange
+from tests.simulator.test_documents import ask
+from tests.simulator.test_exchange import NOON, Clock, document, err_code, post, simulated
 from tests.support.virtual import run
-from tests.test_simulator import NOON, Clock, document, err_code, post, simulated
-from tests.test_simulator_documents import ask
 
 CODE = "BTC-USDT"
 MODES = ("isolated", "cross")

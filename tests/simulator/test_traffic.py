@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.test_simulator import Clock, document, err_code, post, simulated
-from tests.test_simulator_documents import ask, path_of
+from tests.simulator.test_documents import ask, path_of
+from tests.simulator.test_exchange import Clock, document, err_code, post, simulated
 
 CODE = "BTC-USDT"
 BODIES: dict[str, dict[str, Any]] = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Reply, Request, SimulatedExchange
+from tests.simulator.test_exchange import document, err_code, post, signed, simulated
 from tests.support.paths import DATA
-from tests.test_simulator import document, err_code, post, signed, simulated
 
 FUTURE = "BTC-USDT-211231"
 

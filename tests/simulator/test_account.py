@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Request, SimulatedExchange
-from tests.support.virtual import run
-from tests.test_simulator import document, err_code, post, signed, simulated
-from tests.test_simulator_documents import ask, example
-from tests.test_simulator_orders import cancel as cancel_on_v1
-from tests.test_simulator_orders import cancel_all, history, listed, ticking
-from tests.test_simulator_v5 import (
+from tests.simulator.test_documents import ask, example
+from tests.simulator.test_exchange import document, err_code, post, signed, simulated
+from tests.simulator.test_orders import cancel as cancel_on_v1
+from tests.simulator.test_orders import cancel_all, history, listed, ticking
+from tests.simulator.test_serve_v5 import (
     ASSETS,
     CALLS,
     CODE,
@@ -23,6 +22,7 @@ from tests.test_simulator_v5 import (
     get,
     ids,
 )
+from tests.support.virtual import run
 
 FORMS: dict[str, dict[str, Any]] = {
     "cancelall": {"contract_code": CODE},

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Request, SimulatedExchange
-from tests.test_simulator import document, err_code, signed, simulated
-from tests.test_simulator_documents import ask, path_of
+from tests.simulator.test_documents import ask, path_of
+from tests.simulator.test_exchange import document, err_code, signed, simulated
 
 CODE = "BTC-USDT"
 FUTURE = "BTC-USDT-261225"

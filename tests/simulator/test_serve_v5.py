@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.test_simulator import NOON, document, post, signed
-from tests.test_simulator_documents import ask, differences, example
-from tests.test_simulator_orders import ticking
+from tests.simulator.test_documents import ask, differences, example
+from tests.simulator.test_exchange import NOON, document, post, signed
+from tests.simulator.test_orders import ticking
 
 CODE, OTHER = "BTC-USDT", "ETH-USDT"
 OPENS, HISTORY, ORDER = "/v5/algo/order/opens", "/v5/algo/order/history", "/v5/algo/order"
