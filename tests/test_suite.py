@@ -7,7 +7,7 @@ import sys
 from tests.support.paths import ROOT
 
 _DEAF = "trap '' INT HUP; exec \"$@\""
-INTERRUPTED = "tests/test_cli_interrupted.py::test_what_is_not_answered_in_time_is_unknown"
+INTERRUPTED = "tests/cli/test_interrupted.py::test_what_is_not_answered_in_time_is_unknown"
 
 
 def test_signals_that_the_parent_ignores_are_heeded_by_the_children() -> None:
