@@ -24,7 +24,7 @@ TO_START, TO_INSTALL, TO_TEST = 20.0, 600.0, 600.0
 
 FAST = (
     "tests/test_audit.py",
-    "tests/test_blocking.py",
+    "tests/whole_calls/test_blocking.py",
     "tests/calls/test_call.py",
     "tests/test_checks.py",
     "tests/cli/test_command.py",
@@ -44,7 +44,7 @@ FAST = (
     "tests/calls/test_retry.py",
     "tests/test_session.py",
     "tests/exchange/test_signing.py",
-    "tests/test_soak.py",
+    "tests/whole_calls/test_soak.py",
     "tests/aio/test_tasks.py",
     "tests/aio/test_timers.py",
     "tests/transport/test_http.py",

@@ -6,7 +6,7 @@ from htx_async import Outcome, Verdict
 from htx_async.simulator import SimulatedExchange
 from tests.support.fault_server import Connection, FaultServer, Script, as_json, reply
 from tests.support.instant import run
-from tests.test_faults import BTC, ended, tireless
+from tests.whole_calls.test_faults import BTC, ended, tireless
 
 NOTHING = as_json({"status": "error", "err_code": 1051, "err_msg": "No orders.", "ts": 1})
 MOVED = as_json({"status": "error", "err_code": 4002, "err_msg": "Moved."})

@@ -39,7 +39,7 @@ from tests.support.fault_server import (
     silent,
 )
 from tests.support.paths import TESTS
-from tests.test_leaks import Stage, in_exception
+from tests.whole_calls.test_leaks import Stage, in_exception
 
 BTC = "BTC-USDT"
 LIBRARIES = ("aiohttp", "yarl", "aiohappyeyeballs", "multidict")

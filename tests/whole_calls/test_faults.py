@@ -2,7 +2,8 @@
 
 Each fault lasts, and the policy never tires, so a call meets it again and again until its deadline.
 That is judged on `InstantLoop`: real sockets, and a clock that knows no busy machine, so that the
-50 ms are the package's own and not the scheduler's. `tests/test_time.py` judges on real loops.
+50 ms are the package's own and not the scheduler's. `tests/whole_calls/test_time.py` judges on real
+loops.
 """
 
 import asyncio

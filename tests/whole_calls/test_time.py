@@ -35,8 +35,8 @@ from tests.support.fault_server import (
     silent,
 )
 from tests.support.virtual import run, virtual_session
-from tests.test_faults import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
 from tests.transport.test_http import LOOPS, Resolver, resolving
+from tests.whole_calls.test_faults import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STALL = 1.5

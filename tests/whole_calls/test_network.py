@@ -12,7 +12,7 @@ from htx_async import CancelReport, Outcome
 from htx_async.simulator import SimulatedExchange
 from tests.support.instant import run
 from tests.support.proxy import Proxy
-from tests.test_faults import BTC, ended, tireless, told
+from tests.whole_calls.test_faults import BTC, ended, tireless, told
 
 Weather = Callable[[Proxy], Coroutine[Any, Any, None]]
 

@@ -36,8 +36,8 @@ from tests.support.fault_server import (
     reply,
 )
 from tests.support.instant import run
-from tests.test_faults import LATE, OK_BODY, check_unknown, ended, tireless, told
 from tests.transport.test_http import bomb
+from tests.whole_calls.test_faults import LATE, OK_BODY, check_unknown, ended, tireless, told
 
 HTML = b"<!DOCTYPE html><html><body><h1>Sorry</h1></body></html>"
 MOST_MEMORY = 60 * 1024

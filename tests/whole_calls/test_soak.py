@@ -172,7 +172,7 @@ def timers() -> list[asyncio.TimerHandle]:
 def test_memory_does_not_grow_with_calls_and_nothing_is_left_at_close() -> None:
     """Thousands of calls of every kind, with faults, in sessions that stay and sessions that go; in
     a process of their own, where nothing ran before."""
-    program = ("-W", "error", "-c", "from tests.test_soak import soak; soak()")
+    program = ("-W", "error", "-c", "from tests.whole_calls.test_soak import soak; soak()")
     done = subprocess.run(
         [sys.executable, *program],
         check=False,
