@@ -26,7 +26,7 @@ FAST = (
     "tests/test_audit.py",
     "tests/whole_calls/test_blocking.py",
     "tests/calls/test_call.py",
-    "tests/test_checks.py",
+    "tests/test_arguments.py",
     "tests/cli/test_command.py",
     "tests/cli/test_cancel_all.py",
     "tests/cli/test_interrupted.py",
