@@ -22,13 +22,14 @@ test: $(READY)
 
 # The long runs: the same tests with far more histories, seeds and calls.
 soak: $(READY)
-	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/whole_calls/test_histories.py tests/whole_calls/test_soak.py \
-		tests/whole_calls/test_fuzz.py tests/cancel/test_mass.py tests/calls/test_generation.py tests/cancel/test_v5_lists.py \
-		tests/cancel/test_whereabouts.py tests/cancel/test_interruptions.py tests/limits/test_loops.py tests/cancel/test_moving.py \
-		tests/whole_calls/test_two_hosts.py tests/cancel/test_v5_disagreements.py tests/cli/test_interrupted.py tests/cancel
+	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/calls/test_generation.py tests/cancel \
+		tests/cli/test_interrupted.py tests/limits/test_loops.py tests/whole_calls/test_fuzz.py \
+		tests/whole_calls/test_histories.py tests/whole_calls/test_soak.py \
+		tests/whole_calls/test_two_hosts.py
 
 # Changes the code of the limiter, the retries, the routes and the codes in one place at a time and
-# looks whether the tests notice; the figures go into tests/support/mutants.md. Some ten minutes on one core.
+# looks whether the tests notice; the figures go into tests/support/mutants.md. Some ten minutes on
+# one core.
 mutants: $(READY)
 	@test -x $(BIN)/mutmut || { \
 		if $(BIN)/python -m pip --version >/dev/null 2>&1; then PIP="$(BIN)/python -m pip"; \
