@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from htx_async.simulator.book import Book
 from htx_async.simulator.contracts import Contracts
-from htx_async.simulator.endpoints import Endpoint, Generation
+from htx_async.simulator.endpoints import Call, Endpoint, Generation, V1Call, V5Call
 from htx_async.simulator.messages import (
     OFFLINE,
     Answer,
@@ -24,8 +24,8 @@ from htx_async.simulator.messages import (
     shaped,
 )
 from htx_async.simulator.orders import Moment
-from htx_async.simulator.serve_v1 import Desk
-from htx_async.simulator.serve_v5 import V5Desk
+from htx_async.simulator.serve_v1 import ServeV1
+from htx_async.simulator.serve_v5 import ServeV5
 
 V1Variant = Literal["answering", "empty", "1051", "1066", "4002", "6002", "6023", "10000", "404"]
 V5Refusal = Literal[6001, 4007]
@@ -54,11 +54,6 @@ _NOT_ON_V5: dict[V5Refusal, str] = {
     4007: "Simulated refusal.",
 }
 
-_SERVED = (
-    *("cancelall", "cancel", "openorders", "hisorders"),
-    *("v5_cancel", "v5_opens", "v5_history", "v5_order", "v5_asset_mode", "v5_position_mode"),
-)
-
 # Instants are sums of floats: what is due a rounding error from now is due.
 _GRAIN = 1e-9
 
@@ -69,8 +64,9 @@ class Account:
     After the move v1's private calls answer by `v1_variant`: "answering", as before, over the
     same book; "empty" and "1051", as if there were no orders, a cancel-all with two empty lists or
     with 1051, a cancel by ids with two empty lists or each id as not found; else that code or
-    HTTP status. Assumed: signatures and limits are judged first all the same. Until the move V5
-    answers by `v5_refusal`, or, without one, as if there were no orders.
+    HTTP status. Assumed: signatures and limits are checked first all the same. Until the move V5
+    answers by `v5_refusal`, or, without one, as if there were no orders. `empty_v5`: as `v5`, over
+    a book without orders. ValueError for a generation, a variant or a refusal that there is not.
     """
 
     def __init__(
@@ -80,8 +76,8 @@ class Account:
         v5_refusal: V5Refusal | None,
         contracts: Contracts,
         book: Book,
-        v5: V5Desk,
-        bare_v5: V5Desk,
+        v5: ServeV5,
+        empty_v5: ServeV5,
     ) -> None:
         if generation not in get_args(Generation):
             raise ValueError("account is v1 or v5")
@@ -92,40 +88,44 @@ class Account:
         self._moves_at = math.inf if generation == "v1" else -math.inf
         self._variant = v1_variant
         self._refusal = v5_refusal and Refusal(v5_refusal, _NOT_ON_V5[v5_refusal])
-        self._v1 = Desk(contracts, book)
-        self._bare = Desk(contracts, Book())
+        self._v1 = ServeV1(contracts, book)
+        self._empty_v1 = ServeV1(contracts, Book())
         self._v5 = v5
-        self._bare_v5 = bare_v5
+        self._empty_v5 = empty_v5
 
     def move(self, at: float) -> None:
         """Be on V5 from `at` on, on the exchange's clock, or from the earlier moment arranged."""
         self._moves_at = min(self._moves_at, at)
 
     def generation(self, at: float) -> Generation:
+        """The one that the account is on at `at`, on the exchange's clock."""
         return "v5" if at >= self._moves_at - _GRAIN else "v1"
 
-    def serve(
-        self, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
+    def serve_v1(
+        self, call: V1Call, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
     ) -> Answer:
-        """The answer to a verified private call; raises `Refused`, and LookupError for one of which
-        this book knows nothing.
-
-        Assumed: only the asset mode, which is 0 until the move (HTX.Net), is told to either.
-        """
-        if endpoint.call not in _SERVED:
-            raise LookupError(f"nothing to answer {endpoint.path} by: give `record` an example")
+        """v1's answer to a verified call; raises `Refused`. See `ServeV1.serve`."""
         has_moved = self.generation(when.at) == "v5"
-        if endpoint.is_v5:
-            if not has_moved and endpoint.call == "v5_asset_mode":
-                return accepted_on_v5({"assets_mode": 0}, when.ms)
-            if not has_moved and self._refusal:
-                raise Refused(self._refusal)
-            desk = self._v5 if has_moved else self._bare_v5
-            return accepted_on_v5(desk.serve(endpoint, form, when, delay), when.ms)
-        if not has_moved or self._variant == "answering":
-            return accepted(self._v1.serve(endpoint, form, when, delay), when.ms)
-        if self._variant in _PAGES:
+        if has_moved and self._variant in _PAGES:
             return _PAGES[self._variant](when.ms, endpoint.path)
-        if self._variant == "empty" and endpoint.trades:
+        if has_moved and self._variant == "empty" and endpoint.trades:
             return accepted({"errors": [], "successes": ""}, when.ms)
-        return accepted(self._bare.serve(endpoint, form, when, delay), when.ms)
+        sees_orders = not has_moved or self._variant == "answering"
+        serve = (self._v1 if sees_orders else self._empty_v1).serve
+        return accepted(serve(call, endpoint, form, when, delay), when.ms)
+
+    def serve_v5(
+        self, call: V5Call, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
+    ) -> Answer:
+        """V5's answer to a verified call; raises `Refused`. See `ServeV5.serve`.
+
+        Assumed: only the asset mode, which is 0 until the move (HTX.Net), is told to an account on
+        either generation.
+        """
+        has_moved = self.generation(when.at) == "v5"
+        if not has_moved and call is Call.V5_ASSET_MODE:
+            return accepted_on_v5({"assets_mode": 0}, when.ms)
+        if not has_moved and self._refusal:
+            raise Refused(self._refusal)
+        serve = (self._v5 if has_moved else self._empty_v5).serve
+        return accepted_on_v5(serve(call, endpoint, form, when, delay), when.ms)

@@ -44,8 +44,8 @@ class _Effect(NamedTuple):
 
 
 class Book:
-    """Effects that lie ahead take place in `settle`, in the order of their instants; of two at
-    the very same one, that which was arranged first.
+    """All orders of one account. Effects that lie ahead take place in `settle`, in the order of
+    their instants; of two at the very same one, that which was arranged first.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,9 @@ class Book:
         self._tickets = count()
 
     def place(self, order: Order, n: int) -> tuple[str, ...]:
-        """Open `n` orders like this one, each with an id of its own."""
+        """Open `n` orders like this one, each with an id of its own; ValueError for what the
+        exchange would not hold.
+        """
         if order.direction not in DIRECTIONS or order.offset not in (*OFFSETS, "both"):
             raise ValueError("direction is buy or sell; offset is open, close or both")
         if order.client_order_id is not None and (n > 1 or self.named(order.client_order_id)):
@@ -94,9 +96,11 @@ class Book:
         return _chosen(self._ended, contract_code, margin_mode)
 
     def find(self, order_id: str) -> Order | None:
+        """The order of this id, open or ended."""
         return self._orders.get(order_id) or self._ended.get(order_id)
 
     def named(self, client_order_id: str) -> Order | None:
+        """The order of this `client_order_id`, open or ended."""
         orders = (*self._orders.values(), *self._ended.values())
         return next((one for one in orders if one.client_order_id == client_order_id), None)
 
@@ -105,11 +109,16 @@ class Book:
         return order_id in self._going
 
     def reject(self, order_id: str, err_code: int, err_msg: str | None, times: int) -> None:
+        """See `SimulatedExchange.reject_order`; ValueError if the order is not open."""
         self._check_open(order_id)
         text = _TEXTS.get(err_code, "Simulated failure.") if err_msg is None else err_msg
         self._errors.setdefault(order_id, deque()).extend([Refusal(err_code, text)] * times)
 
     def trigger(self, order_id: str, when: Moment, after: float, fail_code: int | None) -> None:
+        """In `after` seconds the order triggers, or fails to with `fail_code`, if it is open then.
+
+        ValueError if it is not open now, and for a time in the past.
+        """
         self._check_open(order_id)
         if after < 0:
             raise ValueError("an order triggers in `after` seconds, and not in the past")
@@ -119,7 +128,7 @@ class Book:
     def cancel(self, order_id: str, when: Moment, delay: Callable[[], float]) -> Refusal | None:
         """Why the exchange does not take a cancel of this order; None if it does.
 
-        One that it takes comes into effect `delay()` seconds later. Assumed: an order that failed
+        One that it takes comes into effect `delay()` seconds after `when`. Assumed: an order that failed
         as it triggered counts as executed.
         """
         if order_id not in self._orders:
@@ -142,7 +151,7 @@ class Book:
         return refusal
 
     def settle(self, at: float) -> None:
-        """Let everything take effect that is due by then."""
+        """Let everything take effect that is due by `at`, in seconds on the exchange's clock."""
         while self._ahead and self._ahead[0].at <= at + _GRAIN:
             self._end(heappop(self._ahead))
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from htx_async.simulator.endpoints import MarginMode
-from htx_async.simulator.messages import Refusal, Refused, illegal
+from htx_async.simulator.messages import Refusal, Refused, check_names, illegal
 
 SWAP = "swap"
 CONTRACT_TYPES = (SWAP, "this_week", "next_week", "quarter", "next_quarter")
@@ -25,21 +25,23 @@ _SETTLEMENT = timedelta(hours=8) // timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A swap (`BTC-USDT`) or a dated future (`BTC-USDT-261225`)."""
+    """A swap (`BTC-USDT`) or a dated future (`BTC-USDT-261225`), of one of `CONTRACT_TYPES`."""
 
     code: str
     contract_type: str
 
     @property
     def pair(self) -> str:
+        """See `pair_of`."""
         return pair_of(self.code)
 
     @property
     def business_type(self) -> str:
+        """swap or futures."""
         return "swap" if self.contract_type == SWAP else "futures"
 
     def row(self, ts: int) -> dict[str, object]:
-        """Its row in `swap_contract_info`.
+        """Its row in `swap_contract_info` at `ts`, in Unix ms.
 
         Fields and formats: replies recorded by roq-htx-futures and ccxt. Assumed: the values, the
         same for every contract; delivery at 08:00 UTC; settlement every eight hours.
@@ -65,7 +67,9 @@ class Contract:
 
 
 class Contracts:
-    """Contract codes are compared regardless of case, as sibling calls document it (HTX API docs,
+    """The contracts that exist: those of `contracts`, or else every one whose code is well formed.
+
+    Contract codes are compared regardless of case, as sibling calls document it (HTX API docs,
     "Cancel All Orders (isolated)").
     """
 
@@ -97,11 +101,14 @@ class Contracts:
         self._known[code.upper()] = Contract(code, contract_type)
 
     def remove(self, code: str) -> None:
+        """From now on this contract does not exist, until it is added."""
         self._unknown.add(code.upper())
         self._known.pop(code.upper(), None)
 
     def exists(self, code: str, margin_mode: MarginMode) -> bool:
-        """Dated futures exist in cross margin only (HTX API docs, "Introduction")."""
+        """Whether there is such a contract; dated futures exist in cross margin only (HTX API docs,
+        "Introduction").
+        """
         key = code.upper()
         dated = delivery_of(key) is not None
         if key in self._unknown or (dated and margin_mode == "isolated"):
@@ -119,16 +126,14 @@ class Contracts:
         )
 
     def info(self, query: dict[str, Any], ts: int) -> list[dict[str, object]]:
-        """The `data` of `swap_contract_info`, sorted by code; raises `Refused`.
+        """The `data` of `swap_contract_info` at `ts`, in Unix ms, sorted by code; raises `Refused`.
 
         `business_type` is swap, futures or all, and swap if absent, as ccxt uses it. Without a
         closed list of contracts, those known by name are listed, and any other well-formed one
         when it is asked for. Assumed: 1014 for a code that does not exist or is of another
         business type, 1067 for any other field.
         """
-        for name in query:
-            if name not in ("contract_code", "business_type"):
-                raise Refused(illegal(name))
+        check_names(query, ("contract_code", "business_type"))
         business = query.get("business_type", "swap")
         if business not in _BUSINESS_TYPES:
             raise Refused(illegal("business_type"))

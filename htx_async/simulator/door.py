@@ -6,13 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
-from htx_async.simulator.messages import Reply, Request
+from htx_async.simulator.messages import NotServed, Reply, Request
 
 _HOST = "127.0.0.1"
 
 
 class Door:
-    """Serves `handle` on loopback. It writes no access log: a signed URL is a credential."""
+    """Serves `handle` over HTTP on loopback, as each `Reply` says. It writes no access log: a signed URL is a credential."""
 
     def __init__(self, handle: Callable[[Request], Reply]) -> None:
         self._handle = handle
@@ -22,7 +22,9 @@ class Door:
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
 
     async def open(self, port: int) -> str:
-        """Start serving, on a free port if it is 0, and return the URL."""
+        """Start serving, on a free port if `port` is 0, and return the URL; OSError if it cannot be
+        had.
+        """
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, _HOST, port).start()
@@ -49,7 +51,10 @@ class Door:
         self._tasks.add(http.task)
         http.task.add_done_callback(self._tasks.discard)
         body = await http.read()
-        reply = self._handle(Request(http.method, http.raw_path, http.headers, body))
+        try:
+            reply = self._handle(Request(http.method, http.raw_path, http.headers, body))
+        except NotServed as error:
+            return web.Response(status=501, text=f"The simulated exchange: {error}")
         if reply.delay > 0:
             await asyncio.sleep(reply.delay)
         if reply.fate == "truncated":

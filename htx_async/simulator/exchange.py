@@ -4,20 +4,20 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, assert_never
 from urllib.parse import parse_qsl
 
-from htx_async.exchange.endpoints import ENDPOINTS
 from htx_async.exchange.signing import Credentials
 from htx_async.simulator.account import Account, V1Variant, V5Refusal
 from htx_async.simulator.book import Book
 from htx_async.simulator.door import Door
-from htx_async.simulator.endpoints import Call, Endpoint, Generation, find
+from htx_async.simulator.endpoints import Call, Endpoint, Generation, check_name, find
 from htx_async.simulator.faults import Fault
 from htx_async.simulator.holdings import Holdings
 from htx_async.simulator.messages import (
     Answer,
     Fate,
+    NotServed,
     Refusal,
     Refused,
     Reply,
@@ -30,8 +30,8 @@ from htx_async.simulator.messages import (
     wrapped,
 )
 from htx_async.simulator.orders import Moment
-from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, V5Desk
-from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, Judge
+from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, ServeV5
+from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, SignatureCheck
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
 from htx_async.simulator.v5_forms import CancelForm, knows_path, rows_of
 
@@ -44,7 +44,7 @@ class SimulatedExchange(Holdings):
 
     * POST /linear-swap-api/v1/swap_track_cancelall, _cancel, _openorders, _hisorders and their
       twins swap_cross_track_... (HTX API docs, "[Isolated] Cancel All Trailing Orders" and the
-      pages beside it). Signature and body are judged. Each path sees the orders of its own margin
+      pages beside it). Signature and body are checked. Each path sees the orders of its own margin
       mode only. `direction` and `offset` of a cancel-all are independent filters, both together
       mean AND. Assumed: an `offset` filter does not see one-way orders, whose offset is `both`.
     * GET /v5/algo/order/opens, /v5/algo/order/history, /v5/algo/order, POST
@@ -55,29 +55,41 @@ class SimulatedExchange(Holdings):
       `business_type`: the contracts given or placed on, or the one that is named.
     * GET /api/v1/timestamp (HTX API docs, "Get current system timestamp"), public.
     * Any other row of the table of endpoints (`htx_async.exchange.endpoints`): the
-      example that `record` was given for it.
+      example that `record` was given for it, and without one LookupError, over HTTP status 501.
     * Any other path, or method: HTTP 404. Assumed: if such a request is signed, a wrong signature
       is answered first.
 
     Each v1 path that cancels takes `limit` arrivals in any `interval` seconds, by default what the
     table of endpoints says of it; one more is answered code 1032 with HTTP 200 (the status is
-    assumed) before anything else is judged. All calls that cancel together, the private reads
+    assumed) before anything else is checked. All calls that cancel together, the private reads
     together and the public calls together take what that table says (assumed for the first, and
     more if `limit` says more). V5's cancel has no limit of its own but `v5_limit` in `interval`
     seconds, if given.
 
-    `account`: the generation that the account is on, until `move`. `v1_variant`: what v1 answers
-    once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then; None: it answers as
-    if the account had no orders. `v5_items`: the form of what V5 says of a single order, by `code`
-    or by `success` (see `V5Desk`); `v5_cancel`: the form in which it wants cancels (see
-    `CancelForm`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: how V5 lists,
-    the most rows on a page, their order, and so on (see `Lists`).
+    A broker's `channel_code` may stand in any body (see `read_json`); `arrivals` show it.
+
+    `access_key`, `secret_key`: the key pair of `credentials`, random unless given. `port`: on
+    loopback, a free one for 0. `latency`, `reply_headers`, `stale_code`, `cancel_delay`: see the
+    attributes of these names, which may be set at any time.
+
+    `account`: the generation that the account is on, v1 or v5, until `move`. `v1_variant`: what v1
+    answers once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then, 6001 or 4007;
+    None: it answers as if the account had no orders. `v5_items`: the form of what V5 says of a
+    single order, by `code` or by `success` (see `ServeV5`). `v5_cancel`: the form in which it wants
+    cancels (see `CancelForm`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: the most rows on a
+    page of V5's, their order, whether the row that a page is asked for from is on it, and the
+    seconds until an order that was placed is among the open ones (see `Lists`).
 
     `contracts`: the contracts that exist, and else every well-formed one does. `clock`: seconds
     for arrivals, limits and what takes effect when, by default the running loop's time. `now`:
-    Unix seconds for Timestamp, `ts`, `ratelimit-reset` and the times of orders. Keys not given
-    are random.
+    Unix seconds for Timestamp, `ts`, `ratelimit-reset` and the times of orders.
+
+    ValueError for a setting outside its table, a limit without a place, and a contract that cannot
+    be. `async with` serves HTTP (OSError if the port is taken); `handle` needs no server.
     """
+
+    credentials: Credentials
+    """The key pair of the account, with which a session signs."""
 
     latency: float | Callable[[], float]
     """Seconds, or what returns them, added before every answer."""
@@ -130,16 +142,16 @@ class SimulatedExchange(Holdings):
         self.reply_headers = dict(reply_headers or {})
         self.stale_code = stale_code
         self.cancel_delay = cancel_delay
-        self._judge = Judge(access_key, secret_key)
+        self._signature_check = SignatureCheck(access_key, secret_key)
         lists = Lists(v5_page, v5_order, v5_inclusive, v5_lag)
-        self._v5 = V5Desk(self._contracts, self._book, v5_items, lists, v5_cancel)
+        self._v5 = ServeV5(self._contracts, self._book, v5_items, lists, v5_cancel)
         self._cancel_form: CancelForm = v5_cancel
-        bare = V5Desk(self._contracts, Book(), v5_items, lists)
+        empty = ServeV5(self._contracts, Book(), v5_items, lists)
         self._account = Account(
-            account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, bare
+            account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, empty
         )
         self._limits = Limits(limit, interval, v5_limit)
-        self._examples: dict[Call, bytes] = {}
+        self._examples: dict[str, bytes] = {}
         self._arrivals: list[Arrival] = []
         self._port = port
         self._door: Door | None = None
@@ -178,28 +190,33 @@ class SimulatedExchange(Holdings):
 
     @property
     def arrivals(self) -> tuple[Arrival, ...]:
-        """Every request so far, in order."""
+        """Every request so far, in order, those that were refused among them."""
         return tuple(self._arrivals)
 
     def busiest(
-        self, window: float = 1.0, path: str | None = None, *, call: Call | None = None
+        self, window: float = 1.0, path: str | None = None, *, call: str | None = None
     ) -> int:
         """The most arrivals in any half-open window of `window` seconds.
 
-        Those on `path`, or those of `call` in both margin modes together. Without either: those
-        of cancel-all, on the busier of its two paths, for each has a limit of its own.
+        Those on `path`, or those of `call`, the name of a row of the table of endpoints, in both
+        margin modes together. Without either: those of cancel-all, on the busier of its two paths, for each has a limit of its own.
         """
         return busiest(self._arrivals, window, path, call)
 
-    def record(self, call: Call, example: bytes) -> None:
-        """Answer each verified request of `call`, a row of the table of endpoints, by the body of a
-        recorded reply, whatever it asks for and whatever the book holds."""
-        if call not in ENDPOINTS:
-            raise ValueError(f"call is one of {', '.join(ENDPOINTS)}, not {call!r}")
+    def record(self, call: str, example: bytes) -> None:
+        """Answer each request of `call`, a row of the table of endpoints, by `example`, the body of
+        a recorded reply, whatever it asks for and whatever the book holds; a private one once its
+        signature is verified. ValueError if the table has no such row.
+        """
+        check_name(call)
         self._examples[call] = example
 
     def handle(self, request: Request) -> Reply:
-        """Do everything that `request` causes, at once, and return what its sender is to see."""
+        """Do everything that `request` causes, at once, and return what its sender is to see.
+
+        LookupError for a row of the table of endpoints that only an example can answer, and
+        without one (over HTTP: status 501, and why).
+        """
         when = self._settle()
         endpoint = self._endpoint(request)
         form = read_json(request.body) if request.method == "POST" else _query(request)
@@ -207,19 +224,19 @@ class SimulatedExchange(Holdings):
         rate, fault = None, None
         if endpoint is not None:
             rate = self._limits.arrive(endpoint, when.at)
-            fault = self._take(endpoint.call, contract_code, exceeded=rate.exceeded)
+            fault = self._take(endpoint.row.name, contract_code, exceeded=rate.exceeded)
         answer = self._answer(request, endpoint, form, when, rate, fault)
         reply = self._reply(request, answer, when, rate, fault)
         code = answer.code if reply.fate != "dropped" else None
         host = request.header("Host")
         self._arrivals.append(
-            Arrival(when.at, request.method, request.path, contract_code, code, host)
+            Arrival(when.at, request.method, request.path, contract_code, code, host, request.body)
         )
         return reply
 
     def _endpoint(self, request: Request) -> Endpoint | None:
         found = find(request.method, request.path)
-        is_cancel = found is not None and found.call == "v5_cancel"
+        is_cancel = found is not None and found.call is Call.V5_CANCEL
         return None if is_cancel and not knows_path(request.path, self._cancel_form) else found
 
     def _answer(
@@ -232,7 +249,7 @@ class SimulatedExchange(Holdings):
         fault: Fault | None,
     ) -> Answer:
         if endpoint is None or rate is None:
-            refusal = self._verdict(request, when.now) if "Signature=" in request.query else None
+            refusal = self._check(request, when) if "Signature=" in request.query else None
             if refusal:
                 return refused(refusal, when.ms, request.path)
             return not_found(when.ms, request.path)
@@ -240,29 +257,44 @@ class SimulatedExchange(Holdings):
             return refused(_TOO_MANY, when.ms, request.path)
         answer = Answer(b"")
         if fault is None or fault.work:
-            answer = self._work(request, endpoint, form, when)
+            try:
+                answer = self._work(request, endpoint, form, when)
+            except Refused as error:
+                answer = refused(error.refusal, when.ms, request.path)
         return fault.page(when.ms, request.path) if fault and fault.page else answer
 
     def _work(self, request: Request, endpoint: Endpoint, form: Any, when: Moment) -> Answer:
-        if endpoint.call == "timestamp":
-            return Answer(as_json({"status": "ok", "ts": when.ms}))
-        try:
-            if endpoint.call == "contract_info":
+        refusal = None if endpoint.is_public else self._check(request, when)
+        if refusal is not None:
+            raise Refused(refusal)
+        if endpoint.row.name in self._examples:
+            return Answer(self._examples[endpoint.row.name])
+        match endpoint.call:
+            case None:
+                raise NotServed(f"nothing to answer {endpoint.path} by: give `record` an example")
+            case Call.TIMESTAMP:
+                return Answer(as_json({"status": "ok", "ts": when.ms}))
+            case Call.CONTRACTS:
                 return accepted(self._contracts.info(form, when.ms), when.ms)
-            refusal = self._verdict(request, when.now)
-            if refusal is not None:
-                return refused(refusal, when.ms, request.path)
-            if endpoint.call in self._examples:
-                return Answer(self._examples[endpoint.call])
-            return self._account.serve(endpoint, form, when, self._delay)
-        except Refused as error:
-            return refused(error.refusal, when.ms, request.path)
+            case Call.CANCEL_ALL | Call.CANCEL | Call.OPEN_ORDERS | Call.HISTORY as call:
+                return self._account.serve_v1(call, endpoint, form, when, self._delay)
+            case (
+                Call.V5_CANCEL
+                | Call.V5_OPEN_ORDERS
+                | Call.V5_HISTORY
+                | Call.V5_ORDER
+                | Call.V5_ASSET_MODE
+                | Call.V5_POSITION_MODE
+            ) as call:
+                return self._account.serve_v5(call, endpoint, form, when, self._delay)
+            case call:
+                assert_never(call)
 
     def _delay(self) -> float:
         return self.cancel_delay() if callable(self.cancel_delay) else self.cancel_delay
 
-    def _verdict(self, request: Request, now: float) -> Refusal | None:
-        refusal = self._judge.verdict(request, now)
+    def _check(self, request: Request, when: Moment) -> Refusal | None:
+        refusal = self._signature_check.check(request, when.now)
         if refusal is STALE and self.stale_code != STALE.code:
             return NOT_VERIFIED
         return refusal

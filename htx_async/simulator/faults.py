@@ -1,9 +1,9 @@
 """Misbehaviour on request, without I/O: a queue of faults and one method for each kind."""
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
-from htx_async.exchange.endpoints import ENDPOINTS
-from htx_async.simulator.endpoints import Call
+from htx_async.simulator.endpoints import Call, check_name
 from htx_async.simulator.messages import (
     HTML,
     OFFLINE,
@@ -21,14 +21,23 @@ _BAD_GATEWAY = (
     b"</body>\r\n</html>\r\n"
 )
 
-Target = Call
-"""Or "any"."""
+_ANY = "any"
+
+
+class Which(TypedDict, total=False):
+    """Which requests a fault is for: the next `times` (1) that are for `call`, the name of a row of
+    the table of endpoints or "any" ("cancelall"), and name `contract_code` (None: whichever).
+    """
+
+    times: int
+    contract_code: str | None
+    call: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`page` replaces the answer; without one the fault only touches the connection. `work` says
-    whether the request is judged and carried out all the same.
+    whether the request is checked and carried out all the same; `delay` is in seconds.
     """
 
     work: bool
@@ -39,72 +48,46 @@ class Fault:
 
 class Misbehaviour:
     """Each method arms a fault for the next `times` cancel-all requests of either margin mode, or
-    with `call` for those of another call or of any; with `contract_code` for those only that name
-    this contract.
+    with `call` for those of another row of the table of endpoints or of "any"; with `contract_code`
+    for those only that name this contract. ValueError for `times` below 1 and for no such row.
 
     A request takes one fault at most, the oldest that matches; a fault nobody took stays. A
-    fault that does no work answers before anything else is judged, signature included. A request
+    fault that does no work answers before anything else is checked, signature included; with
+    `after_work` the request is carried out first. A request
     over the rate limit is answered 1032 first: then the oldest match is taken if it only touches
     the connection (`late`, `lose_before_work`, `lose_after_work`, `truncate`) and else stays.
     """
 
     def __init__(self) -> None:
-        self._faults: list[tuple[Target, str | None, Fault]] = []
+        self._faults: list[tuple[str, str | None, Fault]] = []
 
-    def late(
-        self,
-        seconds: float,
-        *,
-        times: int = 1,
-        contract_code: str | None = None,
-        call: Target = "cancelall",
-    ) -> None:
+    def late(self, seconds: float, **which: Unpack[Which]) -> None:
         """The work is done at arrival, the answer comes `seconds` later."""
-        self._arm(Fault(work=True, delay=seconds), times, contract_code, call)
+        self._arm(Fault(work=True, delay=seconds), **which)
 
-    def lose_before_work(
-        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
-    ) -> None:
+    def lose_before_work(self, **which: Unpack[Which]) -> None:
         """The connection is aborted and nothing was cancelled; the arrival is on record."""
-        self._arm(Fault(work=False, fate="dropped"), times, contract_code, call)
+        self._arm(Fault(work=False, fate="dropped"), **which)
 
-    def lose_after_work(
-        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
-    ) -> None:
+    def lose_after_work(self, **which: Unpack[Which]) -> None:
         """The work is done, then the connection is aborted without an answer."""
-        self._arm(Fault(work=True, fate="dropped"), times, contract_code, call)
+        self._arm(Fault(work=True, fate="dropped"), **which)
 
-    def truncate(
-        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
-    ) -> None:
+    def truncate(self, **which: Unpack[Which]) -> None:
         """The work is done; the connection closes after half of the promised body."""
-        self._arm(Fault(work=True, fate="truncated"), times, contract_code, call)
+        self._arm(Fault(work=True, fate="truncated"), **which)
 
-    def bad_gateway(
-        self,
-        *,
-        after_work: bool = False,
-        times: int = 1,
-        contract_code: str | None = None,
-        call: Target = "cancelall",
-    ) -> None:
+    def bad_gateway(self, *, after_work: bool = False, **which: Unpack[Which]) -> None:
         """HTTP 502 and an HTML page, as a gateway sends it."""
         answer = Answer(_BAD_GATEWAY, 502, content_type=HTML, metered=False)
-        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code, call)
+        self._arm(Fault(after_work, lambda ts, path: answer), **which)
 
     def malform(
-        self,
-        body: bytes,
-        status: int = 200,
-        *,
-        after_work: bool = False,
-        times: int = 1,
-        contract_code: str | None = None,
-        call: Target = "cancelall",
+        self, body: bytes, status: int = 200, *, after_work: bool = False, **which: Unpack[Which]
     ) -> None:
-        """These bytes are the body, under the usual headers."""
+        """The bytes of `body` are sent with the HTTP `status`, under the usual headers."""
         answer = Answer(body, status)
-        self._arm(Fault(after_work, lambda ts, path: answer), times, contract_code, call)
+        self._arm(Fault(after_work, lambda ts, path: answer), **which)
 
     def refuse(
         self,
@@ -114,75 +97,61 @@ class Misbehaviour:
         shape: Shape | None = None,
         status: int = 200,
         code_as_text: bool = False,
-        times: int = 1,
-        contract_code: str | None = None,
-        call: Target = "cancelall",
+        **which: Unpack[Which],
     ) -> None:
-        """An error in one of the five documented shapes; nothing was cancelled.
+        """An error of `code` and `message` in one of the five documented shapes; nothing was
+        cancelled.
 
-        1: `err_code`. 2: `err-code`. 3: `{"status": "maintain"}`. 4: `code`. 5: integer `status`
+        `shape` 1: `err_code`. 2: `err-code`. 3: `{"status": "maintain"}`. 4: `code`. 5: integer `status`
         with `error` and `path`. None: 4 for a V5 call, else 1. Numbers travel as numbers unless
         `code_as_text`. `status` is that of HTTP.
         """
         page = shaped(shape, str(code) if code_as_text else code, message, status)
-        self._arm(Fault(work=False, page=page), times, contract_code, call)
+        self._arm(Fault(work=False, page=page), **which)
 
-    def maintain(
-        self, *, times: int = 1, contract_code: str | None = None, call: Target = "cancelall"
-    ) -> None:
+    def maintain(self, **which: Unpack[Which]) -> None:
         """Full maintenance (HTX API docs, "Maintenance with service suspended")."""
-        self.refuse(0, shape=3, times=times, contract_code=contract_code, call=call)
+        self.refuse(0, shape=3, **which)
 
-    def retire(
-        self,
-        *,
-        path_gone: bool = False,
-        times: int = 1,
-        contract_code: str | None = None,
-        call: Target = "cancelall",
-    ) -> None:
+    def retire(self, *, path_gone: bool = False, **which: Unpack[Which]) -> None:
         """The call was removed: code 10000, or with `path_gone` what an unknown path gets."""
         page = not_found if path_gone else shaped(None, 10000, OFFLINE, 200)
-        self._arm(Fault(work=False, page=page), times, contract_code, call)
+        self._arm(Fault(work=False, page=page), **which)
 
-    def redirect(
-        self,
-        status: int,
-        location: str,
-        *,
-        times: int = 1,
-        contract_code: str | None = None,
-        call: Target = "cancelall",
-    ) -> None:
-        """An HTTP redirect, which the real API is not known to send."""
+    def redirect(self, status: int, location: str, **which: Unpack[Which]) -> None:
+        """An HTTP redirect of this `status` to `location`, which the real API is not known to
+        send; nothing was cancelled.
+        """
         answer = Answer(b"", status, headers={"Location": location}, metered=False)
-        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code, call)
+        self._arm(Fault(work=False, page=lambda ts, path: answer), **which)
 
     def too_many(
+        self, retry_after: float | str | None = None, body: bytes = b"", **which: Unpack[Which]
+    ) -> None:
+        """HTTP 429, whose `body` was never published; no reply seen carries a `Retry-After`, here
+        `retry_after` as given, and none without it. Nothing was cancelled.
+        """
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        answer = Answer(body, 429, headers=headers, metered=False)
+        self._arm(Fault(work=False, page=lambda ts, path: answer), **which)
+
+    def _arm(
         self,
-        retry_after: float | str | None = None,
-        body: bytes = b"",
+        fault: Fault,
         *,
         times: int = 1,
         contract_code: str | None = None,
-        call: Target = "cancelall",
+        call: str = Call.CANCEL_ALL,
     ) -> None:
-        """HTTP 429, whose body was never published; no reply seen carries `Retry-After`."""
-        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        answer = Answer(body, 429, headers=headers, metered=False)
-        self._arm(Fault(work=False, page=lambda ts, path: answer), times, contract_code, call)
-
-    def _arm(self, fault: Fault, times: int, contract_code: str | None, call: Target) -> None:
         if times < 1:
             raise ValueError("times is at least 1")
-        if call not in ENDPOINTS and call != "any":
-            raise ValueError(f"call is one of {', '.join(ENDPOINTS)}, any, not {call!r}")
+        check_name(call, _ANY)
         self._faults.extend([(call, contract_code and contract_code.upper(), fault)] * times)
 
-    def _take(self, call: Call, contract_code: str | None, *, exceeded: bool) -> Fault | None:
+    def _take(self, call: str, contract_code: str | None, *, exceeded: bool) -> Fault | None:
         named = contract_code and contract_code.upper()
         for index, (target, wanted, fault) in enumerate(self._faults):
-            if target in (call, "any") and wanted in (None, named):
+            if target in (call, _ANY) and wanted in (None, named):
                 if exceeded and fault.page is not None:
                     return None
                 del self._faults[index]

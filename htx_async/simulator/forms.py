@@ -1,4 +1,4 @@
-"""What the body of a private call asks for, judged field by field, without I/O.
+"""What the body of a private v1 call asks for, checked field by field, without I/O.
 
 Fields: HTX API docs, the pages of the calls, "[Isolated]" and "[Cross]". Assumed: which of several
 faults is named first; 1067 for a value outside its table, where the docs name no code; that
@@ -6,13 +6,13 @@ numbers sent as strings are refused, although HTX's own testers send some, so th
 held to the documented types.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from htx_async.simulator.contracts import CONTRACT_TYPES, UNKNOWN_CONTRACT, Contracts
-from htx_async.simulator.endpoints import Endpoint, MarginMode
-from htx_async.simulator.messages import Refusal, Refused, illegal
+from htx_async.simulator.endpoints import Call, Endpoint, MarginMode
+from htx_async.simulator.messages import Refusal, Refused, check_names, illegal
 from htx_async.simulator.orders import DIRECTIONS, ENDED, OFFSETS, TRADE_TYPES, Order
 
 # The text for an empty or malformed body misleads on the real exchange too (ccxt issue #14348).
@@ -34,6 +34,7 @@ class Scope(NamedTuple):
     contract_type: str | None = None
 
     def covers(self, order: Order) -> bool:
+        """Whether `order` is one of them, open or ended."""
         return (
             order.margin_mode == self.margin_mode
             and self.contract_code in (None, order.contract_code.upper())
@@ -44,7 +45,10 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A request found in order. `filters`: direction and offset, as far as they are given."""
+    """A request found in order. `filters`: direction and offset, as far as they are given.
+    `trade_type`: 0 for all. `days`: back from now. `sort_by`: an attribute of `Order`. Pages are
+    counted from 1.
+    """
 
     scope: Scope
     filters: dict[str, str] = field(default_factory=dict)
@@ -57,27 +61,36 @@ class Form:
     page_size: int = 20
 
 
-def read_form(form: Any, endpoint: Endpoint, contracts: Contracts) -> Form:
-    """The body of a call to `endpoint`; raises `Refused` with what is wrong with it."""
-    if not isinstance(form, dict):
-        raise Refused(BAD_BODY)
-    _check_names(form, (*_instrument_fields(endpoint), *endpoint.row.filters))
-    if endpoint.call == "cancelall":
-        filters = _filters(form)
-        return Form(_scope(form, endpoint, contracts), filters)
+def read_cancel_all(body: Any, endpoint: Endpoint, contracts: Contracts) -> Form:
+    """What a cancel-all at `endpoint` is to hit; raises `Refused` with what is wrong with `body`,
+    as the other readers do.
+    """
+    form = _known_fields(body, endpoint)
+    filters = _filters(form)
+    return Form(_scope(form, endpoint, contracts), filters)
+
+
+def read_cancel(body: Any, endpoint: Endpoint, contracts: Contracts) -> Form:
+    """Which orders a cancel by ids names."""
+    form = _known_fields(body, endpoint)
     scope = _scope(form, endpoint, contracts)
-    if endpoint.call == "cancel":
-        return Form(scope, order_ids=_order_ids(form, endpoint.row.most_ids))
-    page = Form(
-        scope,
+    return Form(scope, order_ids=_order_ids(form, endpoint.row.most_ids))
+
+
+def read_page(body: Any, endpoint: Endpoint, contracts: Contracts) -> Form:
+    """Which page of which orders is asked for."""
+    form = _known_fields(body, endpoint)
+    return Form(
+        _scope(form, endpoint, contracts),
         trade_type=_number(form, "trade_type", 0, {0, *TRADE_TYPES.values()}),
         page_index=_number(form, "page_index", 1),
         page_size=_number(form, "page_size", 20, range(1, _LARGEST_PAGE + 1)),
     )
-    return page if endpoint.call == "openorders" else _history(form, endpoint, page)
 
 
-def _history(form: dict[str, Any], endpoint: Endpoint, page: Form) -> Form:
+def read_history(form: Any, endpoint: Endpoint, contracts: Contracts) -> Form:
+    """The same of the history, which has fields of its own."""
+    page = read_page(form, endpoint, contracts)
     _check_present(form, "status")
     _check_present(form, "create_date")
     # The cross page calls it required, and says in the same line what its absence means.
@@ -94,16 +107,17 @@ def _history(form: dict[str, Any], endpoint: Endpoint, page: Form) -> Form:
     )
 
 
+def _known_fields(body: Any, endpoint: Endpoint) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise Refused(BAD_BODY)
+    check_names(body, (*_instrument_fields(endpoint), *endpoint.row.filters))
+    return body
+
+
 def _instrument_fields(endpoint: Endpoint) -> tuple[str, ...]:
     if endpoint.margin_mode == "isolated":
         return ("contract_code",)
     return ("contract_code", "pair", *(["contract_type"] if endpoint.trades else []))
-
-
-def _check_names(form: dict[str, Any], known: Iterable[str]) -> None:
-    for name in form:
-        if name not in known:
-            raise Refused(illegal(name))
 
 
 def _check_present(form: dict[str, Any], name: str) -> None:
@@ -128,7 +142,7 @@ def _scope(form: dict[str, Any], endpoint: Endpoint, contracts: Contracts) -> Sc
         return Scope(mode, code.upper())
     if kind is not None and kind not in CONTRACT_TYPES:
         raise Refused(illegal("contract_type"))
-    if pair is None and endpoint.call == "openorders":
+    if pair is None and endpoint.call is Call.OPEN_ORDERS:
         return Scope(mode)
     if pair is None or (kind is None and endpoint.trades) or not contracts.pair_exists(pair, kind):
         raise Refused(UNKNOWN_CONTRACT)

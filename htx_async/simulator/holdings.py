@@ -11,14 +11,14 @@ from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Generation, MarginMode
 from htx_async.simulator.faults import Misbehaviour
 from htx_async.simulator.orders import Moment, Order
-from htx_async.simulator.serve_v5 import V5Desk
+from htx_async.simulator.serve_v5 import ServeV5
 
 
 class Holdings(Misbehaviour):
-    """The book and the contracts, on the exchange's clocks."""
+    """The book, the contracts and the account, on the exchange's clocks: see `SimulatedExchange`."""
 
     _account: Account
-    _v5: V5Desk
+    _v5: ServeV5
 
     def __init__(
         self,
@@ -47,12 +47,14 @@ class Holdings(Misbehaviour):
         reduce_only: bool | int = 0,
         client_order_id: str | None = None,
     ) -> tuple[str, ...]:
-        """Put `n` trailing orders in the book and return their ids; the contract exists now.
+        """Put `n` trailing orders in the book and return their ids; `contract_code` exists now.
 
-        Both generations show them. `offset` "both" makes them one-way orders; on V5 open and close
+        Both generations show them. `direction`: buy or sell. `offset`: open or close; "both" makes them one-way orders; on V5 open and close
         show as the position sides of hedge mode. `contract_type`: for a dated future such as
         BTC-USDT-261225, "quarter" unless it is known by another; those are for cross margin only.
-        `client_order_id`: of one order, for V5. ValueError for what the exchange would not hold.
+        `client_order_id`: of one order, for V5. `margin_mode`: isolated or cross. `volume`: in
+        contracts. `callback_rate`: a share of the price, 0.05 for 5 %. `active_price`: in USDT.
+        `reduce_only`: as v1's rows show it, 0 or 1. ValueError for what the exchange would not hold.
         """
         if margin_mode not in ("isolated", "cross"):
             raise ValueError("margin_mode is isolated or cross")
@@ -77,19 +79,25 @@ class Holdings(Misbehaviour):
     def open_orders(
         self, contract_code: str | None = None, margin_mode: MarginMode | None = None
     ) -> tuple[Order, ...]:
-        """What is in the book, oldest first; an order being cancelled still is."""
+        """What is in the book, oldest first; an order being cancelled still is. Those of one
+        `contract_code` in any case, or of one `margin_mode`, if given.
+        """
         self._settle()
         return self._book.open(contract_code, margin_mode)
 
     def ended_orders(
         self, contract_code: str | None = None, margin_mode: MarginMode | None = None
     ) -> tuple[Order, ...]:
-        """What was cancelled, triggered or failed, in the order in which it ended."""
+        """What was cancelled, triggered or failed, in the order in which it ended; chosen by
+        `contract_code` and `margin_mode` as in `open_orders`.
+        """
         self._settle()
         return self._book.ended(contract_code, margin_mode)
 
     def status_of(self, order_id: str) -> int:
-        """2 open, 4 triggered, 5 failed as it triggered, 6 cancelled; ValueError if unknown."""
+        """What became of the order `order_id`: 2 open, 4 triggered, 5 failed as it triggered, 6
+        cancelled; ValueError if there never was such an order.
+        """
         self._settle()
         order = self._book.find(order_id)
         if order is None:
@@ -97,23 +105,24 @@ class Holdings(Misbehaviour):
         return order.status
 
     def trigger(self, order_id: str, after: float = 0.0, *, fail_code: int | None = None) -> None:
-        """In `after` seconds, if it is open then, this order triggers and is a limit order.
+        """In `after` seconds, if it is open then, the order `order_id` triggers and is a limit order.
 
         A cancel that was accepted but has not taken effect by then comes too late. With
         `fail_code` the limit order is not taken, and the status is 5. ValueError if the order is
-        not open now.
+        not open now, or `after` is below 0.
         """
         self._book.trigger(order_id, self._settle(), after, fail_code)
 
     def unknown_contract(self, contract_code: str) -> None:
-        """From now on this contract is answered 1014."""
+        """From now on `contract_code` is answered 1014, until an order is placed on it."""
         self._contracts.remove(contract_code)
 
     def reject_order(
         self, order_id: str, err_code: int, err_msg: str | None = None, *, times: int = 1
     ) -> None:
-        """The next `times` cancels that reach this order list it in `errors`, or on V5 give it
-        this code.
+        """The next `times` cancels that reach the order `order_id` list it in `errors` with
+        `err_code` and `err_msg` (a text of the exchange, or a simulated one), or on V5 give it this
+        code.
 
         It stays open, except after 1017, 1061, 1062, 1063 and 1071, which say that it is gone or
         going: unknown, being cancelled, triggered, cancelled. ValueError if it is not open now.
@@ -122,10 +131,10 @@ class Holdings(Misbehaviour):
         self._book.reject(order_id, err_code, err_msg, times)
 
     def spoil_item(self, order_id: str, *items: object, work: bool = True, times: int = 1) -> None:
-        """The replies to the next `times` cancels on V5 that reach this order have these items in
-        the place of its own, or none without any; without `work` it is not cancelled.
+        """The replies to the next `times` cancels on V5 that reach the order `order_id` have these
+        `items` in the place of its own, or none without any; without `work` it is not cancelled.
 
-        ValueError if there never was such an order.
+        ValueError for `times` below 1, and if there never was such an order.
         """
         self._v5.spoil(order_id, items, work, times)
 
@@ -133,7 +142,8 @@ class Holdings(Misbehaviour):
         """In `after` seconds the account goes over to V5, with its orders, at once and for good.
 
         The exchange requires an account without orders (announcement 55029524265440); here they
-        may be open, so that who takes v1's word that there are none is found out.
+        may be open, so that who takes v1's word that there are none is found out. ValueError for a
+        time in the past.
         """
         if after < 0:
             raise ValueError("an account moves in `after` seconds, and not in the past")

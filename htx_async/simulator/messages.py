@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +26,8 @@ OFFLINE = (
 
 _KEY_FAULT = 403
 
+_BROKER = "channel_code"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -40,10 +42,12 @@ class Request:
 
     @property
     def path(self) -> str:
+        """As it came, still escaped."""
         return self.target.partition("?")[0]
 
     @property
     def query(self) -> str:
+        """As it came; it may hold a signature."""
         return self.target.partition("?")[2]
 
     def header(self, name: str) -> str:
@@ -54,7 +58,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the peer is to see: `delay` seconds of silence, then what `fate` says.
+    """What the peer is to see, `body` as it goes over the wire: `delay` seconds of silence, then
+    what `fate` says.
 
     "answered": the whole body. "dropped": no byte, the connection is aborted. "truncated": all
     headers and the first half of the body.
@@ -68,6 +73,8 @@ class Reply:
 
 
 class Refusal(NamedTuple):
+    """What the exchange says of a request, or of one order, that it does not take."""
+
     code: int
     message: str
 
@@ -81,7 +88,21 @@ class Refused(Exception):
 
 
 def illegal(name: str) -> Refusal:
+    """1067 for the field `name`, which is unknown or holds what it may not."""
     return Refusal(1067, f"Illegal parameter {name}.")
+
+
+class NotServed(LookupError):
+    """A request for a row of the table of endpoints of which only an example could tell, and none
+    was given to `SimulatedExchange.record`.
+    """
+
+
+def check_names(form: Iterable[str], known: Container[str]) -> None:
+    """Raise `Refused` for a field that is not `known`."""
+    for name in form:
+        if name not in known:
+            raise Refused(illegal(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +147,31 @@ def _name(key: str) -> str:
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON value of a body, or None for anything malformed."""
+    """The JSON value of a body, without a broker's `channel_code`; None for anything malformed.
+
+    Published clients put it into the body of each order that they place, on v1 (ccxt and its pull
+    request 12496, a live log; JKorf/HTX.Net) and on V5 (ccxt 4.5.90). Assumed: a body of any call
+    may have it, whatever its value, and it changes nothing there. Nobody sends it in a query, where
+    it is refused as any unknown parameter.
+    """
     try:
-        return json.loads(body)
+        return json.loads(body, object_hook=_without_broker)
     except (ValueError, RecursionError):
         return None
 
 
+def _without_broker(form: dict[str, Any]) -> dict[str, Any]:
+    form.pop(_BROKER, None)
+    return form
+
+
 def accepted(data: object, ts: int) -> Answer:
+    """v1's envelope around `data`; `ts` in Unix ms."""
     return Answer(as_json({"status": "ok", "data": data, "ts": ts}))
 
 
 def accepted_on_v5(data: object, ts: int) -> Answer:
-    """As the live replies that ccxt recorded."""
+    """V5's envelope, as in the live replies that ccxt recorded."""
     return Answer(as_json({"code": 200, "message": "Success", "data": data, "ts": ts}))
 
 

@@ -37,9 +37,11 @@ class Moment(NamedTuple):
 
     @property
     def ms(self) -> int:
+        """Unix milliseconds."""
         return int(self.now * 1000)
 
     def later(self, seconds: float) -> "Moment":
+        """On both clocks."""
         return Moment(self.at + seconds, self.now + seconds)
 
 
@@ -47,7 +49,9 @@ class Moment(NamedTuple):
 class Order:
     """One trailing order. Two are equal if they are the same order, whatever became of it.
 
-    `status`: 2 waits, and an order being cancelled still does; 4 triggered, 5 failed as it
+    `direction`: buy or sell. `offset`: open, close, or both for a one-way order. `volume`: in
+    contracts. `callback_rate`: a share of the price, 0.05 for 5 %. `active_price`: in USDT.
+    `reduce_only`: 0 or 1. `contract_type`: swap, or how a dated future is known. `status`: 2 waits, and an order being cancelled still does; 4 triggered, 5 failed as it
     triggered, 6 cancelled. `created_at` and `ended_at`: Unix ms. `relation_order_id`: the limit
     order that it became, "-1" until then. `fail_code`: why it failed. `client_order_id`: known to
     V5 only. `query_id`: the number of its row in V5's lists.
@@ -73,10 +77,12 @@ class Order:
 
     @property
     def pair(self) -> str:
+        """`BTC-USDT`, for a dated future too."""
         return pair_of(self.contract_code)
 
     @property
     def trade_type(self) -> int:
+        """The number by which v1's lists are asked for orders like this one."""
         return TRADE_TYPES[self.direction, self.offset]
 
 

@@ -1,13 +1,19 @@
-"""What the exchange does for a verified private call, without I/O."""
+"""What v1 does for a verified private call, without I/O."""
 
 from collections.abc import Callable, Iterable
 from math import ceil
-from typing import Any
+from typing import Any, assert_never
 
 from htx_async.simulator.book import NOT_FOUND, Book
 from htx_async.simulator.contracts import Contracts
-from htx_async.simulator.endpoints import Endpoint
-from htx_async.simulator.forms import Form, read_form
+from htx_async.simulator.endpoints import Call, Endpoint, V1Call
+from htx_async.simulator.forms import (
+    Form,
+    read_cancel,
+    read_cancel_all,
+    read_history,
+    read_page,
+)
 from htx_async.simulator.messages import Refusal, Refused
 from htx_async.simulator.orders import Moment, Order, ended_row, open_row
 
@@ -16,25 +22,35 @@ NOTHING_TO_CANCEL = Refusal(1051, "No orders to cancel.")
 _DAY = 86_400_000
 
 
-class Desk:
-    """Reads forms and carries them out on the book."""
+class ServeV1:
+    """Reads what is asked of `contracts` and carries it out on `book`."""
 
     def __init__(self, contracts: Contracts, book: Book) -> None:
         self._contracts = contracts
         self._book = book
 
     def serve(
-        self, endpoint: Endpoint, body: Any, when: Moment, delay: Callable[[], float]
+        self, call: V1Call, endpoint: Endpoint, body: Any, when: Moment, delay: Callable[[], float]
     ) -> dict[str, object]:
-        """The `data` of the reply; raises `Refused`. A cancel takes effect `delay()` s later."""
-        form = read_form(body, endpoint, self._contracts)
-        if endpoint.call == "cancelall":
-            return self._cancel(self._hit_by(form), form, when, delay)
-        if endpoint.call == "cancel":
-            return self._cancel(form.order_ids, form, when, delay)
-        if endpoint.call == "openorders":
-            return _page(form, [open_row(order) for order in self._open(form)])
-        return _page(form, [ended_row(order) for order in self._ended(form, when.ms)])
+        """The `data` of the reply to `call`, asked of its path `endpoint`; raises `Refused`. A
+        cancel takes effect `delay()` seconds after `when`.
+        """
+        asked = body, endpoint, self._contracts
+        match call:
+            case Call.CANCEL_ALL:
+                form = read_cancel_all(*asked)
+                return self._cancel(self._hit_by(form), form, when, delay)
+            case Call.CANCEL:
+                form = read_cancel(*asked)
+                return self._cancel(form.order_ids, form, when, delay)
+            case Call.OPEN_ORDERS:
+                form = read_page(*asked)
+                return _page(form, [open_row(order) for order in self._open(form)])
+            case Call.HISTORY:
+                form = read_history(*asked)
+                return _page(form, [ended_row(order) for order in self._ended(form, when.ms)])
+            case _:
+                assert_never(call)
 
     def _hit_by(self, form: Form) -> list[str]:
         """Assumed: an order that is being cancelled is not hit again."""

@@ -2,14 +2,21 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 from htx_async.simulator.book import NOT_FOUND, Book
 from htx_async.simulator.contracts import Contracts
-from htx_async.simulator.endpoints import Endpoint
+from htx_async.simulator.endpoints import Call, Endpoint, V5Call, V5Read
 from htx_async.simulator.messages import Refusal
 from htx_async.simulator.orders import Moment, Order
-from htx_async.simulator.v5_forms import CancelForm, Item, Wanted, read_items, read_query
+from htx_async.simulator.v5_forms import (
+    CancelForm,
+    Item,
+    Wanted,
+    read_items,
+    read_nothing,
+    read_query,
+)
 from htx_async.simulator.v5_rows import position_side, v5_row
 
 ItemForm = Literal["code", "success"]
@@ -37,7 +44,7 @@ class Lists(NamedTuple):
     lag: float = 0.0
 
 
-class V5Desk:
+class ServeV5:
     """The same book as v1's, over V5's calls: lists, and cancels by ids.
 
     `item_form`: how the reply to a cancel tells of one order. "code": `code` and `message`, from
@@ -70,40 +77,53 @@ class V5Desk:
         self._spoiled: dict[str, deque[_Spoiled]] = {}
 
     def serve(
-        self, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
+        self, call: V5Call, endpoint: Endpoint, form: Any, when: Moment, delay: Callable[[], float]
     ) -> object:
-        """The `data` of the reply; raises `Refused`. A cancel takes effect `delay()` s later.
+        """The `data` of the reply to `call`, asked of its path `endpoint`; raises `Refused`. A
+        cancel takes effect `delay()` seconds after `when`.
 
         Assumed: an account on V5 is in multi-assets mode; it is in one-way mode if it has, open
         or ended, a one-way order.
         """
-        if endpoint.call == "v5_cancel":
-            items = read_items(form, self._cancel_form, endpoint.row.most_ids)
-            return [row for item in items for row in self._cancel(item, when, delay)]
-        wanted = read_query(form, endpoint, self._contracts, when.ms)
-        if endpoint.call == "v5_asset_mode":
-            return {"assets_mode": 1}
-        if endpoint.call == "v5_position_mode":
-            orders = (*self._book.open(), *self._book.ended())
-            one_way = "both" in map(position_side, orders)
-            return {"position_mode": "single_side" if one_way else "dual_side"}
-        is_open = endpoint.call == "v5_opens"
-        latest = when.ms - round(self._lists.lag * 1000) if is_open else when.ms
-        return [v5_row(order) for order in self._page(wanted, latest)]
+        match call:
+            case Call.V5_CANCEL:
+                items = read_items(form, self._cancel_form, endpoint.row.most_ids)
+                return [row for item in items for row in self._cancel(item, when, delay)]
+            case Call.V5_OPEN_ORDERS | Call.V5_HISTORY | Call.V5_ORDER:
+                return self._list(call, endpoint, form, when.ms)
+            case Call.V5_ASSET_MODE:
+                read_nothing(form)
+                return {"assets_mode": 1}
+            case Call.V5_POSITION_MODE:
+                read_nothing(form)
+                one_way = "both" in map(position_side, self._orders())
+                return {"position_mode": "single_side" if one_way else "dual_side"}
+            case _:
+                assert_never(call)
 
     def spoil(self, order_id: str, items: tuple[object, ...], work: bool, times: int) -> None:
+        """See `SimulatedExchange.spoil_item`."""
         if self._book.find(order_id) is None:
             raise ValueError("no such order")
         if times < 1:
             raise ValueError("times is at least 1")
         self._spoiled.setdefault(order_id, deque()).extend([_Spoiled(items, work)] * times)
 
+    def _orders(self) -> tuple[Order, ...]:
+        return (*self._book.open(), *self._book.ended())
+
+    def _list(
+        self, call: V5Read, endpoint: Endpoint, query: dict[str, str], ms: int
+    ) -> list[dict[str, object]]:
+        wanted = read_query(query, call, endpoint, self._contracts, ms)
+        lag = self._lists.lag if call is Call.V5_OPEN_ORDERS else 0.0
+        return [v5_row(order) for order in self._page(wanted, ms - round(lag * 1000))]
+
     def _page(self, wanted: Wanted, latest: int) -> list[Order]:
         """Placed by `latest`, in the order of row ids. Assumed: `prev` goes the other way than
         `next`, the nearest row first, and from 0 starts at the other end.
         """
-        orders = (*self._book.open(), *self._book.ended())
-        found = [one for one in orders if wanted.covers(one) and one.created_at <= latest]
+        found = [one for one in self._orders() if wanted.covers(one) and one.created_at <= latest]
         order, row = self._lists.order, wanted.after
         is_mirrored = order == "newest first, next is newer"
         to_older = wanted.backwards != (order == "newest first") or (is_mirrored and not row)

@@ -1,4 +1,4 @@
-"""The signature as a server judges it, in lines of its own.
+"""The signature as a server checks it, in lines of its own.
 
 It deliberately shares nothing with `htx_async.exchange.signing`: two halves by the same hand
 agree in their mistakes. Scheme: HTX API docs, "Signature steps".
@@ -26,7 +26,7 @@ NOT_VERIFIED = Refusal(403, "Verification failure [校验失败]")
 STALE = Refusal(12001, "Invalid submission time.")
 
 
-class Judge:
+class SignatureCheck:
     """Knows one key pair; shows it nowhere."""
 
     __slots__ = ("_access_key", "_keyed")
@@ -35,8 +35,8 @@ class Judge:
         self._access_key = access_key.encode()
         self._keyed = hmac.new(secret_key.encode(), digestmod=hashlib.sha256)
 
-    def verdict(self, request: Request, now: float) -> Refusal | None:
-        """What is wrong with the signature of `request` at Unix time `now`, or None.
+    def check(self, request: Request, now: float) -> Refusal | None:
+        """What is wrong with the key or the signature of `request` at Unix time `now`, or None.
 
         The query is decoded as a server decodes it, so that a `+` left unescaped in a signature
         arrives as a space and does not verify. The signed host is the Host header, with or

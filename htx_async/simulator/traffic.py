@@ -17,8 +17,10 @@ _GRAIN = 1e-9
 class Arrival:
     """One request, without the query, which holds a signature.
 
-    `at` is on the exchange's clock. `err_code` is the code in the answer, in whichever shape; None
-    for a success, for an answer without a code and for a dropped connection.
+    `at` is in seconds on the exchange's clock. `contract_code` is the one that is named, of several
+    the first. `err_code` is the code in the answer, in whichever shape; None for a success, for an
+    answer without a code and for a dropped connection. `host` is that of the header. `body` is as
+    it came, with fields that the exchange ignores.
     """
 
     at: float
@@ -27,6 +29,7 @@ class Arrival:
     contract_code: str | None
     err_code: int | str | None
     host: str
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Rate:
     exceeded: bool
 
     def headers(self, now: float) -> dict[str, str]:
-        """HTX API docs, "API Rate Limit Illustration"; `ratelimit-reset` is absolute Unix ms."""
+        """As HTX API docs, "API Rate Limit Illustration", have them. `now`: Unix seconds;
+        `ratelimit-reset` is absolute Unix ms.
+        """
         return {
             "ratelimit-limit": str(self.limit),
             "ratelimit-interval": str(round(self.interval * 1000)),
@@ -55,6 +60,7 @@ class Window:
     """At most `limit` arrivals in any `interval` seconds, refused arrivals counted.
 
     Whether the exchange slides or fixes its window is unconfirmed; sliding is the stricter.
+    ValueError for no place or no interval.
     """
 
     def __init__(self, limit: int, interval: float) -> None:
@@ -65,6 +71,7 @@ class Window:
         self._recent: deque[float] = deque()
 
     def arrive(self, at: float) -> Rate:
+        """Count one more at `at`, in seconds, and no earlier than the one before."""
         recent = self._recent
         recent.append(at)
         while at - recent[0] >= self._interval - _GRAIN:
@@ -107,6 +114,7 @@ class Limits:
         self._shared[Permission.TRADE] = Window(max(size, *most), per)
 
     def arrive(self, endpoint: Endpoint, at: float) -> Rate:
+        """Count one more request for `endpoint`; exceeded if any limit is."""
         own, shared = self._own.get(endpoint.path), self._shared[endpoint.row.permission]
         if own is None:
             return shared.arrive(at)
@@ -114,14 +122,14 @@ class Limits:
         return replace(rate, exceeded=rate.exceeded or shared.arrive(at).exceeded)
 
 
-def busiest(arrivals: Iterable[Arrival], window: float, path: str | None, call: Call | None) -> int:
-    """The most arrivals in any half-open window: those on `path`, or those of `call`, or those of
+def busiest(arrivals: Iterable[Arrival], window: float, path: str | None, call: str | None) -> int:
+    """The most arrivals in any half-open window of `window` seconds: those on `path`, or those of `call`, or those of
     cancel-all on the busier of its paths.
     """
     chosen: dict[str, list[float]] = {}
     for one in arrivals:
         endpoint = find(one.method, one.path)
-        by_call = endpoint is not None and endpoint.call == (call or "cancelall")
+        by_call = endpoint is not None and endpoint.row.name == (call or Call.CANCEL_ALL)
         if by_call if path is None else one.path == path:
             chosen.setdefault("" if call else one.path, []).append(one.at)
     return max((_most(instants, window) for instants in chosen.values()), default=0)

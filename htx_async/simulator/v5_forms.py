@@ -1,4 +1,4 @@
-"""What a V5 call asks for, judged field by field, without I/O.
+"""What a V5 call asks for, checked field by field, without I/O.
 
 HTX publishes no page on V5's algo orders. Fields: HTX's Java SDK
 (HuobiRDCenter/huobi_java_contract), ccxt 4.5.90, gocryptotrader's pull request 2281. Assumed: 1067
@@ -7,11 +7,11 @@ parameter got; 1014 for a contract that does not exist; an empty parameter is no
 example of HTX V5 docs, "Get Current Orders".
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, assert_never
 
 from htx_async.simulator.contracts import UNKNOWN_CONTRACT, Contracts
-from htx_async.simulator.endpoints import Endpoint
-from htx_async.simulator.messages import Refused, illegal
+from htx_async.simulator.endpoints import Call, Endpoint, V5Read
+from htx_async.simulator.messages import Refused, check_names, illegal
 from htx_async.simulator.orders import ENDED, READY, Order
 from htx_async.simulator.v5_rows import STATES, TYPE
 
@@ -67,27 +67,28 @@ class Item(NamedTuple):
     client_order_id: str | None
 
 
-def read_query(query: Any, endpoint: Endpoint, contracts: Contracts, ms: int) -> Wanted:
-    """The parameters of a read; raises `Refused` with what is wrong with them.
+def read_nothing(query: dict[str, str]) -> None:
+    """Raise `Refused` for a parameter, where there is none to give."""
+    _given(query, ())
+
+
+def read_query(
+    query: dict[str, str], call: V5Read, endpoint: Endpoint, contracts: Contracts, ms: int
+) -> Wanted:
+    """The parameters of a read at `ms`; raises `Refused` with what is wrong with them.
 
     `type` is required; of other algo orders than trailing ones the book has none. The history
     reaches back 90 days, in windows of 48 hours, the last one unless told (HTX's Java SDK; for
     ordinary orders HTX V5 docs, "Get Order History"). Assumed: a wider window is 1067.
     """
-    form: dict[str, str] = {name: text for name, text in query.items() if text}
-    call, filters = endpoint.call, endpoint.row.filters
-    _check(form, (*_SIGNATURE, *filters))
-    if not filters:
-        return Wanted(())
+    form = _given(query, endpoint.row.filters)
     of_ours = _choice(form, "type", _TYPES) == TYPE
     code = form.get("contract_code")
     if code is not None and not contracts.exists(code, "cross"):
         raise Refused(UNKNOWN_CONTRACT)
-    if call == "v5_order" and not any(name in form for name in _IDS):
-        raise Refused(illegal("algo_id"))
-    since, until = _window(form, ms) if call == "v5_history" else (0, None)
+    since, until, statuses = _reach(form, call, ms)
     return Wanted(
-        _statuses(form, call) if of_ours else (),
+        statuses if of_ours else (),
         code and code.upper(),
         _choice(form, "margin_mode", _MODES) if "margin_mode" in form else None,
         form.get("algo_id"),
@@ -98,6 +99,27 @@ def read_query(query: Any, endpoint: Endpoint, contracts: Contracts, ms: int) ->
         _choice({"direct": "next", **form}, "direct", _DIRECTS) == "prev",
         _number(form, "limit", _USUAL_PAGE, 1, _LARGEST_PAGE),
     )
+
+
+def _given(query: dict[str, str], known: tuple[str, ...]) -> dict[str, str]:
+    form = {name: text for name, text in query.items() if text}
+    check_names(form, (*_SIGNATURE, *known))
+    return form
+
+
+def _reach(form: dict[str, str], call: V5Read, ms: int) -> tuple[int, int | None, tuple[int, ...]]:
+    """From when, until when and in which states orders are meant."""
+    match call:
+        case Call.V5_OPEN_ORDERS:
+            return 0, None, (READY,)
+        case Call.V5_ORDER:
+            if not any(name in form for name in _IDS):
+                raise Refused(illegal("algo_id"))
+            return 0, None, (READY, *ENDED)
+        case Call.V5_HISTORY:
+            return *_window(form, ms), _ended(form)
+        case _:
+            assert_never(call)
 
 
 def knows_path(path: str, wanted: CancelForm) -> bool:
@@ -131,7 +153,7 @@ def rows_of(form: Any) -> list[Any] | None:
 def _item(row: Any) -> Item:
     if not isinstance(row, dict):
         raise Refused(illegal("orders"))
-    _check(row, ("contract_code", *_IDS))
+    check_names(row, ("contract_code", *_IDS))
     for name, value in row.items():
         if not isinstance(value, str | None):
             raise Refused(illegal(name))
@@ -141,12 +163,6 @@ def _item(row: Any) -> Item:
     if not algo_id and not client_order_id:
         raise Refused(illegal("algo_id"))
     return Item(code, algo_id or None, client_order_id or None)
-
-
-def _check(form: dict[str, Any], known: tuple[str, ...]) -> None:
-    for name in form:
-        if name not in known:
-            raise Refused(illegal(name))
 
 
 def _choice(form: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
@@ -165,11 +181,7 @@ def _number(
     return int(text)
 
 
-def _statuses(form: dict[str, str], call: str) -> tuple[int, ...]:
-    if call == "v5_opens":
-        return (READY,)
-    if call == "v5_order":
-        return (READY, *ENDED)
+def _ended(form: dict[str, str]) -> tuple[int, ...]:
     by_name = {STATES[status]: status for status in ENDED}
     names = form["states"].split(",") if "states" in form else list(by_name)
     if not by_name.keys() >= set(names):
