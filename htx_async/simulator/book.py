@@ -128,8 +128,8 @@ class Book:
     def cancel(self, order_id: str, when: Moment, delay: Callable[[], float]) -> Refusal | None:
         """Why the exchange does not take a cancel of this order; None if it does.
 
-        One that it takes comes into effect `delay()` seconds after `when`. Assumed: an order that failed
-        as it triggered counts as executed.
+        One that it takes comes into effect `delay()` seconds after `when`. Assumed: an order that
+        failed as it triggered counts as executed.
         """
         if order_id not in self._orders:
             ended = self._ended.get(order_id)

@@ -12,7 +12,9 @@ _HOST = "127.0.0.1"
 
 
 class Door:
-    """Serves `handle` over HTTP on loopback, as each `Reply` says. It writes no access log: a signed URL is a credential."""
+    """Serves `handle` over HTTP on loopback, as each `Reply` says. It writes no access log: a
+    signed URL is a credential.
+    """
 
     def __init__(self, handle: Callable[[Request], Reply]) -> None:
         self._handle = handle

@@ -199,7 +199,8 @@ class SimulatedExchange(Holdings):
         """The most arrivals in any half-open window of `window` seconds.
 
         Those on `path`, or those of `call`, the name of a row of the table of endpoints, in both
-        margin modes together. Without either: those of cancel-all, on the busier of its two paths, for each has a limit of its own.
+        margin modes together. Without either: those of cancel-all, on the busier of its two paths,
+        for each has a limit of its own.
         """
         return busiest(self._arrivals, window, path, call)
 

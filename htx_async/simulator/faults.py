@@ -102,9 +102,9 @@ class Misbehaviour:
         """An error of `code` and `message` in one of the five documented shapes; nothing was
         cancelled.
 
-        `shape` 1: `err_code`. 2: `err-code`. 3: `{"status": "maintain"}`. 4: `code`. 5: integer `status`
-        with `error` and `path`. None: 4 for a V5 call, else 1. Numbers travel as numbers unless
-        `code_as_text`. `status` is that of HTTP.
+        `shape` 1: `err_code`. 2: `err-code`. 3: `{"status": "maintain"}`. 4: `code`. 5: integer
+        `status` with `error` and `path`. None: 4 for a V5 call, else 1. Numbers travel as numbers
+        unless `code_as_text`. `status` is that of HTTP.
         """
         page = shaped(shape, str(code) if code_as_text else code, message, status)
         self._arm(Fault(work=False, page=page), **which)

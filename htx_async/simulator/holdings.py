@@ -15,7 +15,7 @@ from htx_async.simulator.serve_v5 import ServeV5
 
 
 class Holdings(Misbehaviour):
-    """The book, the contracts and the account, on the exchange's clocks: see `SimulatedExchange`."""
+    """Book, contracts and account on the exchange's clocks; a part of `SimulatedExchange`."""
 
     _account: Account
     _v5: ServeV5
@@ -49,12 +49,13 @@ class Holdings(Misbehaviour):
     ) -> tuple[str, ...]:
         """Put `n` trailing orders in the book and return their ids; `contract_code` exists now.
 
-        Both generations show them. `direction`: buy or sell. `offset`: open or close; "both" makes them one-way orders; on V5 open and close
-        show as the position sides of hedge mode. `contract_type`: for a dated future such as
-        BTC-USDT-261225, "quarter" unless it is known by another; those are for cross margin only.
-        `client_order_id`: of one order, for V5. `margin_mode`: isolated or cross. `volume`: in
-        contracts. `callback_rate`: a share of the price, 0.05 for 5 %. `active_price`: in USDT.
-        `reduce_only`: as v1's rows show it, 0 or 1. ValueError for what the exchange would not hold.
+        Both generations show them. `direction`: buy or sell. `offset`: open or close; "both" makes
+        them one-way orders; on V5 open and close show as the position sides of hedge mode.
+        `contract_type`: for a dated future such as BTC-USDT-261225, "quarter" unless it is known by
+        another; those are for cross margin only. `client_order_id`: of one order, for V5.
+        `margin_mode`: isolated or cross. `volume`: in contracts. `callback_rate`: a share of the
+        price, 0.05 for 5 %. `active_price`: in USDT. `reduce_only`: as v1's rows show it, 0 or 1.
+        ValueError for what the exchange would not hold.
         """
         if margin_mode not in ("isolated", "cross"):
             raise ValueError("margin_mode is isolated or cross")
@@ -105,7 +106,8 @@ class Holdings(Misbehaviour):
         return order.status
 
     def trigger(self, order_id: str, after: float = 0.0, *, fail_code: int | None = None) -> None:
-        """In `after` seconds, if it is open then, the order `order_id` triggers and is a limit order.
+        """In `after` seconds, if it is open then, the order `order_id` triggers and is a limit
+        order.
 
         A cancel that was accepted but has not taken effect by then comes too late. With
         `fail_code` the limit order is not taken, and the status is 5. ValueError if the order is

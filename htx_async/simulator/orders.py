@@ -51,10 +51,11 @@ class Order:
 
     `direction`: buy or sell. `offset`: open, close, or both for a one-way order. `volume`: in
     contracts. `callback_rate`: a share of the price, 0.05 for 5 %. `active_price`: in USDT.
-    `reduce_only`: 0 or 1. `contract_type`: swap, or how a dated future is known. `status`: 2 waits, and an order being cancelled still does; 4 triggered, 5 failed as it
-    triggered, 6 cancelled. `created_at` and `ended_at`: Unix ms. `relation_order_id`: the limit
-    order that it became, "-1" until then. `fail_code`: why it failed. `client_order_id`: known to
-    V5 only. `query_id`: the number of its row in V5's lists.
+    `reduce_only`: 0 or 1. `contract_type`: swap, or how a dated future is known. `status`: 2 waits,
+    and an order being cancelled still does; 4 triggered, 5 failed as it triggered, 6 cancelled.
+    `created_at` and `ended_at`: Unix ms. `relation_order_id`: the limit order that it became, "-1"
+    until then. `fail_code`: why it failed. `client_order_id`: known to V5 only. `query_id`: the
+    number of its row in V5's lists.
     """
 
     order_id: str

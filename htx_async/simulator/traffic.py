@@ -123,8 +123,8 @@ class Limits:
 
 
 def busiest(arrivals: Iterable[Arrival], window: float, path: str | None, call: str | None) -> int:
-    """The most arrivals in any half-open window of `window` seconds: those on `path`, or those of `call`, or those of
-    cancel-all on the busier of its paths.
+    """The most arrivals in any half-open window of `window` seconds: those on `path`, or those of
+    `call`, or those of cancel-all on the busier of its paths.
     """
     chosen: dict[str, list[float]] = {}
     for one in arrivals:
