@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from htx_async.cancel.ledger import (
     Ended,
@@ -38,6 +37,24 @@ NEVER = -math.inf
 V1, V5 = ApiGeneration.V1, ApiGeneration.V5
 
 
+T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """`cached_property` without the lock that Python 3.11 puts around its first use."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        result = instance.__dict__[self._name] = self._compute(instance)
+        return result
+
+
 class Trail:
     """When what was last heard of one order; loop times.
 
@@ -51,18 +68,11 @@ class Trail:
     was on the first list.
     """
 
-    __slots__ = (
-        *("doubted", "error", "is_alone", "is_meant", "is_settled", "listed", "listed_by"),
-        *("losses", "lost", "refused", "refused_on", "taken", "tried"),
-    )
-
-    def __init__(self) -> None:
-        self.listed = self.listed_by = self.lost = self.refused = self.taken = self.tried = NEVER
-        self.doubted = NEVER
-        self.error: OrderError | None = None
-        self.refused_on = V1
-        self.losses = 0
-        self.is_alone = self.is_meant = self.is_settled = False
+    listed = listed_by = lost = refused = taken = tried = doubted = NEVER
+    error: OrderError | None = None
+    refused_on = V1
+    losses = 0
+    is_alone = is_meant = is_settled = False
 
 
 class Word(NamedTuple):
@@ -80,44 +90,48 @@ class Word(NamedTuple):
 class Evidence:
     """What `ledger` holds on `intent`. Where nothing was heard of a kind, its time is `NEVER`."""
 
+    moved = NEVER
+    """When v1 said that the account has moved, or V5 listed an order of it; `moved_by`: how."""
+    moved_by = ""
+    not_on_v5 = NEVER
+    """When V5 was last asked of those times that it said that the account is not there."""
+    absent: Code | None = None
+    agreed = NEVER
+    """When V5 was last asked of those times that it told wholly of what is meant."""
+    doubted = NEVER
+    """When v1 refused a request that lacks nothing as if it did."""
+    is_asked = False
+    """Whether a cancel may have changed something, or was told that there is nothing left."""
+    losses = 0
+    history_at = NEVER
+    ended_by = ""
+    ts: int | None = None
+    """The exchange's own time in its last answer to a cancel."""
+    _on_v5: tuple[float, str] | None = None
+    """When V5 showed an order of the account, and how."""
+
     def __init__(self, intent: Intent, ledger: Ledger) -> None:
         self.intent = intent
         self.ledger = ledger
-        self.began = ledger.began
         self.horizon = ledger.began
         self.trails: dict[str, Trail] = {}
         self.cancels: list[Heard] = []
         self.reads: list[Heard] = []
         self.words: dict[ApiGeneration, list[Word]] = {V1: [], V5: []}
+        self.sent = {V1: NEVER, V5: NEVER}
+        """When the last request that may have changed something there was answered."""
+        self.unreached: dict[ApiGeneration, Code | None] = {V1: None, V5: None}
+        """By what each last said that what it was asked for is not served."""
         self.unread: dict[ApiGeneration, str] = {}
-        self.moved = NEVER
-        """When v1 said that the account has moved, or V5 listed an order of it; `moved_by`: how."""
-        self.moved_by = ""
-        self.not_on_v5 = NEVER
-        """When V5 was last asked of those times that it said that the account is not there."""
-        self.absent: Code | None = None
-        self.unreached: Code | None = None
-        """By what v1 last said that what it was asked for is not served; `v5_unreached`: V5."""
-        self.v5_unreached: Code | None = None
-        self._on_v5: tuple[float, str] | None = None
-        """When V5 showed an order of the account, and how."""
-        self.doubted = NEVER
-        """When v1 refused a request that lacks nothing as if it did."""
-        self.losses = 0
         self.ended: dict[str, TrailingOrder] = {}
-        self.history_at = NEVER
-        self.ended_by = ""
         self.warnings: dict[str, None] = {}
         for fact in ledger.of(intent.contract):
             self._take(fact)
 
     def _take(self, fact: Fact) -> None:
         match fact:
-            case Heard(kind=Kind.CANCEL):
-                self._cancel(fact)
             case Heard():
-                self.reads.append(fact)
-                self._refusal(fact)
+                self._hear(fact)
             case Listed():
                 self._list(fact)
             case NotOnV5():
@@ -138,26 +152,11 @@ class Evidence:
             found = self.trails[order_id] = Trail()
         return found
 
-    @property
-    def agreed(self) -> float:
-        """When V5 was last asked of those times that it told wholly of what is meant."""
-        listed = (word.asked for word in self.words[V5])
-        return max(self.not_on_v5, max(listed, default=NEVER))
-
-    def sent_last(self, generation: ApiGeneration) -> float:
-        """When the last request that may have changed something there was answered."""
-        times = (
-            heard.answered
-            for heard in self.cancels
-            if heard.generation is generation and heard.reply.verdict is not Verdict.NOT_SENT
-        )
-        return max(times, default=NEVER)
-
     def is_newer(self, row: TrailingOrder) -> bool:
         """Whether it was certainly placed after the horizon."""
         return row.created_at is not None and row.created_at > self._latest
 
-    @cached_property
+    @once
     def _latest(self) -> float:
         """Unix milliseconds at the exchange, which the horizon comes no later than.
 
@@ -191,20 +190,29 @@ class Evidence:
             if heard.reply.ts is not None:
                 yield heard.reply.ts, heard.asked, heard.answered
 
-    def _cancel(self, fact: Heard) -> None:
+    def _hear(self, fact: Heard) -> None:
+        if fact.kind is not Kind.CANCEL:
+            self.reads.append(fact)
+            self._refusal(fact)
+            return
         self.cancels.append(fact)
         verdict = fact.reply.verdict
+        if verdict is Verdict.NOT_SENT:
+            return
+        self.sent[fact.generation] = max(self.sent[fact.generation], fact.answered)
+        if fact.reply.ts is not None:
+            self.ts = fact.reply.ts
         if verdict is Verdict.ACCEPTED:
             self._accepted(fact)
         elif verdict is Verdict.REFUSED:
             self._refusal(fact)
             self._refused_cancel(fact)
-        elif verdict is Verdict.UNKNOWN:
+        else:
+            self.is_asked = True
             self.losses += not fact.order_ids
             self._lose(fact, fact.order_ids)
-        if verdict is not Verdict.NOT_SENT:
-            for order_id in fact.order_ids:
-                self.trail(order_id).tried = fact.answered
+        for order_id in fact.order_ids:
+            self.trail(order_id).tried = fact.answered
 
     def _lose(self, fact: Heard, order_ids: tuple[str, ...]) -> None:
         for order_id in order_ids:
@@ -214,6 +222,7 @@ class Evidence:
 
     def _accepted(self, fact: Heard) -> None:
         reply, asked_for = fact.reply, fact.order_ids
+        self.is_asked = True
         self._reach(fact.generation, None)
         # An id that was not asked for is a stranger's.
         for order_id in reply.successes:
@@ -226,17 +235,23 @@ class Evidence:
         for error in reply.errors:
             if not asked_for or error.order_id in asked_for:
                 self._error(fact, error)
-        told = {*reply.successes, *(error.order_id for error in reply.errors)}
         if not asked_for:
-            self._say(fact, names_any=bool(told))
+            self._say(fact, names_any=bool(reply.successes or reply.errors))
             return
+        told = {*reply.successes, *(error.order_id for error in reply.errors)}
         self._lose(fact, tuple(i for i in asked_for if i not in told))
         if fact.generation is V1 and not told:
             self.doubted = fact.answered
 
     def _say(self, fact: Heard, *, names_any: bool) -> None:
-        word = Word(fact.generation, fact.asked, fact.answered, False, names_any)
-        self.words[fact.generation].append(word)
+        """A cancel-all had an answer, as v1 alone has it."""
+        self.is_asked = True
+        self._tell(Word(fact.generation, fact.asked, fact.answered, False, names_any))
+
+    def _tell(self, word: Word) -> None:
+        self.words[word.generation].append(word)
+        if word.generation is V5:
+            self.agreed = max(self.agreed, word.asked)
 
     def _error(self, fact: Heard, error: OrderError) -> None:
         trail = self.trail(error.order_id)
@@ -276,11 +291,8 @@ class Evidence:
             self._move(fact.answered, f"v1 answered {reply.code}")
 
     def _reach(self, generation: ApiGeneration, refusal: Code | None) -> None:
-        if generation is V1:
-            self.unreached = refusal
-            self._weigh_v5()
-        else:
-            self.v5_unreached = refusal
+        self.unreached[generation] = refusal
+        self._weigh_v5()
 
     def _refused_cancel(self, fact: Heard) -> None:
         reply = fact.reply
@@ -305,13 +317,14 @@ class Evidence:
 
     def _weigh_v5(self) -> None:
         """An order that V5 shows is the account's own where v1 does not serve it."""
-        is_refused = self.unreached is not None or self.doubted > NEVER
+        is_refused = self.unreached[V1] is not None or self.doubted > NEVER
         if is_refused and self._on_v5 is not None:
             self._move(*self._on_v5)
 
     def _not_on_v5(self, code: Code | None, asked: float) -> None:
         if asked >= self.not_on_v5:
             self.not_on_v5, self.absent = asked, code
+            self.agreed = max(self.agreed, asked)
 
     def _list(self, fact: Listed) -> None:
         is_history = fact.kind is Kind.ENDED
@@ -321,7 +334,7 @@ class Evidence:
         if fact.generation is V5:
             self._seen_on_v5(fact, is_history, meant, rows)
         else:
-            self.unreached = None
+            self.unreached[V1] = None
         if is_history:
             self.history_at = max(self.history_at, fact.asked)
             self.ended.update((row.order_id, row) for row in meant)
@@ -335,8 +348,7 @@ class Evidence:
                 trail.listed, trail.listed_by = fact.asked, fact.answered
         if fact.is_whole:
             shown = tuple(row.order_id for row in meant)
-            word = Word(fact.generation, fact.asked, fact.answered, True, bool(rows), shown)
-            self.words[fact.generation].append(word)
+            self._tell(Word(fact.generation, fact.asked, fact.answered, True, bool(rows), shown))
 
     def _seen_on_v5(
         self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]

@@ -46,7 +46,6 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
     outcome = _outcome(seen, known)
     is_filtered = not intent.order_ids
     reason = doubt or seen.ended_by or ended_by or _unread(seen, known)
-    times = [heard.reply.ts for heard in seen.cancels if heard.reply.ts is not None]
     return CancelReport(
         contract_code=wanted.contract_code or "",
         pair=wanted.pair,
@@ -61,8 +60,8 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         ids_complete=_is_complete(seen, known, outcome),
         attempts=_attempts(seen),
         reads=_numbered([heard.attempt for heard in seen.reads]),
-        ts=times[-1] if times else None,
-        elapsed=now - seen.began,
+        ts=seen.ts,
+        elapsed=now - seen.ledger.began,
         ended_by="" if outcome.is_clear else reason,
         warnings=(*seen.warnings, *_warnings(seen, known, outcome, doubt)),
         confirmed=known.confirmed if outcome not in _UNTRIED else None,
@@ -84,20 +83,20 @@ def _doubt(seen: Evidence, known: States) -> str:
     """Why the last word of v1 is no proof; "" when it is."""
     if seen.absent is not None and seen.moved > NEVER and not seen.words[V5]:
         return f"{seen.moved_by} and V5 answered {seen.absent}, so neither API serves this account"
-    if seen.unreached is not None and not seen.ledger.is_pinned and V1 in known.on:
+    if known.unreached is not None and not seen.ledger.is_pinned and V1 in known.on:
         if (code := _off_v5(seen)) is not None:
-            answers = f"v1 answered {seen.unreached} and V5 answered {code}"
+            answers = f"v1 answered {known.unreached} and V5 answered {code}"
             return f"{answers}, so neither API serves this account"
         why = "V5 shows no order of it, open or ended, which is no proof that it is there"
         why = _of_v5(seen) if seen.agreed == NEVER else why
-        told = f"v1 answered {seen.unreached}, which says nothing about the account"
+        told = f"v1 answered {known.unreached}, which says nothing about the account"
         return f"{told}; {why}; {WAY_OUT}"
     return f"{_PROVES_NOTHING}; {_of_v5(seen)}" if known.is_open_question else ""
 
 
 def _off_v5(seen: Evidence) -> Code | None:
     """By which code V5 last said that it has no such account, or is not there."""
-    return seen.v5_unreached if seen.v5_unreached is not None else seen.absent
+    return seen.absent if seen.unreached[V5] is None else seen.unreached[V5]
 
 
 def _of_v5(seen: Evidence) -> str:

@@ -6,14 +6,12 @@ asked after the other was answered; where two overlap, the more cautious one hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
-from functools import cached_property
 from typing import NamedTuple
 
-from htx_async.cancel.evidence import NEVER, V1, V5, Evidence, Trail, Word
+from htx_async.cancel.evidence import NEVER, V1, V5, Evidence, Trail, Word, once
 from htx_async.codes import CANCELLING, EXECUTED, Code
-from htx_async.enums import ApiGeneration, Verdict
+from htx_async.enums import ApiGeneration
 from htx_async.orders import CANCELLED, TRIGGERED, TrailingOrder
 from htx_async.report import Attempt, OrderError
 
@@ -42,7 +40,8 @@ class State(StrEnum):
 
 LEFT = frozenset({State.OPEN, State.REFUSED})
 _NOT_GONE = LEFT | {State.UNKNOWN}
-_ASKED = (Verdict.ACCEPTED, Verdict.UNKNOWN)
+_ALONE = {one: frozenset({one}) for one in ApiGeneration}
+_EITHER = frozenset(ApiGeneration)
 
 
 class OrderState(NamedTuple):
@@ -101,7 +100,7 @@ class States:
         own = seen.words[V1 if V1 in self.on else V5] if self.on else []
         self._words = [word for word in own if self._is_believed(word)]
 
-    @cached_property
+    @once
     def orders(self) -> dict[str, OrderState]:
         """Each order that is meant."""
         seen = self.seen
@@ -125,7 +124,7 @@ class States:
                 orders[order_id] = OrderState(State.CANCELLED, seen.history_at)
         return orders
 
-    @cached_property
+    @once
     def successes(self) -> tuple[str, ...]:
         """Orders whose cancel this call took, by the exchange's answers or by its history."""
         return tuple(
@@ -141,15 +140,18 @@ class States:
             return ()
         return tuple(i for i, order in self.orders.items() if order.state in wanted)
 
-    @cached_property
+    @once
     def kinds(self) -> frozenset[State]:
         """The states that there are."""
         return frozenset(order.state for order in self.orders.values())
 
-    @cached_property
+    @once
     def still_open(self) -> tuple[str, ...]:
         """What the last whole list shows, unless something was sent since; of what was taken also
         what another one does, which was not read to its end."""
+        found = self.having(State.OPEN)
+        if not found:
+            return ()
         sent = max((heard.answered for heard in self.seen.cancels), default=NEVER)
         # A list is not the last word of v1 where that refused to give one since.
         since = {V1: max(sent, self.seen.doubted), V5: sent}
@@ -158,7 +160,7 @@ class States:
         shown = {order_id for word in lists for order_id in word.shown}
         trails = self.seen.trails.items()
         again = {i for i, one in trails if NEVER < one.taken <= since[V1] <= one.listed}
-        return tuple(i for i in self.having(State.OPEN) if i in shown or i in again)
+        return tuple(i for i in found if i in shown or i in again)
 
     def last_list(self, generation: ApiGeneration) -> Word | None:
         """The last whole list of `generation`, whether it is the account's own or not."""
@@ -183,13 +185,12 @@ class States:
     @property
     def sent_last(self) -> float:
         """The loop time at which the last cancel was answered."""
-        return max(map(self.seen.sent_last, ApiGeneration))
+        return max(self.seen.sent.values())
 
     @property
     def is_asked(self) -> bool:
         """Whether a cancel may have changed something, or was told that there is nothing left."""
-        heard = (cancel.reply.verdict in _ASKED for cancel in self.seen.cancels)
-        return any(heard) or any(not word.is_list for word in self.seen.words[V1])
+        return self.seen.is_asked
 
     @property
     def last_answer(self) -> Attempt | None:
@@ -225,7 +226,7 @@ class States:
     @property
     def unreached(self) -> Code | None:
         """By which code v1 said that what it was asked for is not served."""
-        return self.seen.unreached
+        return self.seen.unreached[V1]
 
     @property
     def why(self) -> str:
@@ -243,20 +244,20 @@ class States:
         """Whether V5 lists nothing of it either."""
         return len(self.on) > 1 and bool(self.seen.words[V5])
 
-    @cached_property
+    @once
     def is_open_question(self) -> bool:
         """Whether v1's last word is no proof before V5 has answered, too."""
         seen = self.seen
         if V1 not in self.on or seen.ledger.is_pinned:
             return False
-        if seen.unreached is not None:
-            return self.on != {V1} or seen.not_on_v5 < seen.sent_last(V1)
-        last = [word for word in seen.words[V1] if self._is_last(word)]
-        is_silent = bool(last) and not all(map(self._is_believed, last))
-        doubted = max((t.doubted for t in seen.trails.values()), default=NEVER)
-        return is_silent or max(doubted, seen.doubted) > seen.agreed
+        if self.unreached is not None:
+            return self.on != {V1} or seen.not_on_v5 < seen.sent[V1]
+        if any(self._is_last(word) and not self._is_believed(word) for word in seen.words[V1]):
+            return True
+        trails = seen.trails.values()
+        return seen.doubted > seen.agreed or any(one.doubted > seen.agreed for one in trails)
 
-    @cached_property
+    @once
     def is_covered(self) -> bool:
         """Whether every generation that may be the account's has answered for all that is meant."""
         seen = self.seen
@@ -269,27 +270,27 @@ class States:
             found = [word for word in found if word.is_list or not word.names_any]
         return bool(found)
 
-    @cached_property
+    @once
     def confirmed(self) -> bool | None:
         """Whether the lists prove that all of it is gone."""
         if self.still_open:
             return False
         if not self.is_covered or self.having(*_NOT_GONE):
             return None
-        lists = (w.asked for w in self._words if w.is_list and w.asked >= self.sent_last)
-        return True if max(lists, default=NEVER) >= self.listed_by else None
+        least = max(self.sent_last, self.listed_by)
+        is_shown = any(word.is_list and word.asked >= least for word in self._words)
+        return True if is_shown else None
 
     def _is_believed(self, word: Word) -> bool:
         """Whether it is certain that a word is that of the account's own generation: v1 says
         "nothing" to accounts that have moved, too, so V5 has to be asked after it."""
-        if self.seen.ledger.is_pinned or word.names_any or word.generation is V5:
+        if word.names_any or word.generation is V5 or self.seen.ledger.is_pinned:
             return True
         return self.seen.agreed >= word.answered
 
     def _is_last(self, word: Word) -> bool:
         """Whether nothing was sent after it that may have changed what it speaks of."""
-        sent = self.seen.sent_last(word.generation)
-        return (word.asked if word.is_list else word.answered) >= sent
+        return (word.asked if word.is_list else word.answered) >= self.seen.sent[word.generation]
 
     def _state(self, order_id: str, trail: Trail) -> OrderState:
         """The latest of what was heard of one order, unless the history tells how it ended."""
@@ -306,7 +307,7 @@ class States:
             return OrderState(State.TAKEN, trail.taken, None, trail)
         if max(heard, trail.listed) == NEVER:
             return OrderState(State.UNKNOWN, trail.tried, None, trail)
-        absent = max(self._absences(trail), default=NEVER)
+        absent = self._absence(trail)
         if trail.listed >= heard and absent == NEVER:
             return OrderState(State.OPEN, trail.listed, error, trail)
         if heard == trail.taken > NEVER:
@@ -321,24 +322,24 @@ class States:
             state = State.UNKNOWN
         return OrderState(state, trail.refused, error, trail)
 
-    def _absences(self, trail: Trail) -> Iterator[float]:
-        """When a word that does not have the order was asked for. What a list showed is gone by
-        another list alone: one reply to a cancel-all may be wrong, too."""
-        for word in self._words:
-            if word.asked >= trail.listed_by and (word.is_list or trail.listed == NEVER):
-                yield word.asked
+    def _absence(self, trail: Trail) -> float:
+        """When the last word that does not have the order was asked for. What a list showed is gone
+        by another list alone: one reply to a cancel-all may be wrong, too."""
+        words = (word for word in self._words if word.is_list or trail.listed == NEVER)
+        times = (word.asked for word in words if word.asked >= trail.listed_by)
+        return max(times, default=NEVER)
 
 
 def _on(seen: Evidence) -> frozenset[ApiGeneration]:
     """The generations that may be the account's: it is on one of them."""
     known = seen.ledger.known
     if seen.ledger.is_pinned and known is not None:
-        return frozenset({known})
+        return _ALONE[known]
     if seen.moved > NEVER:
-        return frozenset() if seen.not_on_v5 >= seen.moved else frozenset({V5})
+        return frozenset() if seen.not_on_v5 >= seen.moved else _ALONE[V5]
     if seen.not_on_v5 > NEVER:
-        return frozenset({V1})
-    return frozenset({V5} if known is V5 else {V1, V5})
+        return _ALONE[V1]
+    return _ALONE[V5] if known is V5 else _EITHER
 
 
 def _refused(trail: Trail) -> State:
