@@ -7,7 +7,7 @@ when first used, so importing them costs little.
 import re
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from htx_async.codes import Code
 from htx_async.enums import MarginMode
@@ -66,7 +66,7 @@ class OrderErrorReply(_Reply):
 class CancelAllData(_Reply):
     """`data` of an accepted cancel-all: both keys, whatever is in them."""
 
-    successes: Annotated[tuple[str, ...], BeforeValidator(_order_ids)]
+    successes: Annotated[tuple[str, ...], PlainValidator(_order_ids)]
     errors: Annotated[tuple[OrderErrorReply, ...], BeforeValidator(_rows)]
 
 

@@ -163,7 +163,6 @@ def _orders(body: dict[str, Any], scrub: Scrub, number: int) -> Reply | None:
 def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     if body.get("status") != "ok":
         return None
-    ts = milliseconds(body.get("ts"))
     data = CancelAllData.model_validate(body.get("data"))
     for text in data.successes:
         check_own(text, scrub)
@@ -178,8 +177,11 @@ def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
         )
         for error in data.errors
     )
-    told = Reply(Verdict.ACCEPTED, successes=data.successes, errors=errors, ts=ts)
-    return told._replace(is_exact=_is_exact(body["data"]["successes"]))
+    ts = milliseconds(body.get("ts"))
+    is_exact = _is_exact(body["data"]["successes"])
+    return Reply(
+        Verdict.ACCEPTED, successes=data.successes, errors=errors, ts=ts, is_exact=is_exact
+    )
 
 
 def _is_exact(ids: object) -> bool:
