@@ -104,46 +104,50 @@ class TimeLimit:
 
 
 class StallMeter:
-    """Counts the seconds for which something blocked the loop, until `is_over()` or its block ends.
+    """Counts the seconds for which something blocked the loop, while anybody wants to know.
 
-    What is late then may be late through no fault of the other side.
+    What is late then may be late through no fault of the other side. All of one loop share one.
     """
 
-    __slots__ = ("_due", "_handle", "_is_over", "_loop", "_seconds")
+    __slots__ = ("_due", "_handle", "_seconds", "_users")
 
-    def __init__(self, is_over: Callable[[], bool]) -> None:
-        self._is_over = is_over
-        self._loop = asyncio.get_running_loop()
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
         self._seconds = 0.0
+        self._users = 0
 
-    @property
-    def is_excuse(self) -> bool:
-        """Whether it was a good part of a second."""
-        return self._seconds > _STALLED
-
-    def __enter__(self) -> Self:
-        self._beat_again()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._handle.cancel()
-        if not self._is_over():
+    def begin(self) -> float:
+        """One more wants to know, until its `end()`; what to ask `is_excuse` with."""
+        self._users += 1
+        if self._handle is None:
+            self._beat_again()
+        else:
             self._count()
+        return self._seconds
+
+    def is_excuse(self, begun: float) -> bool:
+        """Whether it was a good part of a second since `begin()`."""
+        self._count()
+        return self._seconds - begun > _STALLED
+
+    def end(self) -> None:
+        """One less wants to know."""
+        # The beat that is due runs out by itself: the next one to begin most often needs it.
+        self._users -= 1
 
     def _beat_again(self) -> None:
-        self._due = self._loop.time() + _BEAT
-        self._handle = self._loop.call_at(self._due, self._beat)
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + _BEAT
+        self._handle = loop.call_at(self._due, self._beat)
 
     def _beat(self) -> None:
-        if not self._is_over():
+        self._handle = None
+        if self._users:
             self._count()
             self._beat_again()
 
     def _count(self) -> None:
-        late = self._loop.time() - self._due
-        self._seconds += late if late > _LATE else 0.0
+        late = asyncio.get_running_loop().time() - self._due
+        if late > _LATE:
+            self._seconds += late
+            self._due += late

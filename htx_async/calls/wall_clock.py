@@ -81,13 +81,15 @@ def check_clock(now: object) -> None:
 def as_utc(moment: object) -> datetime:
     """An aware datetime or Unix seconds, in UTC; `ValueError` for anything else."""
     try:
-        if inspect.iscoroutine(moment):
-            moment.close()
         if isinstance(moment, datetime):
+            if type(moment) is datetime and moment.tzinfo is UTC:
+                return moment
             if moment.utcoffset() is not None:
                 return _plain(moment.astimezone(UTC))
         elif isinstance(moment, int | float) and not isinstance(moment, bool):
             return datetime.fromtimestamp(moment, UTC)
+        elif inspect.iscoroutine(moment):
+            moment.close()
     except LEAVING:
         raise
     except BaseException as error:

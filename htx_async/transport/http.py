@@ -64,14 +64,16 @@ class Transport:
         self._http = http
         self._is_own = http is None
         self._is_closed = self._is_promised = False
+        self._meter = StallMeter()
         self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
 
     def prepare(self, request: SignedRequest) -> "Sending":
         """One attempt at `request`; nothing is sent yet."""
         http = self._session()
         if self._is_own or http is None:
-            return Sending(http, request, self._ssl, None)
-        return Sending(without_extras(http), request, self._ssl, _HEADERS, is_copy=True)
+            return Sending(http, request, self._ssl, self._meter)
+        copy = without_extras(http)
+        return Sending(copy, request, self._ssl, self._meter, _HEADERS, is_copy=True)
 
     async def aclose(self) -> None:
         """Send nothing from now on; close the session unless it is a caller's."""
@@ -132,7 +134,8 @@ class Sending:
         http: ClientSession | None,
         request: SignedRequest,
         ssl: tls.SSLContext | bool,
-        headers: Mapping[str, str] | None,
+        meter: StallMeter,
+        headers: Mapping[str, str] | None = None,
         *,
         is_copy: bool = False,
     ) -> None:
@@ -141,6 +144,7 @@ class Sending:
         self._headers = headers
         self._request = request
         self._ssl = ssl
+        self._meter = meter
         self._body = _MarkedBody(request.body)
         self._pieces = bytearray()
         self._response: aiohttp.ClientResponse | None = None
@@ -159,15 +163,17 @@ class Sending:
         if self._http is None:
             raise SendFailed("the HTTP session was closed", sent=False)
         until = asyncio.get_running_loop().time() + within
-        failure, meter = None, StallMeter(lambda: self.sent)
+        failure, begun = None, self._meter.begin()
         try:
-            with meter, TimeLimit(until, self._body.reset):
+            with TimeLimit(until, self._body.reset):
                 return await isolated(self._attempt(self._http, connect), self._body.reset)
         except Exception as error:
             # A caller's session may raise anything, and whatever it is may carry the URL; aiohttp's
             # connections keep some, which must not lead back to this frame.
             failure = self._failed(error.with_traceback(None), within, connect)
-            failure.stalled = isinstance(error, TimeoutError) and meter.is_excuse
+            failure.stalled = isinstance(error, TimeoutError) and self._meter.is_excuse(begun)
+        finally:
+            self._meter.end()
         # Raised out here, so that no foreign exception hangs on ours.
         try:
             raise failure
