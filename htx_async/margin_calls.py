@@ -247,8 +247,7 @@ class Desk(ABC):
             is_promised=is_promised,
         )
 
-    def _context(self, intent: Intent, scope: Scope) -> Context:
-        means = self._ready()
+    def _context(self, means: Means, intent: Intent, scope: Scope) -> Context:
         return Context(means, self._ledger(means), scope, intent, OrderSearch())
 
     def _ledger(self, means: Means) -> Ledger:
@@ -260,8 +259,9 @@ class Desk(ABC):
     async def _cancel_all(
         self, wanted: OrderFilter, deadline: float | None, urgent: bool, confirm: bool
     ) -> CancelReport:
-        scope = self._scope(deadline, self._ready().trades, self._path, urgent)
-        context = self._context(Intent(wanted, confirm=confirm), scope)
+        means = self._ready()
+        scope = self._scope(deadline, means.trades, self._path, urgent)
+        context = self._context(means, Intent(wanted, confirm=confirm), scope)
         return cleared(await carry(context, cancel_all))
 
     async def _cancel_ids(
@@ -279,7 +279,7 @@ class Desk(ABC):
             path = CANCEL.path(self._margin_mode)
             count = math.ceil(len(ids) / CANCEL.most_ids)
             scope.grow(means.default_deadline(path, count, 0, urgent, self._deadline), self._now())
-        return cleared(await carry(self._context(Intent(wanted, ids), scope), cancel_ids))
+        return cleared(await carry(self._context(means, Intent(wanted, ids), scope), cancel_ids))
 
     async def _open(self, wanted: OrderFilter, deadline: float | None) -> _Rows:
         return await self._read(wanted, deadline, look, "open")
@@ -298,7 +298,8 @@ class Desk(ABC):
         which: str,
     ) -> _Rows:
         means = self._ready()
-        context = self._context(Intent(wanted), self._scope(deadline, means.reads, READS, False))
+        scope = self._scope(deadline, means.reads, READS, False)
+        context = self._context(means, Intent(wanted), scope)
         with means.live.holding(context.scope):
             rows = await procedure(context)
         if rows is None:

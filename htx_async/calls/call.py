@@ -21,7 +21,6 @@ from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
 from htx_async.exchange.operation import Job, Reply
 from htx_async.limits.limiter import Lease
-from htx_async.report import Attempt
 
 if TYPE_CHECKING:
     from htx_async.calls.emitter import Emitter
@@ -42,6 +41,13 @@ class Call:
     policy's number of unknown outcomes. `lost`: how many outcomes of the same are unknown from
     calls before this one.
     """
+
+    warnings: tuple[str, ...] = ()
+    _number = 0
+    _is_stopped = False
+    _clock_check: ClockCheck | None = None
+    _is_check_due = False
+    _ended_by = ""
 
     def __init__(
         self,
@@ -72,16 +78,8 @@ class Call:
         self._course = Course(
             means.base_urls, retry, means.attempt_timeout, self.began, persists=goes_on, lost=lost
         )
-        self.attempts: list[Attempt] = []
-        self.replies: list[Reply] = []
-        self._spans: list[tuple[float, float]] = []
+        self.endings: list[Ending] = []
         self._trial: Trial | None = None
-        self._number = 0
-        self._is_stopped = False
-        self._clock_check: ClockCheck | None = None
-        self._is_check_due = False
-        self._ended_by = ""
-        self.warnings: tuple[str, ...] = ()
 
     @property
     def is_read(self) -> bool:
@@ -118,7 +116,7 @@ class Call:
         check = self._clock_check
         if check is None or not check.was_made:
             return ""
-        refused = [attempt.code_class is CodeClass.AUTH for attempt in self.attempts]
+        refused = [one.attempt.code_class is CodeClass.AUTH for one in self.endings]
         return check.told() if refused[-1] and sum(refused) > 1 else ""
 
     def hold_back(self, reason: str) -> None:
@@ -155,7 +153,7 @@ class Call:
         queued = self._loop.time()
         try:
             async with self._take() as lease:
-                if self._means.emitter is not None and not self.attempts:
+                if self._means.emitter is not None and not self.endings:
                     await self._written(lease, self._means.emitter)
                 try:
                     result = await self._with_token(lease, queued)
@@ -207,8 +205,8 @@ class Call:
     def _cut_off(self, trial: Trial) -> None:
         now = self._loop.time()
         if trial.sending.sent and now >= self._limit.when and now - trial.began >= _SILENT:
-            self._note(trial, answered=False)
-        self._record(trial, trial.cut_off(), None)
+            self._note(trial, now, answered=False)
+        self._record(trial, trial.cut_off(), None, now)
         self._heard()
 
     async def _written(self, lease: Lease, emitter: "Emitter") -> None:
@@ -222,10 +220,9 @@ class Call:
 
     def _would_be_cut_short(self) -> bool:
         """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
-        last = self.attempts[-1] if self.attempts else None
-        if last is None or last.verdict is not Verdict.REFUSED:
+        if not self.endings or self.endings[-1].reply.verdict is not Verdict.REFUSED:
             return False
-        short = self._limit.when - self._loop.time() < last.wire
+        short = self._limit.when - self._loop.time() < self.endings[-1].attempt.wire
         if short:
             self._ended_by = "less time was left than the last answer took"
         return short
@@ -244,18 +241,20 @@ class Call:
         reply = self._job.read(answer, trial.signed.scrub)
         # Only the exchange itself knows codes; a page without one is a gateway's.
         is_word = reply.verdict is not Verdict.UNKNOWN or reply.code is not None
-        self._note(trial, answered=is_word)
+        now = self._loop.time()
+        self._note(trial, now, answered=is_word)
         # On record before anything else happens to it.
-        attempt = self._record(trial, reply, answer.status)
+        ending = self._record(trial, reply, answer.status, now)
         try:
-            now, emitter = self._loop.time(), self._means.emitter
+            emitter = self._means.emitter
             changes = heeded(self._limiter, self._budget, answer, reply, now, emitter)
             if changes:
-                attempt = self.attempts[-1] = attempt.model_copy(update=changes)
+                told = ending.attempt.model_copy(update=changes)
+                self.endings[-1] = ending._replace(attempt=told)
         finally:
             self._heard()
         if reply.verdict is Verdict.REFUSED:
-            signed_at = trial.started.timestamp() + attempt.wire / 2
+            signed_at = trial.started.timestamp() + ending.attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
         if self._is_check_due:
             return 0.0
@@ -283,52 +282,47 @@ class Call:
 
     async def _check_clock(self) -> bool:
         self._is_check_due = False
-        last, reply = self.attempts[-1], self.replies[-1]
+        last, reply, *_ = self.endings[-1]
         self._ended_by = await self._check().make(reply, last.wire / 2, last.base_url)
         return not self._ended_by
 
     def _failed(self, trial: Trial, failure: SendFailed) -> float | None:
+        now = self._loop.time()
         if failure.is_of_host:
-            self._note(trial, answered=False)
+            self._note(trial, now, answered=False)
         verdict = Verdict.UNKNOWN if failure.sent else Verdict.NOT_SENT
-        self._record(trial, Reply(verdict, message=failure.reason), None)
+        self._record(trial, Reply(verdict, message=failure.reason), None, now)
         self._heard()
         return self._next()
 
-    def _record(self, trial: Trial, reply: Reply, status: int | None) -> Attempt:
-        now = self._loop.time()
-        attempt = trial.attempt(self._number, len(self.attempts) + 1, now, reply, status)
-        self._spans.append((trial.began, now))
+    def _record(self, trial: Trial, reply: Reply, status: int | None, now: float) -> Ending:
+        ending = trial.ending(self._number, len(self.endings) + 1, now, reply, status)
         self._trial = None
-        self.attempts.append(attempt)
-        self.replies.append(reply)
-        return attempt
+        self.endings.append(ending)
+        return ending
 
-    def _note(self, trial: Trial, *, answered: bool) -> None:
-        now = self._loop.time()
+    def _note(self, trial: Trial, now: float, *, answered: bool) -> None:
         self._means.base_urls.note(trial.base_url, now, answered=answered, took=now - trial.began)
 
     def _so_far(self) -> Ending:
         """What the last attempt comes to if it ends now."""
-        trial = self._trial
+        trial, number = self._trial, len(self.endings) + 1
         if trial is None:
-            return Ending(self.attempts[-1], self.replies[-1], *self._spans[-1])
-        now, reply = self._loop.time(), trial.cut_off()
-        attempt = trial.attempt(self._number, len(self.attempts) + 1, now, reply, None)
-        return Ending(attempt, reply, trial.began, now)
+            return self.endings[-1]
+        return trial.ending(self._number, number, self._loop.time(), trial.cut_off(), None)
 
     def _heard(self) -> None:
         """The last attempt goes on the ledger, and to the listeners."""
-        self._sink.heard(self._number, self._job, self._so_far())
-        self._emit(AttemptEnded, self._loop.time(), self.attempts[-1])
+        ending = self.endings[-1]
+        self._sink.heard(self._number, self._job, ending)
+        self._emit(AttemptEnded, self._loop.time(), ending.attempt)
 
     def _emit(self, kind: Callable[..., Event], at: float, *what: object) -> None:
         if emitter := self._means.emitter:
             emitter.emit(kind(at, self._scope.number, self._job.about, *what, self._sink.contracts))
 
     def _next(self) -> float | None:
-        now = self._loop.time()
-        return self._course.after(self.attempts, self._spans, now, self._limit.when)
+        return self._course.after(self.endings, self._loop.time(), self._limit.when)
 
     def _take(self) -> AbstractAsyncContextManager[Lease]:
         urgent, on_turn = self._scope.urgent, self._turn_moved

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from htx_async.calls.base_urls import BaseUrls
+from htx_async.calls.in_flight import Ending
 from htx_async.calls.retry import RetryPolicy
 from htx_async.codes import BUSY
 from htx_async.enums import Verdict
-from htx_async.report import Attempt
 
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""
@@ -48,22 +48,12 @@ class Course:
         """Seconds for the connection."""
         return min(self._timeout, _CONNECT_ELSEWHERE) if self.has_untried else self._timeout
 
-    def after(
-        self,
-        attempts: Sequence[Attempt],
-        spans: Sequence[tuple[float, float]],
-        now: float,
-        deadline: float,
-    ) -> float | None:
-        """Seconds until the next attempt, at the base URL that it goes to; None: no more.
-
-        `spans`: loop times at which each of the attempts so far began and ended.
-        """
-        last = attempts[-1]
+    def after(self, endings: Sequence[Ending], now: float, deadline: float) -> float | None:
+        """Seconds until the next attempt, at the base URL that it goes to; None: no more."""
+        last = endings[-1].attempt
         if last.verdict is Verdict.ACCEPTED:
             return None
-        pairs = zip(attempts, spans, strict=True)
-        alike = [began for attempt, (began, _) in pairs if attempt.verdict is last.verdict]
+        alike = [one.asked for one in endings if one.attempt.verdict is last.verdict]
         # Where nothing left this machine a worse host costs nothing either.
         is_lost = last.verdict is Verdict.UNKNOWN
         # The second attempt may stay; then each has its turn: what is worse may be well again.

@@ -43,7 +43,8 @@ def heeded(
 
 def asked_after(answer: Answer, reply: Reply) -> float | None:
     """Seconds that a refusal for the rate asks to wait; None for any other reply."""
-    is_limited = classify(reply.code, answer.status) is CodeClass.RATE_LIMITED
-    if reply.verdict is not Verdict.REFUSED or not is_limited:
+    if reply.verdict is not Verdict.REFUSED:
+        return None
+    if classify(reply.code, answer.status) is not CodeClass.RATE_LIMITED:
         return None
     return pause_after(answer.headers, reply.ts)

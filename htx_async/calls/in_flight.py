@@ -11,6 +11,16 @@ from htx_async.report import Attempt
 from htx_async.transport.http import Sending
 
 
+class Ending(NamedTuple):
+    """One attempt with the reply that it came to, and the loop times at which it began and
+    ended."""
+
+    attempt: Attempt
+    reply: Reply
+    asked: float
+    answered: float
+
+
 class Trial(NamedTuple):
     """One attempt from its token to its end; times are loop times, in seconds."""
 
@@ -28,12 +38,12 @@ class Trial(NamedTuple):
             return Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
         return Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
 
-    def attempt(
+    def ending(
         self, request: int, number: int, now: float, reply: Reply, status: int | None
-    ) -> Attempt:
-        """The record of it as attempt `number`, ended at loop time `now` by `reply`; `request`: its
-        number among the requests of the whole call."""
-        return Attempt(
+    ) -> Ending:
+        """How it ended, as attempt `number`, at loop time `now` by `reply`; `request`: its number
+        among the requests of the whole call."""
+        attempt = Attempt(
             number=number,
             request=request,
             base_url=self.base_url,
@@ -48,16 +58,7 @@ class Trial(NamedTuple):
             limiter_mode=self.limiter_mode,
             excerpt=reply.excerpt,
         )
-
-
-class Ending(NamedTuple):
-    """One attempt with the reply that it came to, and the loop times at which it began and
-    ended."""
-
-    attempt: Attempt
-    reply: Reply
-    asked: float
-    answered: float
+        return Ending(attempt, reply, self.began, now)
 
 
 class Sink(Protocol):

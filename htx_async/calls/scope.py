@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 from htx_async.calls.default_deadline import DefaultDeadline
@@ -39,6 +37,13 @@ class Scope:
     scope, `inner()`, ends with its outer one.
     """
 
+    reason = ""
+    """Why it is to end before its time; "" as long as it is not."""
+    _default: DefaultDeadline | None = None
+    _outer: Scope | None = None
+    _ending: asyncio.Future[None] | None = None
+    _idle: asyncio.Future[None] | None = None
+
     def __init__(
         self,
         deadline: float,
@@ -56,15 +61,9 @@ class Scope:
         self.urgent = urgent
         self.persists = persists
         self.number = next(NUMBERS) if number is None else number
-        self.reason = ""
-        """Why it is to end before its time; "" as long as it is not."""
         self._allowance = allowance
         self._full = patience
-        self._default: DefaultDeadline | None = None
-        self._outer: Scope | None = None
         self._parts: dict[Part, None] = {}
-        self._ending: asyncio.Future[None] | None = None
-        self._idle: asyncio.Future[None] | None = None
 
     def inner(self, deadline: float | None = None, *, number: int | None = None) -> Scope:
         """A scope for a part of the work, until loop time `deadline` or the same."""
@@ -76,18 +75,14 @@ class Scope:
         scope.reason = self.reason
         return scope
 
-    @contextmanager
-    def holding(self, part: Part) -> Iterator[None]:
+    def holding(self, part: Part) -> _Holding:
         """`part` goes on for the block, and ends with the scope."""
-        self._parts[part] = None
-        try:
-            if self.reason:
-                part.stop(self.reason)
-            yield
-        finally:
-            del self._parts[part]
-            if not self._parts and self._idle is not None and not self._idle.done():
-                self._idle.set_result(None)
+        return _Holding(self, part)
+
+    def _let_go(self, part: Part) -> None:
+        del self._parts[part]
+        if not self._parts and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     async def idle(self) -> None:
         """Wait until nothing goes on inside."""
@@ -157,3 +152,21 @@ class Scope:
         self.reason = self.reason or reason
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(None)
+
+
+class _Holding:
+    """See `Scope.holding`."""
+
+    __slots__ = ("_part", "_scope")
+
+    def __init__(self, scope: Scope, part: Part) -> None:
+        self._scope = scope
+        self._part = part
+
+    def __enter__(self) -> None:
+        self._scope._parts[self._part] = None
+        if self._scope.reason:
+            self._part.stop(self._scope.reason)
+
+    def __exit__(self, *_: object) -> None:
+        self._scope._let_go(self._part)

@@ -30,16 +30,27 @@ ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V
 
 
 class Answered(NamedTuple):
-    """What a request came to in the end: its last reply, or why there is none to go by."""
+    """What a request came to in the end: how its attempts ended, and what ended it when the
+    exchange did not."""
 
-    reply: Reply | None
-    problem: str
+    endings: Sequence[Ending]
+    ended_by: str
+
+    @property
+    def reply(self) -> Reply | None:
+        """Its last reply."""
+        return self.endings[-1].reply if self.endings else None
+
+    @property
+    def problem(self) -> str:
+        """Why there is none to go by."""
+        return unread([one.attempt for one in self.endings], self.ended_by)
 
     @property
     def page(self) -> Page | None:
         """What a read was made for; None when it was not had."""
-        is_there = self.reply is not None and self.reply.verdict is Verdict.ACCEPTED
-        return self.reply.data if self.reply is not None and is_there else None
+        reply = self.reply
+        return reply.data if reply is not None and reply.verdict is Verdict.ACCEPTED else None
 
 
 class Context:
@@ -100,11 +111,11 @@ class Context:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
-        current = self.means.generation.current
-        if not tried and (current in self.states().on or not self.states().on):
+        current, on = self.means.generation.current, self.states().on
+        if not tried and (current in on or not on):
             return current
-        left = [one for one in self.places() if one not in tried]
-        return left[0] if len(self.states().on) == 1 and left else None
+        left = [one for one in self.places() if one not in tried] if len(on) == 1 else []
+        return left[0] if left else None
 
     def places(self) -> list[ApiGeneration]:
         """Where the account may be, as far as it can be asked there."""
@@ -143,8 +154,7 @@ class Context:
                 await call.run()
             finally:
                 sink.close(call)
-        last = call.replies[-1] if call.replies else None
-        return Answered(last, unread(call.attempts, call.ended_by))
+        return Answered(call.endings, call.ended_by)
 
     async def read(
         self,

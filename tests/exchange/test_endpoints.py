@@ -378,7 +378,7 @@ async def cancelled(
         await context.send(v1.cancel_all(wanted, endpoint))
 
     scope = htx._scope(None, means.trades, endpoint.path(wanted.margin_mode), False)
-    return await carry(htx._context(Intent(wanted), scope), procedure)
+    return await carry(htx._context(means, Intent(wanted), scope), procedure)
 
 
 def test_an_invented_endpoint_needs_one_row_and_one_recorded_example(invented: Endpoint) -> None:
