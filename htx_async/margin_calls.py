@@ -316,9 +316,8 @@ class Desk(ABC):
             seconds = as_seconds("deadline", deadline)
             return Scope(now + seconds, seconds, urgent=urgent)
         turn = lane.foresee(path, 1, urgent=urgent)
-        until = max(now, turn) + self._deadline
         own = self._deadline
-        return Scope(until, own, is_own=False, urgent=urgent, allowance=own)
+        return Scope(max(now, turn) + own, own, is_own=False, urgent=urgent, allowance=own)
 
     def _intents(
         self, contract_codes: Iterable[str] | AllContracts, direction: object, offset: object

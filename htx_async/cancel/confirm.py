@@ -9,8 +9,7 @@ from __future__ import annotations
 from itertools import chain, repeat
 
 from htx_async.cancel.context import Context
-from htx_async.cancel.evidence import NEVER
-from htx_async.cancel.states import State
+from htx_async.cancel.order import NEVER, State
 from htx_async.enums import ApiGeneration
 
 _V1 = ApiGeneration.V1

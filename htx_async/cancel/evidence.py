@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
 
 from htx_async.cancel.ledger import (
     Ended,
@@ -18,6 +19,7 @@ from htx_async.cancel.ledger import (
     Unread,
     Warned,
 )
+from htx_async.cancel.order import NEVER, Order
 from htx_async.codes import (
     EXECUTED,
     FIELD_MISSING,
@@ -33,46 +35,7 @@ from htx_async.exchange.operation import Kind
 from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
 
-NEVER = -math.inf
 V1, V5 = ApiGeneration.V1, ApiGeneration.V5
-
-
-T = TypeVar("T")
-
-
-class once(Generic[T]):
-    """`cached_property` without the lock that Python 3.11 puts around its first use."""
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute = compute
-        self.__doc__ = compute.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> T:
-        result = instance.__dict__[self._name] = self._compute(instance)
-        return result
-
-
-class Trail:
-    """When what was last heard of one order; loop times.
-
-    `listed`: when the page that showed it was asked for, `listed_by`: answered. `taken`, `refused`
-    (with `error`), `lost`: when a request that took it, was refused for it, or ended without an
-    answer or with one that does not speak of it, was answered; `tried`: when the last one was.
-    `losses`: how many ended without an answer. `refused_on`: by which generation. `is_settled`:
-    what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
-    for one of its orders, so that this one has to be asked for alone. `doubted`: when v1 said that
-    it does not know it, as it also says of the orders of an account that has moved. `is_meant`: it
-    was on the first list.
-    """
-
-    listed = listed_by = lost = refused = taken = tried = doubted = NEVER
-    error: OrderError | None = None
-    refused_on = V1
-    losses = 0
-    is_alone = is_meant = is_settled = False
 
 
 class Word(NamedTuple):
@@ -114,7 +77,7 @@ class Evidence:
         self.intent = intent
         self.ledger = ledger
         self.horizon = ledger.began
-        self.trails: dict[str, Trail] = {}
+        self.heard_of: dict[str, Order] = {}
         self.cancels: list[Heard] = []
         self.reads: list[Heard] = []
         self.words: dict[ApiGeneration, list[Word]] = {V1: [], V5: []}
@@ -145,18 +108,18 @@ class Evidence:
             case Warned():
                 self.warnings[fact.warning] = None
 
-    def trail(self, order_id: str) -> Trail:
+    def order(self, order_id: str) -> Order:
         """That of one order."""
-        found = self.trails.get(order_id)
+        found = self.heard_of.get(order_id)
         if found is None:
-            found = self.trails[order_id] = Trail()
+            found = self.heard_of[order_id] = Order()
         return found
 
     def is_newer(self, row: TrailingOrder) -> bool:
         """Whether it was certainly placed after the horizon."""
         return row.created_at is not None and row.created_at > self._latest
 
-    @once
+    @cached_property
     def _latest(self) -> float:
         """Unix milliseconds at the exchange, which the horizon comes no later than.
 
@@ -178,6 +141,7 @@ class Evidence:
         rows = ((row.created_at or 0, reply.ts) for reply in told for row in reply.data.orders)
         return any(ts is not None and placed > ts + 1 for placed, ts in rows)
 
+    @property
     def earliest(self) -> float:
         """Unix milliseconds at the exchange at which the call had certainly not begun."""
         began = self.ledger.began
@@ -212,13 +176,13 @@ class Evidence:
             self.losses += not fact.order_ids
             self._lose(fact, fact.order_ids)
         for order_id in fact.order_ids:
-            self.trail(order_id).tried = fact.answered
+            self.order(order_id).tried = fact.answered
 
     def _lose(self, fact: Heard, order_ids: tuple[str, ...]) -> None:
         for order_id in order_ids:
-            trail = self.trail(order_id)
-            trail.lost = fact.answered
-            trail.losses += fact.reply.verdict is Verdict.UNKNOWN
+            order = self.order(order_id)
+            order.lost = fact.answered
+            order.losses += fact.reply.verdict is Verdict.UNKNOWN
 
     def _accepted(self, fact: Heard) -> None:
         reply, asked_for = fact.reply, fact.order_ids
@@ -227,11 +191,11 @@ class Evidence:
         # An id that was not asked for is a stranger's.
         for order_id in reply.successes:
             if not asked_for or order_id in asked_for:
-                trail = self.trail(order_id)
-                if trail.taken == NEVER:
+                order = self.order(order_id)
+                if order.taken == NEVER:
                     # In the order in which they were taken.
-                    self.trails[order_id] = self.trails.pop(order_id)
-                trail.taken = trail.tried = fact.answered
+                    self.heard_of[order_id] = self.heard_of.pop(order_id)
+                order.taken = order.tried = fact.answered
         for error in reply.errors:
             if not asked_for or error.order_id in asked_for:
                 self._error(fact, error)
@@ -254,23 +218,23 @@ class Evidence:
             self.agreed = max(self.agreed, word.asked)
 
     def _error(self, fact: Heard, error: OrderError) -> None:
-        trail = self.trail(error.order_id)
-        trail.tried = fact.answered
+        order = self.order(error.order_id)
+        order.tried = fact.answered
         # In both lists of one reply it is one order, and taken. "Not there" after a cancel that
         # was taken is what that cancel did.
         is_gone = error.err_code in SETTLED_ORDER_CODES and error.err_code != EXECUTED
-        if trail.taken == fact.answered or (is_gone and trail.taken > NEVER):
+        if order.taken == fact.answered or (is_gone and order.taken > NEVER):
             return
         # Refused twice in one reply: what leaves it open counts.
-        if trail.refused == fact.answered and error.err_code in SETTLED_ORDER_CODES:
+        if order.refused == fact.answered and error.err_code in SETTLED_ORDER_CODES:
             return
-        trail.refused, trail.error, trail.refused_on = fact.answered, error, fact.generation
+        order.refused, order.refusal, order.refused_on = fact.answered, error, fact.generation
         # To a whole request "no orders" means each of those that it names.
         is_none = error.err_code == NO_ORDERS and fact.reply.verdict is Verdict.REFUSED
-        trail.is_settled = is_none or error.err_code in SETTLED_ORDER_CODES
+        order.is_settled = is_none or error.err_code in SETTLED_ORDER_CODES
         is_silent = fact.generation is V1 and not fact.reply.successes
         is_unknown = is_silent and fact.order_ids and error.err_code in (*NOT_FOUND, NO_ORDERS)
-        trail.doubted = fact.answered if is_unknown else NEVER
+        order.doubted = fact.answered if is_unknown else NEVER
 
     def _refusal(self, fact: Heard) -> None:
         """What a refusal says of where the account is."""
@@ -303,11 +267,11 @@ class Evidence:
         if reply.code in (*SETTLED_ORDER_CODES, NO_ORDERS) and len(fact.order_ids) > 1:
             # A code about one order speaks for one order.
             for order_id in fact.order_ids:
-                self.trail(order_id).is_alone = True
+                self.order(order_id).is_alone = True
             return
         for order_id in fact.order_ids:
             # That a repeat was refused says nothing of what was lost before.
-            if self.trail(order_id).lost == NEVER:
+            if self.order(order_id).lost == NEVER:
                 error = OrderError(order_id=order_id, err_code=reply.code, err_msg=reply.message)
                 self._error(fact, error)
 
@@ -342,10 +306,10 @@ class Evidence:
         # What stood there when the call looked first is what it is about, whenever it was placed.
         is_first = not (self.cancels if fact.generation is V1 else self.words[V5])
         for row in meant:
-            trail = self.trail(row.order_id)
-            trail.is_meant |= is_first
-            if fact.asked >= trail.listed:
-                trail.listed, trail.listed_by = fact.asked, fact.answered
+            order = self.order(row.order_id)
+            order.is_meant |= is_first
+            if fact.asked >= order.listed:
+                order.listed, order.listed_by = fact.asked, fact.answered
         if fact.is_whole:
             shown = tuple(row.order_id for row in meant)
             self._tell(Word(fact.generation, fact.asked, fact.answered, True, bool(rows), shown))

@@ -19,9 +19,9 @@ from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, Intent, Ledger, Round, Warned
+from htx_async.cancel.order import State
 from htx_async.cancel.procedures import cancel_all, carry, look
 from htx_async.cancel.search import OrderSearch
-from htx_async.cancel.states import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.codes import CodeClass
 from htx_async.enums import ApiGeneration, MarginMode, Verdict

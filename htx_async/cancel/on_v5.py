@@ -9,9 +9,9 @@ from htx_async.aio.tasks import Group
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import look_at_ended
 from htx_async.cancel.context import Context
-from htx_async.cancel.evidence import NEVER
 from htx_async.cancel.ledger import Ended
-from htx_async.cancel.states import OrderState, State, States
+from htx_async.cancel.order import NEVER, Order, State
+from htx_async.cancel.states import States
 from htx_async.codes import FIELD_MISSING, FIELD_NOT_VALID, INPUT_ERROR, PATH_UNKNOWN
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v5
@@ -110,7 +110,7 @@ def _is_sure(context: Context, order_id: str) -> bool:
     return context.intent.filter.offset is None or not row.is_one_way
 
 
-def _is_due(context: Context, order_id: str, order: OrderState) -> bool:
+def _is_due(context: Context, order_id: str, order: Order) -> bool:
     """Whether a cancel of it may do something now."""
     if order.state is not State.OPEN or order.is_refused or not _is_sure(context, order_id):
         return False

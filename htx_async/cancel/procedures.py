@@ -11,7 +11,7 @@ from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import confirm, look_at_ended
 from htx_async.cancel.context import Context
-from htx_async.cancel.states import State
+from htx_async.cancel.order import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.enums import ApiGeneration
 from htx_async.events import CallEnded, CallStarted

@@ -106,6 +106,6 @@ async def check_v5(context: Context) -> None:
     if context.scope.reason or not context.states().is_open_question:
         return
     await _ask(context)
-    if context.states().unreached is not None and not context.scope.reason:
+    if context.states().unreached[ApiGeneration.V1] is not None and not context.scope.reason:
         await _look(context)
     context.settle()
