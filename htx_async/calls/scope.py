@@ -79,11 +79,6 @@ class Scope:
         """`part` goes on for the block, and ends with the scope."""
         return _Holding(self, part)
 
-    def _let_go(self, part: Part) -> None:
-        del self._parts[part]
-        if not self._parts and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
     async def idle(self) -> None:
         """Wait until nothing goes on inside."""
         while self._parts:
@@ -169,4 +164,7 @@ class _Holding:
             self._part.stop(self._scope.reason)
 
     def __exit__(self, *_: object) -> None:
-        self._scope._let_go(self._part)
+        scope = self._scope
+        del scope._parts[self._part]
+        if not scope._parts and scope._idle is not None and not scope._idle.done():
+            scope._idle.set_result(None)

@@ -72,7 +72,8 @@ class Context:
         self.scope = scope
         self.intent = intent
         self.search = search
-        self.contracts = (intent.contract,) if contracts is None else contracts
+        self._contract = intent.contract
+        self.contracts = (self._contract,) if contracts is None else contracts
         """Under which its facts are filed."""
         self._version: int | None = None
         self._states: States
@@ -84,7 +85,7 @@ class Context:
 
     def states(self) -> States:
         """What is known now."""
-        version = self.ledger.version(self.intent.contract)
+        version = self.ledger.version(self._contract)
         if version is None or version != self._version:
             self._states = judge.states(self.intent, self.ledger)
             self._version = version
@@ -125,12 +126,12 @@ class Context:
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
         known, generation = self.states(), self.means.generation
-        is_named = self.intent.filter.contract_code is not None
-        if generation.is_auto and known.why and is_named and generation.current not in known.on:
+        why, is_named = known.why, self.intent.filter.contract_code is not None
+        if generation.is_auto and why and is_named and generation.current not in known.on:
             (current,) = known.on
-            generation.switch(current, known.why, self.means.emitter)
-        elif known.why:
-            generation.note(known.why)
+            generation.switch(current, why, self.means.emitter)
+        elif why:
+            generation.note(why)
         elif known.has_agreed:
             generation.note("both list no such order, so either may be the account's own")
 

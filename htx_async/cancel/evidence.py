@@ -65,6 +65,8 @@ class Evidence:
     """When v1 refused a request that lacks nothing as if it did."""
     is_asked = False
     """Whether a cancel may have changed something, or was told that there is nothing left."""
+    is_exact = True
+    """Whether no id may have been rounded."""
     losses = 0
     history_at = NEVER
     ended_by = ""
@@ -78,6 +80,9 @@ class Evidence:
         self.ledger = ledger
         self.horizon = ledger.began
         self.heard_of: dict[str, Order] = {}
+        self.doubts: dict[str, float] = {}
+        """When v1 said of an order that it does not know it, as it also says of those of an account
+        that has moved."""
         self.cancels: list[Heard] = []
         self.reads: list[Heard] = []
         self.words: dict[ApiGeneration, list[Word]] = {V1: [], V5: []}
@@ -163,6 +168,7 @@ class Evidence:
         verdict = fact.reply.verdict
         if verdict is Verdict.NOT_SENT:
             return
+        self.is_exact &= fact.reply.is_exact
         self.sent[fact.generation] = max(self.sent[fact.generation], fact.answered)
         if fact.reply.ts is not None:
             self.ts = fact.reply.ts
@@ -234,7 +240,7 @@ class Evidence:
         order.is_settled = is_none or error.err_code in SETTLED_ORDER_CODES
         is_silent = fact.generation is V1 and not fact.reply.successes
         is_unknown = is_silent and fact.order_ids and error.err_code in (*NOT_FOUND, NO_ORDERS)
-        order.doubted = fact.answered if is_unknown else NEVER
+        self.doubts[error.order_id] = fact.answered if is_unknown else NEVER
 
     def _refusal(self, fact: Heard) -> None:
         """What a refusal says of where the account is."""

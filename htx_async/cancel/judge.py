@@ -150,25 +150,26 @@ def _of_history(known: States) -> list[str]:
 
 
 def _errors(known: States, outcome: Outcome, confirmed: bool | None) -> tuple[OrderError, ...]:
-    taken = {*known.successes}
-    errors = [
-        order.error
-        for order_id, order in known.orders.items()
-        if order.error is not None and order_id not in taken and order.state is not State.UNKNOWN
-    ]
-    if outcome.is_clear and not confirmed:
-        # Refused once, and gone by the exchange's own word since.
-        errors = [error for error in errors if error.err_code in SETTLED_ORDER_CODES]
-    missing = [i for i in known.intent.order_ids if i not in known.orders]
-    unsent = [OrderError(order_id=i, err_code=None, err_msg=_NOT_SENT) for i in missing]
-    return (*errors, *unsent)
+    # Refused once, and gone by the exchange's own word since, where nothing else confirms it.
+    is_any = not outcome.is_clear or confirmed
+    errors = []
+    for order in known.orders.values():
+        error = None if order.refusal is None or order.is_success else order.error
+        if error is None or order.state is State.UNKNOWN:
+            continue
+        if is_any or error.err_code in SETTLED_ORDER_CODES:
+            errors.append(error)
+    for order_id in known.intent.order_ids:
+        if order_id not in known.orders:
+            errors.append(OrderError(order_id=order_id, err_code=None, err_msg=_NOT_SENT))
+    return tuple(errors)
 
 
 def _is_complete(known: States, outcome: Outcome) -> bool:
     """Whether no id was lost with an answer, or may have been rounded."""
-    if not all(heard.reply.is_exact for heard in known.cancels):
+    if not known.is_exact or _lost(known):
         return False
-    if _lost(known) or (known.intent.order_ids and outcome is Outcome.UNKNOWN):
+    if known.intent.order_ids and outcome is Outcome.UNKNOWN:
         return False
     return not known.losses or bool(known.having(State.CANCELLED))
 
@@ -187,10 +188,8 @@ def _attempts(known: States) -> tuple[Attempt, ...]:
 
 
 def _numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    return tuple(
-        a if a.number == n else a.model_copy(update={"number": n})
-        for n, a in enumerate(attempts, 1)
-    )
+    places = enumerate(attempts, 1)
+    return tuple([a if a.number == n else a.model_copy(update={"number": n}) for n, a in places])
 
 
 def _outcome(known: States) -> Outcome:

@@ -7,9 +7,7 @@ in seconds. Pure.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from htx_async.codes import Code
@@ -138,9 +136,8 @@ class Ledger:
         self.ended: dict[str, TrailingOrder] = {}
         """Orders that the history shows."""
         self._requests = itertools.count(1)
-        self._places = itertools.count()
-        self._of: defaultdict[str, list[tuple[int, Fact]]] = defaultdict(list)
-        self._of_all: list[tuple[int, Fact]] = []
+        self._of: dict[str, list[Fact]] = {}
+        self._of_all: list[Fact] = []
         self.under_way: dict[int, tuple[tuple[str, ...], Callable[[], Heard]]] = {}
         """The contracts of each request that is on the wire, and what it would count as if it ended
         now."""
@@ -151,11 +148,12 @@ class Ledger:
 
     def file(self, fact: Fact) -> None:
         """Keep `fact` under every contract that it speaks of."""
-        entry = (next(self._places), fact)
         if fact.contracts == ALL:
-            self._of_all.append(entry)
+            self._of_all.append(fact)
+            for facts in self._of.values():
+                facts.append(fact)
         for contract in fact.contracts:
-            self._of[contract].append(entry)
+            self._filed(contract).append(fact)
 
     def list_rows(self, fact: Listed, rows: Iterable[TrailingOrder]) -> None:
         """File a list; a row is kept once, as it was seen last."""
@@ -166,19 +164,21 @@ class Ledger:
     def of(self, contract: str) -> list[Fact]:
         """What speaks of `contract`, in the order in which it became known; what is on the wire
         comes last."""
-        entries = self._of.get(contract, [])
-        if self._of_all:
-            entries = sorted([*entries, *self._of_all], key=itemgetter(0))
-        return [*(fact for _, fact in entries), *(cut_off() for cut_off in self._cut_off(contract))]
+        return [*self._filed(contract), *(cut_off() for cut_off in self._cut_off(contract))]
 
     def version(self, contract: str) -> int | None:
         """Another number whenever there is more to `of(contract)`; None while what it says changes
         with the time."""
-        if self.under_way and any(self._cut_off(contract)):
+        if self.under_way and self._cut_off(contract):
             return None
-        return len(self._of.get(contract, ())) + len(self._of_all)
+        return len(self._filed(contract))
 
-    def _cut_off(self, contract: str) -> Iterator[Callable[[], Heard]]:
-        for contracts, cut_off in self.under_way.values():
-            if contracts == ALL or contract in contracts:
-                yield cut_off
+    def _filed(self, contract: str) -> list[Fact]:
+        facts = self._of.get(contract)
+        if facts is None:
+            facts = self._of[contract] = [*self._of_all]
+        return facts
+
+    def _cut_off(self, contract: str) -> list[Callable[[], Heard]]:
+        told = self.under_way.values()
+        return [cut_off for named, cut_off in told if named == ALL or contract in named]

@@ -41,14 +41,13 @@ class Order:
     answer or with one that does not speak of it, was answered; `tried`: when the last one was.
     `losses`: how many ended without an answer. `refused_on`: by which generation. `is_settled`:
     what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
-    for one of its orders, so that this one has to be asked for alone. `doubted`: when v1 said that
-    it does not know it, as it also says of the orders of an account that has moved. `is_meant`: it
-    was on the first list. `state`: what all of it proves. `is_ours`: if it is cancelled, it was
+    for one of its orders, so that this one has to be asked for alone. `is_meant`: it was on the
+    first list. `state`: what all of it proves. `is_ours`: if it is cancelled, it was
     open when the call looked, or the call was heard to cancel it, or lost an answer that may have
     said so.
     """
 
-    listed = listed_by = lost = refused = taken = tried = doubted = NEVER
+    listed = listed_by = lost = refused = taken = tried = NEVER
     refusal: OrderError | None = None
     refused_on = ApiGeneration.V1
     losses = 0
@@ -60,6 +59,13 @@ class Order:
     def error(self) -> OrderError | None:
         """What was last said against it."""
         return self.refusal if self.refused > self.taken else None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether this call took its cancel, by the exchange's answers or by its history."""
+        if self.state is State.TAKEN:
+            return self.error is None
+        return self.state is State.CANCELLED and self.is_ours
 
     @property
     def is_refused(self) -> bool:

@@ -29,8 +29,7 @@ class States(Evidence):
     `on`: the generations that may be the account's; none when each was shown out.
     `is_open_question`: whether v1's last word is no proof before V5 has answered, too.
     `is_covered`: whether every generation that may be the account's has answered for all that is
-    meant. `orders`: each that is meant. `kinds`: the states that there are. `successes`: orders
-    whose cancel this call took, by the exchange's answers or by its history.
+    meant. `orders`: each that is meant. `kinds`: the states that there are.
     """
 
     def __init__(self, intent: Intent, ledger: Ledger) -> None:
@@ -41,21 +40,23 @@ class States(Evidence):
         self._words = [word for word in own if self._is_believed(word)]
         self.is_open_question = self._asks_more()
         self.is_covered = self._covers()
-        self.orders = self._orders()
-        self.kinds = {order.state for order in self.orders.values()}
-        self.successes = tuple(
-            order_id
-            for order_id, order in self.orders.items()
-            if (order.state is State.TAKEN and order.error is None)
-            or (order.state is State.CANCELLED and order.is_ours)
-        )
+        self.orders: dict[str, Order] = {}
+        self.kinds: set[State] = set()
+        self._tell_of_heard()
+        if self.ended:
+            self._tell_of_history()
         self.still_open = self._still_open()
+
+    @property
+    def successes(self) -> tuple[str, ...]:
+        """Orders whose cancel this call took, by the exchange's answers or by its history."""
+        return tuple([i for i, order in self.orders.items() if order.is_success])
 
     def having(self, *wanted: State) -> tuple[str, ...]:
         """Orders in one of these states."""
         if self.kinds.isdisjoint(wanted):
             return ()
-        return tuple(i for i, order in self.orders.items() if order.state in wanted)
+        return tuple([i for i, order in self.orders.items() if order.state in wanted])
 
     def last_list(self, generation: ApiGeneration) -> Word | None:
         """The last whole list of `generation`, whether it is the account's own or not."""
@@ -136,10 +137,10 @@ class States(Evidence):
             return False
         if self.unreached[V1] is not None:
             return self.on != {V1} or self.not_on_v5 < self.sent[V1]
-        if any(self._is_last(word) and not self._is_believed(word) for word in self.words[V1]):
-            return True
-        orders = self.heard_of.values()
-        return self.doubted > self.agreed or any(o.doubted > self.agreed for o in orders)
+        for word in self.words[V1]:
+            if not self._is_believed(word) and self._is_last(word):
+                return True
+        return max(self.doubted, *self.doubts.values(), self.agreed) > self.agreed
 
     def _covers(self) -> bool:
         if self.intent.order_ids:
@@ -162,23 +163,26 @@ class States(Evidence):
         """Whether nothing was sent after it that may have changed what it speaks of."""
         return (word.asked if word.is_list else word.answered) >= self.sent[word.generation]
 
-    def _orders(self) -> dict[str, Order]:
-        orders = {}
+    def _tell_of_heard(self) -> None:
         for order_id, order in self.heard_of.items():
             # What was only listed may have been placed since, which counts until all is clear.
             is_certain = order.tried > NEVER or order.is_meant or self.intent.until_clear
             if is_certain or not self.is_newer(self.ledger.rows[order_id]):
-                order.state = self._state(order, self.ended.get(order_id))
-                orders[order_id] = order
-        since = self.earliest if self.ended else 0.0
+                self._tell_of(order_id, order, self._state(order, self.ended.get(order_id)))
+
+    def _tell_of_history(self) -> None:
+        since = self.earliest
         for order_id, row in self.ended.items():
             at = row.canceled_at or row.update_time
-            if order_id not in orders and at is not None and at >= since:
+            if order_id not in self.orders and at is not None and at >= since:
                 is_lost = row.status == CANCELLED and bool(self.losses) and self.is_covered
                 if is_lost or row.status in TRIGGERED:
-                    orders[order_id] = order = Order()
-                    order.state = _by_history(row)
-        return orders
+                    self._tell_of(order_id, Order(), _by_history(row))
+
+    def _tell_of(self, order_id: str, order: Order, state: State) -> None:
+        order.state = state
+        self.orders[order_id] = order
+        self.kinds.add(state)
 
     def _state(self, order: Order, row: TrailingOrder | None) -> State:
         """The latest of what was heard of one order, unless the history tells how it ended."""
