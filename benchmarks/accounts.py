@@ -11,8 +11,9 @@ import tracemalloc
 from datetime import UTC, datetime
 
 from benchmarks.targets import at_most
+from htx_async.calls.in_flight import Heard
 from htx_async.cancel import judge
-from htx_async.cancel.ledger import Heard, Intent, Ledger
+from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply
 from htx_async.filters import OrderFilter

@@ -9,7 +9,7 @@ from htx_async.aio.timers import TimeLimit
 from htx_async.calls.clock_check import ClockCheck
 from htx_async.calls.course import Course
 from htx_async.calls.heed import asked_after, heeded
-from htx_async.calls.in_flight import Ending, Sink, Trial
+from htx_async.calls.in_flight import Heard, Sink, Trial
 from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import ClockFailed
@@ -35,7 +35,8 @@ _TO_WRITE = 0.05
 class Call:
     """Carries `job` through attempts, each with a token and a signature of its own.
 
-    `scope`: until when, and how urgently. `sink`: hears of each attempt. `choose`: says, each time
+    `scope`: until when, and how urgently. `sink`: hears of each attempt, as one for
+    `contracts`. `choose`: says, each time
     that a token is granted, which request uses it; it is one of the same path, or None, and then
     the token goes back and the call ends. `persists`: goes on to its deadline, not only to the
     policy's number of unknown outcomes. `lost`: how many outcomes of the same are unknown from
@@ -43,7 +44,6 @@ class Call:
     """
 
     warnings: tuple[str, ...] = ()
-    _number = 0
     _is_stopped = False
     _clock_check: ClockCheck | None = None
     _is_check_due = False
@@ -55,6 +55,7 @@ class Call:
         job: Job,
         scope: Scope,
         sink: Sink,
+        contracts: tuple[str, ...],
         *,
         choose: Callable[[], Job | None] | None = None,
         persists: bool | None = None,
@@ -64,6 +65,7 @@ class Call:
         self._job = job
         self._scope = scope
         self._sink = sink
+        self._contracts = contracts
         self._choose = choose
         self._limiter = means.reads if job.is_read else means.trades
         self._budget = READS if job.is_read else job.request.path
@@ -78,7 +80,7 @@ class Call:
         self._course = Course(
             means.base_urls, retry, means.attempt_timeout, self.began, persists=goes_on, lost=lost
         )
-        self.endings: list[Ending] = []
+        self.endings: list[Heard] = []
         self._trial: Trial | None = None
 
     @property
@@ -233,9 +235,10 @@ class Call:
         signed = means.signer.sign(self._job.request, base_url, started)
         sending = means.transport.prepare(signed)
         self._emit(TokenGranted, began, base_url, began - queued)
+        number = self._sink.begin(self._contracts, self._so_far)
+        place = (number, self._job, self._contracts, base_url)
         mode = getattr(lease, "mode", None)
-        self._number = self._sink.begin(self._so_far, self._job)
-        return Trial(base_url, started, began - queued, began, signed, sending, mode)
+        return Trial(*place, started, began - queued, began, signed, sending, mode)
 
     def _answered(self, trial: Trial, answer: Answer) -> float | None:
         reply = self._job.read(answer, trial.signed.scrub)
@@ -282,7 +285,7 @@ class Call:
 
     async def _check_clock(self) -> bool:
         self._is_check_due = False
-        last, reply, *_ = self.endings[-1]
+        last, reply = self.endings[-1].attempt, self.endings[-1].reply
         self._ended_by = await self._check().make(reply, last.wire / 2, last.base_url)
         return not self._ended_by
 
@@ -295,8 +298,8 @@ class Call:
         self._heard()
         return self._next()
 
-    def _record(self, trial: Trial, reply: Reply, status: int | None, now: float) -> Ending:
-        ending = trial.ending(self._number, len(self.endings) + 1, now, reply, status)
+    def _record(self, trial: Trial, reply: Reply, status: int | None, now: float) -> Heard:
+        ending = trial.ending(len(self.endings) + 1, now, reply, status)
         self._trial = None
         self.endings.append(ending)
         return ending
@@ -304,22 +307,23 @@ class Call:
     def _note(self, trial: Trial, now: float, *, answered: bool) -> None:
         self._means.base_urls.note(trial.base_url, now, answered=answered, took=now - trial.began)
 
-    def _so_far(self) -> Ending:
+    def _so_far(self) -> Heard:
         """What the last attempt comes to if it ends now."""
-        trial, number = self._trial, len(self.endings) + 1
+        trial = self._trial
         if trial is None:
             return self.endings[-1]
-        return trial.ending(self._number, number, self._loop.time(), trial.cut_off(), None)
+        return trial.ending(len(self.endings) + 1, self._loop.time(), trial.cut_off(), None)
 
     def _heard(self) -> None:
         """The last attempt goes on the ledger, and to the listeners."""
         ending = self.endings[-1]
-        self._sink.heard(self._number, self._job, ending)
+        self._sink.heard(ending)
+        self._scope.heard(ending.attempt)
         self._emit(AttemptEnded, self._loop.time(), ending.attempt)
 
     def _emit(self, kind: Callable[..., Event], at: float, *what: object) -> None:
         if emitter := self._means.emitter:
-            emitter.emit(kind(at, self._scope.number, self._job.about, *what, self._sink.contracts))
+            emitter.emit(kind(at, self._scope.number, self._job.about, *what, self._contracts))
 
     def _next(self) -> float | None:
         return self._course.after(self.endings, self._loop.time(), self._limit.when)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from htx_async.calls.base_urls import BaseUrls
-from htx_async.calls.in_flight import Ending
+from htx_async.calls.in_flight import Heard
 from htx_async.calls.retry import RetryPolicy
 from htx_async.codes import BUSY
 from htx_async.enums import Verdict
@@ -48,7 +48,7 @@ class Course:
         """Seconds for the connection."""
         return min(self._timeout, _CONNECT_ELSEWHERE) if self.has_untried else self._timeout
 
-    def after(self, endings: Sequence[Ending], now: float, deadline: float) -> float | None:
+    def after(self, endings: Sequence[Heard], now: float, deadline: float) -> float | None:
         """Seconds until the next attempt, at the base URL that it goes to; None: no more."""
         last = endings[-1].attempt
         if last.verdict is Verdict.ACCEPTED:

@@ -4,17 +4,26 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from htx_async.enums import LimiterMode, Verdict
+from htx_async.enums import ApiGeneration, LimiterMode, Verdict
 from htx_async.exchange.messages import SignedRequest
-from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.operation import Job, Kind, Reply
 from htx_async.report import Attempt
 from htx_async.transport.http import Sending
 
 
-class Ending(NamedTuple):
-    """One attempt with the reply that it came to, and the loop times at which it began and
-    ended."""
+class Heard(NamedTuple):
+    """One attempt at one request: what it came to, and the loop times at which it began and ended.
 
+    `request`: its number in the call of the user, the same for every contract that it served.
+    `contracts`: those; none for the whole account. `order_ids`: those that it names; none for all
+    of a contract.
+    """
+
+    request: int
+    kind: Kind
+    generation: ApiGeneration
+    contracts: tuple[str, ...]
+    order_ids: tuple[str, ...]
     attempt: Attempt
     reply: Reply
     asked: float
@@ -22,8 +31,12 @@ class Ending(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One attempt from its token to its end; times are loop times, in seconds."""
+    """One attempt from its token to its end; times are loop times, in seconds. `request`: its
+    number among those of the whole call."""
 
+    request: int
+    job: Job
+    contracts: tuple[str, ...]
     base_url: str
     started: datetime
     waited: float
@@ -38,11 +51,9 @@ class Trial(NamedTuple):
             return Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
         return Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
 
-    def ending(
-        self, request: int, number: int, now: float, reply: Reply, status: int | None
-    ) -> Ending:
-        """How it ended, as attempt `number`, at loop time `now` by `reply`; `request`: its number
-        among the requests of the whole call."""
+    def ending(self, number: int, now: float, reply: Reply, status: int | None) -> Heard:
+        """How it ended, as attempt `number`, at loop time `now` by `reply`."""
+        job, request = self.job, self.request
         attempt = Attempt(
             number=number,
             request=request,
@@ -58,17 +69,16 @@ class Trial(NamedTuple):
             limiter_mode=self.limiter_mode,
             excerpt=reply.excerpt,
         )
-        return Ending(attempt, reply, self.began, now)
+        place = (request, job.kind, job.generation, self.contracts, job.order_ids)
+        return Heard(*place, attempt, reply, self.began, now)
 
 
 class Sink(Protocol):
-    """Where a call files what it hears; the number names one request. `contracts`: those that the
-    call serves; none for the whole account."""
+    """Where a call files what it hears."""
 
-    contracts: tuple[str, ...]
+    def begin(self, contracts: tuple[str, ...], cut_off: Callable[[], Heard]) -> int:
+        """The number of one more request, for `contracts`; `cut_off` tells what it comes to if it
+        ends now."""
 
-    def begin(self, cut_off: Callable[[], Ending], job: Job) -> int:
-        """A request goes out; `cut_off` tells what it comes to if it ends now."""
-
-    def heard(self, number: int, job: Job, ending: Ending) -> None:
+    def heard(self, fact: Heard) -> None:
         """It came to its end."""

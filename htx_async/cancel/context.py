@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from htx_async.calls.call import Call
-from htx_async.calls.in_flight import Ending
+from htx_async.calls.in_flight import Heard
 from htx_async.calls.resources import Means
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
-from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Unread, Warned
+from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Unread, Warned
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, Walk
 from htx_async.enums import ApiGeneration, Verdict
@@ -33,7 +33,7 @@ class Answered(NamedTuple):
     """What a request came to in the end: how its attempts ended, and what ended it when the
     exchange did not."""
 
-    endings: Sequence[Ending]
+    endings: Sequence[Heard]
     ended_by: str
 
     @property
@@ -75,7 +75,8 @@ class Context:
         self._contract = intent.contract
         self.contracts = (self._contract,) if contracts is None else contracts
         """Under which its facts are filed."""
-        self._version: int | None = None
+        self._facts = ledger.filed(self._contract)
+        self._count = -1
         self._states: States
         self._loop = asyncio.get_running_loop()
 
@@ -85,10 +86,11 @@ class Context:
 
     def states(self) -> States:
         """What is known now."""
-        version = self.ledger.version(self._contract)
-        if version is None or version != self._version:
+        count = len(self._facts)
+        is_moving = self.ledger.is_under_way(self._contract)
+        if is_moving or count != self._count:
             self._states = judge.states(self.intent, self.ledger)
-            self._version = version
+            self._count = -1 if is_moving else count
         return self._states
 
     def report(self) -> CancelReport:
@@ -112,7 +114,10 @@ class Context:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
-        current, on = self.means.generation.current, self.states().on
+        current = self.means.generation.current
+        if not self._facts:
+            return current
+        on = self.states().on
         if not tried and (current in on or not on):
             return current
         left = [one for one in self.places() if one not in tried] if len(on) == 1 else []
@@ -148,14 +153,18 @@ class Context:
         says what it is used for: this request, another one of the same path, or none, and it goes
         back. `lost`, `persists`: see `Call`."""
         named = self.contracts if contracts is None else contracts
-        sink = _Sink(self, named)
-        call = Call(self.means, job, self.scope, sink, choose=choose, lost=lost, persists=persists)
+        where = (self.means, job, self.scope, self.ledger, named)
+        call = Call(*where, choose=choose, lost=lost, persists=persists)
         with self.scope.holding(call):
             try:
                 await call.run()
             finally:
-                sink.close(call)
-        return Answered(call.endings, call.ended_by)
+                ended_by = call.ended_by
+                for warning in call.warnings:
+                    self.ledger.file(Warned(named, warning))
+                if ended_by and not call.is_read:
+                    self.ledger.file(Ended(named, ended_by))
+        return Answered(call.endings, ended_by)
 
     async def read(
         self,
@@ -287,36 +296,3 @@ class Context:
             is_enough=is_enough,
             persists=True,
         )
-
-
-class _Sink:
-    """Where a request files what it hears."""
-
-    def __init__(self, context: Context, contracts: tuple[str, ...]) -> None:
-        self._ledger = context.ledger
-        self._scope = context.scope
-        self.contracts = contracts
-
-    def begin(self, cut_off: Callable[[], Ending], job: Job) -> int:
-        """A request goes out; `cut_off` tells what it comes to if it ends now."""
-        number = self._ledger.next_request()
-        told = (self.contracts, lambda: self._fact(number, job, cut_off()))
-        self._ledger.under_way[number] = told
-        return number
-
-    def heard(self, number: int, job: Job, ending: Ending) -> None:
-        """It came to its end."""
-        self._ledger.under_way.pop(number, None)
-        self._ledger.file(self._fact(number, job, ending))
-        self._scope.heard(ending.attempt)
-
-    def close(self, call: Call) -> None:
-        """The call is over."""
-        for warning in call.warnings:
-            self._ledger.file(Warned(self.contracts, warning))
-        if call.ended_by and not call.is_read:
-            self._ledger.file(Ended(self.contracts, call.ended_by))
-
-    def _fact(self, number: int, job: Job, ending: Ending) -> Heard:
-        place = (job.kind, job.generation, self.contracts, job.order_ids)
-        return Heard(number, *place, *ending)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from htx_async.calls.in_flight import Heard
 from htx_async.cancel.ledger import (
     Ended,
     Fact,
-    Heard,
     Intent,
     Ledger,
     Listed,

@@ -10,12 +10,12 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from htx_async.calls.in_flight import Heard
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration
-from htx_async.exchange.operation import Kind, Reply
+from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
-from htx_async.report import Attempt
 
 ALL: tuple[str, ...] = ()
 """The contracts of a fact that speaks of the whole account."""
@@ -46,23 +46,6 @@ class Intent(NamedTuple):
         # V5 does not tell the pair of a contract: its name begins with it.
         is_named = pair is None or row.contract_code.upper().startswith(pair)
         return is_named and row.matches(self.filter)
-
-
-class Heard(NamedTuple):
-    """One attempt at one request. `order_ids`: those that it names; none for all of a contract.
-
-    `request`: its number in the call, the same for every contract that it served.
-    """
-
-    request: int
-    kind: Kind
-    generation: ApiGeneration
-    contracts: tuple[str, ...]
-    order_ids: tuple[str, ...]
-    attempt: Attempt
-    reply: Reply
-    asked: float
-    answered: float
 
 
 class Listed(NamedTuple):
@@ -146,6 +129,17 @@ class Ledger:
         """The number of one more request."""
         return next(self._requests)
 
+    def begin(self, contracts: tuple[str, ...], cut_off: Callable[[], Heard]) -> int:
+        """A request goes out; its number."""
+        number = self.next_request()
+        self.under_way[number] = (contracts, cut_off)
+        return number
+
+    def heard(self, fact: Heard) -> None:
+        """It came to its end."""
+        self.under_way.pop(fact.request, None)
+        self.file(fact)
+
     def file(self, fact: Fact) -> None:
         """Keep `fact` under every contract that it speaks of."""
         if fact.contracts == ALL:
@@ -153,7 +147,7 @@ class Ledger:
             for facts in self._of.values():
                 facts.append(fact)
         for contract in fact.contracts:
-            self._filed(contract).append(fact)
+            self.filed(contract).append(fact)
 
     def list_rows(self, fact: Listed, rows: Iterable[TrailingOrder]) -> None:
         """File a list; a row is kept once, as it was seen last."""
@@ -164,20 +158,19 @@ class Ledger:
     def of(self, contract: str) -> list[Fact]:
         """What speaks of `contract`, in the order in which it became known; what is on the wire
         comes last."""
-        return [*self._filed(contract), *(cut_off() for cut_off in self._cut_off(contract))]
+        told = self.filed(contract)
+        return [*told, *(one() for one in self._cut_off(contract))] if self.under_way else told
 
-    def version(self, contract: str) -> int | None:
-        """Another number whenever there is more to `of(contract)`; None while what it says changes
-        with the time."""
-        if self.under_way and self._cut_off(contract):
-            return None
-        return len(self._filed(contract))
-
-    def _filed(self, contract: str) -> list[Fact]:
+    def filed(self, contract: str) -> list[Fact]:
+        """The same without what is on the wire; the list grows."""
         facts = self._of.get(contract)
         if facts is None:
             facts = self._of[contract] = [*self._of_all]
         return facts
+
+    def is_under_way(self, contract: str) -> bool:
+        """Whether a request is on the wire that speaks of `contract`."""
+        return bool(self.under_way and self._cut_off(contract))
 
     def _cut_off(self, contract: str) -> list[Callable[[], Heard]]:
         told = self.under_way.values()

@@ -29,7 +29,8 @@ class States(Evidence):
     `on`: the generations that may be the account's; none when each was shown out.
     `is_open_question`: whether v1's last word is no proof before V5 has answered, too.
     `is_covered`: whether every generation that may be the account's has answered for all that is
-    meant. `orders`: each that is meant. `kinds`: the states that there are.
+    meant. `orders`: each that is meant. `kinds`: the states that there are. `successes`: those
+    whose cancel this call took, by the exchange's answers or by its history.
     """
 
     def __init__(self, intent: Intent, ledger: Ledger) -> None:
@@ -42,15 +43,11 @@ class States(Evidence):
         self.is_covered = self._covers()
         self.orders: dict[str, Order] = {}
         self.kinds: set[State] = set()
+        self.successes: list[str] = []
         self._tell_of_heard()
         if self.ended:
             self._tell_of_history()
         self.still_open = self._still_open()
-
-    @property
-    def successes(self) -> tuple[str, ...]:
-        """Orders whose cancel this call took, by the exchange's answers or by its history."""
-        return tuple([i for i, order in self.orders.items() if order.is_success])
 
     def having(self, *wanted: State) -> tuple[str, ...]:
         """Orders in one of these states."""
@@ -183,6 +180,8 @@ class States(Evidence):
         order.state = state
         self.orders[order_id] = order
         self.kinds.add(state)
+        if order.is_success:
+            self.successes.append(order_id)
 
     def _state(self, order: Order, row: TrailingOrder | None) -> State:
         """The latest of what was heard of one order, unless the history tells how it ended."""

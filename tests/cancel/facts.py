@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from htx_async.calls.in_flight import Heard
 from htx_async.cancel.judge import report, states
-from htx_async.cancel.ledger import Ended, Heard, Intent, Ledger, Listed, Warned
+from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Warned
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from htx_async.cancel.ledger import Heard, Intent, Ledger, Listed, Unread
+from htx_async.calls.in_flight import Heard
+from htx_async.cancel.ledger import Intent, Ledger, Listed, Unread
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply
 from htx_async.filters import OrderFilter
