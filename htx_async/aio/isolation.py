@@ -46,6 +46,8 @@ def isolated(
             result = yield from _driven(work, interrupt, thrown)
         except BaseException as error:
             ended = error
+        if ended is None and not thrown:
+            return cast("T", result)
         is_cancelled = _asked_to_end(task) > before
         if ended is not None:
             callers = (handled, *(one for last in thrown[-1:] for one in last[2:4]))

@@ -60,7 +60,7 @@ class TimeLimit:
             raise RuntimeError("a time limit needs a task")
         self._task = task
         self._cancelling = task.cancelling()
-        self._set()
+        self._handle = self._loop.call_at(self.when, self._fire)
         return self
 
     def __exit__(
@@ -80,19 +80,15 @@ class TimeLimit:
             if not others and exc_type is asyncio.CancelledError:
                 raise TimeoutError
 
-    def _set(self) -> None:
-        self._handle = self._loop.call_at(self.when, self._fire)
-
     def _fire(self) -> None:
         now = self._loop.time()
-        if now < self.when:
-            self._set()
-        elif now - self.when > _LATE and self._rearms < _MOST_REARMS:
+        if now >= self.when:
+            if now - self.when <= _LATE or self._rearms >= _MOST_REARMS:
+                self._interrupt()
+                return
             self._rearms += 1
             self.when = now + _GRACE
-            self._set()
-        else:
-            self._interrupt()
+        self._handle = self._loop.call_at(self.when, self._fire)
 
     def _interrupt(self) -> None:
         self._handle = None

@@ -319,7 +319,7 @@ class Call:
         ending = self.endings[-1]
         self._sink.heard(ending)
         self._scope.heard(ending.attempt)
-        self._emit(AttemptEnded, self._loop.time(), ending.attempt)
+        self._emit(AttemptEnded, ending.answered, ending.attempt)
 
     def _emit(self, kind: Callable[..., Event], at: float, *what: object) -> None:
         if emitter := self._means.emitter:

@@ -70,9 +70,8 @@ class SignedRequest:
         self._query = query
         self._secrets = secrets
 
-    def with_body(self, body: bytes) -> "SignedRequest":
-        """The same signed URL with another body, which the signature does not cover."""
-        request = Request(self.method, self.path, body)
+    def serving(self, request: Request) -> "SignedRequest":
+        """The same signed URL for `request`, of which the signature does not cover the body."""
         return SignedRequest(request, self.base_url, self._query, self._secrets)
 
     def url(self) -> str:

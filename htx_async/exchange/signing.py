@@ -133,7 +133,7 @@ class Signer:
         signed = self._signed.get(key)
         if signed is None:
             signed = self._signed[key] = sign(self._credentials, request, base_url, at)
-        return signed.with_body(request.body)
+        return signed.serving(request)
 
     def forget(self) -> None:
         """Keep nothing that was signed."""
