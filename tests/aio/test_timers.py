@@ -1,11 +1,12 @@
-"""`TimeLimit` in virtual time: exact, ended at will, and patient with a loop that was blocked."""
+"""`TimeLimit` in virtual time: exact, ended at will, and patient with a loop that was blocked;
+`StallMeter`, which knows how long it was."""
 
 import asyncio
 from contextlib import suppress
 
 import pytest
 
-from htx_async.aio.timers import TimeLimit
+from htx_async.aio.timers import StallMeter, TimeLimit
 from tests.support.virtual import VirtualLoop, run
 
 EXACT = 1e-3
@@ -436,5 +437,47 @@ def test_expire_ends_a_block_in_its_grace() -> None:
         with pytest.raises(TimeoutError), limit:
             await asyncio.sleep(BOUND)
         assert now() < 7.5 + GRACE / 2
+
+    run(main())
+
+
+def test_a_stall_excuses_all_who_were_under_way_and_nobody_else() -> None:
+    """One meter for all: who began before the loop was blocked is excused, who began after it is
+    not, although the beat that tells of it comes later still."""
+
+    async def main() -> None:
+        meter = StallMeter()
+        early = meter.begin()
+        await asyncio.sleep(0.35)
+        assert not meter.is_excuse(early)
+        stall(0.5)
+        late = meter.begin()
+        await asyncio.sleep(0.35)
+        assert meter.is_excuse(early)
+        assert not meter.is_excuse(late)
+        meter.end()
+        meter.end()
+
+    run(main())
+
+
+def test_short_stalls_add_up_while_somebody_wants_to_know() -> None:
+    """Three stalls of 0.2 s are a good part of a second; nobody waits in the pause after them, so
+    that what blocks the loop then is not counted, and the meter lets the loop rest."""
+
+    async def main() -> None:
+        meter = StallMeter()
+        begun = meter.begin()
+        for _ in range(3):
+            stall(0.2)
+            await asyncio.sleep(0.15)
+        assert meter.is_excuse(begun)
+        meter.end()
+        await asyncio.sleep(0.2)
+        stall(5.0)
+        again = meter.begin()
+        await asyncio.sleep(0.25)
+        assert not meter.is_excuse(again)
+        meter.end()
 
     run(main())
