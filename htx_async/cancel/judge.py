@@ -47,7 +47,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
     is_tried = outcome not in _UNTRIED
     confirmed = _confirmed(known) if is_tried else None
     is_filtered = not intent.order_ids
-    reason = doubt or known.ended_by or ended_by or _unread(known)
+    reason = "" if outcome.is_clear else doubt or known.ended_by or ended_by or _unread(known)
     return CancelReport(
         contract_code=wanted.contract_code or "",
         pair=wanted.pair,
@@ -64,7 +64,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         reads=_numbered([heard.attempt for heard in known.reads]),
         ts=known.ts,
         elapsed=now - known.ledger.began,
-        ended_by="" if outcome.is_clear else reason,
+        ended_by=reason,
         warnings=(*known.warnings, *_warnings(known, outcome, confirmed, doubt)),
         confirmed=confirmed,
         still_open=known.still_open if is_tried else (),

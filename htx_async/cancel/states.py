@@ -95,8 +95,8 @@ class States(Evidence):
     @property
     def is_shown_clear(self) -> bool:
         """Whether a list showed none of it that is late enough for every order, and the last."""
-        least = max(self.sent_last, self.listed_by)
-        return any(word.is_list and word.asked >= least for word in self._words)
+        lists = [word.asked for word in self._words if word.is_list]
+        return bool(lists) and max(lists) >= max(self.sent_last, self.listed_by)
 
     @property
     def is_clear(self) -> bool:

@@ -40,11 +40,12 @@ def test_a_plain_cancel_costs_few_calls() -> None:
 
     async def main() -> Counter[str]:
         exchange = SimulatedExchange(clock=asyncio.get_running_loop().time)
+        calls: Counter[str] = Counter()
         async with virtual_session(exchange, generation="auto") as htx:
             for _ in range(2):
                 for _ in range(3):
                     exchange.place("BTC-USDT", "buy", "close")
-                calls: Counter[str] = Counter()
+                calls.clear()
                 # The second one: what is made once for a session is there.
                 sys.setprofile(counting(calls))
                 try:
