@@ -118,6 +118,7 @@ class StallMeter:
         if self._handle is None:
             self._beat_again()
         else:
+            # What was late before it began excuses nothing.
             self._count()
         return self._seconds
 
@@ -128,8 +129,14 @@ class StallMeter:
 
     def end(self) -> None:
         """One less wants to know."""
-        # The beat that is due runs out by itself: the next one to begin most often needs it.
+        # The beat that is due goes on: the next one to begin most often needs it.
         self._users -= 1
+
+    def close(self) -> None:
+        """Leave no timer behind; who still wants to know hears of no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
     def _beat_again(self) -> None:
         loop = asyncio.get_running_loop()
@@ -137,13 +144,13 @@ class StallMeter:
         self._handle = loop.call_at(self._due, self._beat)
 
     def _beat(self) -> None:
+        self._count()
         self._handle = None
         if self._users:
-            self._count()
             self._beat_again()
 
     def _count(self) -> None:
         late = asyncio.get_running_loop().time() - self._due
-        if late > _LATE:
+        if late > _LATE and self._handle is not None:
             self._seconds += late
             self._due += late

@@ -78,6 +78,7 @@ class Transport:
     async def aclose(self) -> None:
         """Send nothing from now on; close the session unless it is a caller's."""
         self._is_closed = True
+        self._meter.close()
         if self._is_own and self._http is not None:
             await self._http.close()
 
