@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from htx_async.calls.resources import Means
+from htx_async.calls.resources import Resources
 from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.filters import OrderFilter
-from htx_async.margin_calls import Desk
+from htx_async.margin_calls import MarginCalls
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 
 
-class CrossMargin(Desk):
+class CrossMargin(MarginCalls):
     """`htx.cross`: the trailing orders of an account in cross margin.
 
     The methods of `HtxSession`, on the exchange's cross twins; limits, deadlines, reports and
@@ -24,7 +24,7 @@ class CrossMargin(Desk):
 
     _margin_mode = MarginMode.CROSS
 
-    def __init__(self, deadline: float, ready: Callable[[bool], Means]) -> None:
+    def __init__(self, deadline: float, ready: Callable[[bool], Resources]) -> None:
         super().__init__(deadline)
         self._session_ready = ready
 
@@ -98,5 +98,5 @@ class CrossMargin(Desk):
         name = (pair, contract_type)
         return OrderFilter.checked(contract_code, direction, offset, self._margin_mode, *name)
 
-    def _ready(self, is_promised: bool = False) -> Means:
+    def _ready(self, is_promised: bool = False) -> Resources:
         return self._session_ready(is_promised)

@@ -14,7 +14,7 @@ from htx_async.aio.listeners import as_listener
 from htx_async.aio.tasks import Promise
 from htx_async.arguments import as_seconds, running_loop
 from htx_async.calls.contracts import listed
-from htx_async.calls.resources import Means
+from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import as_moment
 from htx_async.cancel.batches import checked_ids
@@ -24,7 +24,7 @@ from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.cancel.search import OrderSearch
-from htx_async.enums import AllContracts, ApiGeneration, Direction, MarginMode, Offset
+from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
@@ -39,7 +39,7 @@ _USUAL = 0.1
 """Seconds: a round trip with which a guard's need is reckoned."""
 
 
-class Desk(ABC):
+class MarginCalls(ABC):
     """The calls that read alike in isolated and in cross margin."""
 
     _margin_mode: ClassVar[MarginMode]
@@ -50,7 +50,7 @@ class Desk(ABC):
         self._listed: tuple[str, ...] | None = None
 
     @abstractmethod
-    def _ready(self, is_promised: bool = False) -> Means:
+    def _ready(self, is_promised: bool = False) -> Resources:
         """What calls work with; raises `SessionClosed`, but not for what closing carries out."""
 
     async def mass_cancel_trailing(
@@ -125,13 +125,13 @@ class Desk(ABC):
         """
         is_all = isinstance(contract_codes, AllContracts)
         wanted = self._intents(contract_codes, None, None)
-        means, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
+        resources, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
         seconds = self._last_of(calls, urgent)
         if until_clear:
             # The second round begins that much after the first, however short the queue is.
             seconds = max(seconds, self._last_of(len(wanted), urgent) + BETWEEN_ROUNDS)
         reads = 0 if blind or not is_all else self._reads(len(wanted))
-        reading = self._until(means.reads.foresee(READS, max(1, reads), urgent=urgent))
+        reading = self._until(resources.reads.foresee(READS, max(1, reads), urgent=urgent))
         return MassCancelPlan(
             contract_codes=tuple(intent.instrument for intent in wanted),
             calls=calls,
@@ -198,15 +198,16 @@ class Desk(ABC):
         return CancelGuard(self._enter, begin, partial(nothing_sent, wanted))
 
     def _enter(self) -> Sequence[set[Promise]]:
-        means, guards = self._ready(), self.under_way.guards
-        means.transport.promise()
-        limiter = means.trades
-        return [guards] if limiter.promises is None else [guards, limiter.promises]
+        resources, guards = self._ready(), self.under_way.guards
+        resources.transport.promise()
+        promises = resources.trades.promises
+        return [guards] if promises is None else [guards, promises]
 
     def _tell_if_long(self, calls: int, deadline: float | None) -> None:
-        means, path = self._ready(), self._path
-        longest = self._until(means.default_deadline(path, calls, 0, True, self._deadline).until())
-        turn = means.trades.foresee(path, calls, urgent=True, round_trip=_USUAL)
+        resources, path = self._ready(), self._path
+        default = resources.default_deadline(path, calls, 0, True, self._deadline)
+        longest = self._until(default.until())
+        turn = resources.trades.foresee(path, calls, urgent=True, round_trip=_USUAL)
         needed = self._until(turn) + _USUAL
         tell_if_long(needed, longest if deadline is None else deadline)
 
@@ -220,10 +221,10 @@ class Desk(ABC):
         on_report: OnReport | None = None,
         is_promised: bool = False,
     ) -> MassCancel:
-        means, now = self._ready(is_promised), self._now()
+        resources, now = self._ready(is_promised), self._now()
         if is_promised:
             # Calls of its own, which do not end with the others when the session is closed.
-            means = means._replace(live=Scope(math.inf, math.inf))
+            resources = resources._replace(live=Scope(math.inf, math.inf))
         until = now + self._deadline if latest is None else latest
         persists = is_promised or wanted[0].until_clear
         scope = Scope(until, until - now, urgent=urgent, persists=persists)
@@ -231,37 +232,35 @@ class Desk(ABC):
         def set_deadline(running: MassCancel) -> None:
             if latest is None:
                 calls, reads = running.to_queue(), self._reads(len(wanted)) if looks else 0
-                time = means.default_deadline(self._path, calls, reads, urgent, self._deadline)
+                time = resources.default_deadline(self._path, calls, reads, urgent, self._deadline)
                 scope.grow(time, self._now())
 
         return MassCancel(
-            means,
-            self._ledger(means),
+            resources,
+            self._ledger(resources),
             scope,
             wanted,
             until=set_deadline,
             looks=looks,
             on_report=on_report,
-            path=means.on_path(self._path),
+            path=resources.on_path(self._path),
             under_way=self.under_way.mass_cancels,
             is_promised=is_promised,
         )
 
-    def _context(self, means: Means, intent: Intent, scope: Scope) -> Context:
-        return Context(means, self._ledger(means), scope, intent, OrderSearch())
+    def _context(self, resources: Resources, intent: Intent, scope: Scope) -> Context:
+        return Context(resources, self._ledger(resources), scope, intent, OrderSearch())
 
-    def _ledger(self, means: Means) -> Ledger:
-        generation = means.generation
-        is_known = not generation.is_auto or generation.current is ApiGeneration.V5
-        known = generation.current if is_known else None
-        return Ledger(self._now(), known, is_pinned=not generation.is_auto)
+    def _ledger(self, resources: Resources) -> Ledger:
+        generation = resources.generation
+        return Ledger(self._now(), generation.known, is_pinned=not generation.is_auto)
 
     async def _cancel_all(
         self, wanted: OrderFilter, deadline: float | None, urgent: bool, confirm: bool
     ) -> CancelReport:
-        means = self._ready()
-        scope = self._scope(deadline, means.trades, self._path, urgent)
-        context = self._context(means, Intent(wanted, confirm=confirm), scope)
+        resources = self._ready()
+        scope = self._scope(deadline, resources.trades, self._path, urgent)
+        context = self._context(resources, Intent(wanted, confirm=confirm), scope)
         return cleared(await carry(context, cancel_all))
 
     async def _cancel_ids(
@@ -271,15 +270,17 @@ class Desk(ABC):
         deadline: float | None,
         urgent: bool,
     ) -> CancelReport:
-        ids, means = checked_ids(order_ids), self._ready()
+        ids, resources = checked_ids(order_ids), self._ready()
         if deadline is not None:
-            scope = self._scope(deadline, means.trades, self._path, urgent)
+            scope = self._scope(deadline, resources.trades, self._path, urgent)
         else:
             scope = Scope(self._now(), 0.0, urgent=urgent)
             path = CANCEL.path(self._margin_mode)
             count = math.ceil(len(ids) / CANCEL.most_ids)
-            scope.grow(means.default_deadline(path, count, 0, urgent, self._deadline), self._now())
-        return cleared(await carry(self._context(means, Intent(wanted, ids), scope), cancel_ids))
+            default = resources.default_deadline(path, count, 0, urgent, self._deadline)
+            scope.grow(default, self._now())
+        context = self._context(resources, Intent(wanted, ids), scope)
+        return cleared(await carry(context, cancel_ids))
 
     async def _open(self, wanted: OrderFilter, deadline: float | None) -> _Rows:
         return await self._read(wanted, deadline, look, "open")
@@ -297,10 +298,10 @@ class Desk(ABC):
         procedure: Callable[[Context], Awaitable[_Rows | None]],
         which: str,
     ) -> _Rows:
-        means = self._ready()
-        scope = self._scope(deadline, means.reads, READS, False)
-        context = self._context(means, Intent(wanted), scope)
-        with means.live.holding(context.scope):
+        resources = self._ready()
+        scope = self._scope(deadline, resources.reads, READS, False)
+        context = self._context(resources, Intent(wanted), scope)
+        with resources.live.holding(scope):
             rows = await procedure(context)
         if rows is None:
             told = context.report()
@@ -333,8 +334,7 @@ class Desk(ABC):
 
     def _last_of(self, calls: int, urgent: bool) -> float:
         """Seconds until the last of so many calls has its turn."""
-        trades = self._ready().trades
-        return self._until(trades.foresee(self._path, calls, urgent=urgent))
+        return self._until(self._ready().trades.foresee(self._path, calls, urgent=urgent))
 
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts

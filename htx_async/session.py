@@ -17,7 +17,7 @@ from htx_async.calls.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.generation import Generation
 from htx_async.calls.opening import Opening
-from htx_async.calls.resources import Means, OnEvent, listeners
+from htx_async.calls.resources import OnEvent, Resources, listeners
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
@@ -29,7 +29,7 @@ from htx_async.exchange.signing import Credentials
 from htx_async.filters import OrderFilter
 from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
 from htx_async.limits.registry import account_key, shared_limiter
-from htx_async.margin_calls import Desk
+from htx_async.margin_calls import MarginCalls
 from htx_async.mass_report import MassCancelReport
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
@@ -38,7 +38,7 @@ from htx_async.transport.http import Transport
 _DEFAULT_RETRY = RetryPolicy()
 
 
-class HtxSession(Desk):
+class HtxSession(MarginCalls):
     """Cancels trailing orders on HTX USDT-M swaps within the exchange's limit: isolated margin, and
     cross margin under `cross`.
 
@@ -157,15 +157,15 @@ class HtxSession(Desk):
         parent's connections alone.
         """
         as_seconds("grace", grace, least=0)
-        opening, means = self._opening, self._opening.means
-        if means is not None and not opening.is_at_home():
+        opening, resources = self._opening, self._opening.resources
+        if resources is not None and not opening.is_at_home():
             await opening.forget(self)
             return
         opening.is_closed = True
-        if means is None:
+        if resources is None:
             await opening.transport.aclose()
             return
-        await self._closing.close(means, grace)
+        await self._closing.close(resources, grace)
 
     async def cancel_all_trailing(
         self,
@@ -263,7 +263,7 @@ class HtxSession(Desk):
         """
         return await self._ready().time.warm_up()
 
-    def _ready(self, is_promised: bool = False) -> Means:
-        means = self._opening.enter(is_promised)
-        means.transport.check_open()
-        return means
+    def _ready(self, is_promised: bool = False) -> Resources:
+        resources = self._opening.enter(is_promised)
+        resources.transport.check_open()
+        return resources

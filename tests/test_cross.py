@@ -68,20 +68,20 @@ def test_the_other_mode_s_orders_are_untouched(mode: MarginMode) -> None:
         }
         other = next(one for one in MarginMode if one is not mode)
         async with v1_session(exchange) as htx:
-            desk = htx.cross if mode is MarginMode.CROSS else htx
-            report = await desk.cancel_all_trailing(BTC, confirm=True)
-            mass = await desk.mass_cancel_trailing([BTC], confirm=True)
+            margin_calls = htx.cross if mode is MarginMode.CROSS else htx
+            report = await margin_calls.cancel_all_trailing(BTC, confirm=True)
+            mass = await margin_calls.mass_cancel_trailing([BTC], confirm=True)
             assert set(report.successes) == set(placed[mode])
             assert (report.margin_mode, report.confirmed) == (mode, True)
             assert mass.reports[0].outcome is Outcome.NOTHING_TO_CANCEL
             assert mass.reports[0].margin_mode is mode
-            guard = desk.cancel_on_exit([BTC], confirm=True)
+            guard = margin_calls.cancel_on_exit([BTC], confirm=True)
             async with guard:
                 pass
             assert guard.report is not None
             assert guard.report.reports[0].margin_mode is mode
-            assert desk.plan([BTC]).margin_mode is mode
-            assert desk.plan([BTC]).untouched[0] == f"trailing orders in {other} margin"
+            assert margin_calls.plan([BTC]).margin_mode is mode
+            assert margin_calls.plan([BTC]).untouched[0] == f"trailing orders in {other} margin"
         assert {one.order_id for one in exchange.open_orders()} == set(placed[other])
 
     run(main())
@@ -124,12 +124,15 @@ def test_a_failure_says_which_mode() -> None:
         exchange = in_step()
         exchange.refuse(1014, times=2)
         async with v1_session(exchange) as htx:
-            for desk, said in ((htx.cross, "BTC-USDT in cross margin: "), (htx, "BTC-USDT: ")):
+            for margin_calls, said in (
+                (htx.cross, "BTC-USDT in cross margin: "),
+                (htx, "BTC-USDT: "),
+            ):
                 with pytest.raises(CancelError) as caught:
-                    await desk.cancel_all_trailing(BTC)
+                    await margin_calls.cancel_all_trailing(BTC)
                 assert str(caught.value).startswith(said)
                 report: CancelReport = caught.value.report
-                assert ("cross" in report.model_dump_json()) == (desk is htx.cross)
+                assert ("cross" in report.model_dump_json()) == (margin_calls is htx.cross)
 
     run(main())
 
@@ -206,8 +209,8 @@ def test_each_mode_has_five_a_second_and_both_have_the_reads() -> None:
         exchange = in_step()
         codes = [f"C{number}-USDT" for number in range(10)]
         async with v1_session(exchange) as htx:
-            for desk in (htx, htx.cross):
-                await desk.mass_cancel_trailing(codes, confirm=True)
+            for margin_calls in (htx, htx.cross):
+                await margin_calls.mass_cancel_trailing(codes, confirm=True)
         for twin in ("", "cross_"):
             assert exchange.busiest(1.0, f"{START_OF_PATH}{twin}track_cancelall") == 5
         reads = [one.at for one in exchange.arrivals if one.path.endswith("orders")]

@@ -9,8 +9,8 @@ from htx_async.aio.timers import TimeLimit
 from htx_async.calls.clock_check import ClockCheck
 from htx_async.calls.course import Course
 from htx_async.calls.heed import asked_after, heeded
-from htx_async.calls.in_flight import Heard, Sink, Trial
-from htx_async.calls.resources import Means
+from htx_async.calls.in_flight import Heard, InFlight, Sink
+from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import ClockFailed
 from htx_async.codes import CodeClass
@@ -19,7 +19,7 @@ from htx_async.events import AttemptEnded, Event, TokenGranted
 from htx_async.exchange.endpoints import READS
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
-from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.operation import Operation, Reply
 from htx_async.limits.limiter import Lease
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _TO_WRITE = 0.05
 
 
 class Call:
-    """Carries `job` through attempts, each with a token and a signature of its own.
+    """Carries `operation` through attempts, each with a token and a signature of its own.
 
     `scope`: until when, and how urgently. `sink`: hears of each attempt, as one for
     `contracts`. `choose`: says, each time
@@ -51,42 +51,41 @@ class Call:
 
     def __init__(
         self,
-        means: Means,
-        job: Job,
+        resources: Resources,
+        operation: Operation,
         scope: Scope,
         sink: Sink,
         contracts: tuple[str, ...],
         *,
-        choose: Callable[[], Job | None] | None = None,
+        choose: Callable[[], Operation | None] | None = None,
         persists: bool | None = None,
         lost: int = 0,
     ) -> None:
-        self._means = means
-        self._job = job
+        self._resources = resources
+        self._operation = operation
         self._scope = scope
         self._sink = sink
         self._contracts = contracts
         self._choose = choose
-        self._limiter = means.reads if job.is_read else means.trades
-        self._budget = READS if job.is_read else job.request.path
+        self._limiter = resources.reads if operation.is_read else resources.trades
+        self._budget = READS if operation.is_read else operation.request.path
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
         self._may_be_late = scope.is_own
         # An allowance counts from the first turn, so that one is never too late.
         scope.is_own = True
         self._limit = TimeLimit(scope.deadline)
-        retry = means.retry_reads if job.may_repeat else means.retry
+        retry = resources.retry_reads if operation.may_repeat else resources.retry
         goes_on = self._persists = scope.persists if persists is None else persists
-        self._course = Course(
-            means.base_urls, retry, means.attempt_timeout, self.began, persists=goes_on, lost=lost
-        )
+        hosts, longest = resources.base_urls, resources.attempt_timeout
+        self._course = Course(hosts, retry, longest, self.began, persists=goes_on, lost=lost)
         self.endings: list[Heard] = []
-        self._trial: Trial | None = None
+        self._in_flight: InFlight | None = None
 
     @property
     def is_read(self) -> bool:
         """Whether it changes nothing."""
-        return self._job.is_read
+        return self._operation.is_read
 
     @property
     def ended_by(self) -> str:
@@ -123,7 +122,7 @@ class Call:
 
     def hold_back(self, reason: str) -> None:
         """Send nothing from now on: end now, or with the answer that is still to come."""
-        if self.is_read or self._trial is None or not self._trial.sending.sent:
+        if self.is_read or self._in_flight is None or not self._in_flight.sending.sent:
             # Nothing is lost with a list.
             self.stop(reason)
         else:
@@ -155,12 +154,12 @@ class Call:
         queued = self._loop.time()
         try:
             async with self._take() as lease:
-                if self._means.emitter is not None and not self.endings:
-                    await self._written(lease, self._means.emitter)
+                if self._resources.emitter is not None and not self.endings:
+                    await self._written(lease, self._resources.emitter)
                 try:
                     result = await self._with_token(lease, queued)
                 finally:
-                    if self._trial is None or not self._trial.sending.sent:
+                    if self._in_flight is None or not self._in_flight.sending.sent:
                         lease.not_sent()
                 # While it has its token: what it asks for holds before others hear of an answer.
                 return self._answered(*result) if isinstance(result, tuple) else result
@@ -169,46 +168,48 @@ class Call:
             self._ended_by = failure.reason
             return None
         except SendFailed as failure:
-            assert self._trial is not None  # noqa: S101 - only a begun attempt fails to send
-            return self._failed(self._trial, failure)
+            assert self._in_flight is not None  # noqa: S101 - only a begun attempt fails to send
+            return self._failed(self._in_flight, failure)
         except BaseException:
             # A cancellation or Ctrl-C while the request was on the wire: it may have been carried
             # out, and goes on record as that before it leaves.
-            if self._trial is not None:
-                self._cut_off(self._trial)
+            if self._in_flight is not None:
+                self._cut_off(self._in_flight)
             raise
 
-    async def _with_token(self, lease: Lease, queued: float) -> tuple[Trial, Answer] | float | None:
+    async def _with_token(
+        self, lease: Lease, queued: float
+    ) -> tuple[InFlight, Answer] | float | None:
         """Send, elsewhere as long as nothing left this machine; without an answer the seconds
         until the next token is wanted, or None."""
         granted = self._loop.time()
         # A token may come in the very turn in which the call is stopped.
         while not self._is_stopped and not self._would_be_cut_short():
             if self._choose is not None:
-                job = self._choose()
-                if job is None:
+                operation = self._choose()
+                if operation is None:
                     break
-                self._job = job
-            trial = self._trial = self._begin(queued, lease)
-            within, connect = self._means.attempt_timeout, self._course.to_connect()
+                self._operation = operation
+            in_flight = self._in_flight = self._begin(queued, lease)
+            within, connect = self._resources.attempt_timeout, self._course.to_connect()
             try:
-                return trial, await trial.sending.answer(within, connect)
+                return in_flight, await in_flight.sending.answer(within, connect)
             except SendFailed as failure:
                 if failure.sent:
                     raise
                 held = self._loop.time() - granted
                 may_keep = self._course.has_untried and self._limiter.may_hold(held, within)
-                wait = self._failed(trial, failure)
+                wait = self._failed(in_flight, failure)
                 if wait is None or not may_keep:
                     return wait
                 queued = self._loop.time()
         return None
 
-    def _cut_off(self, trial: Trial) -> None:
+    def _cut_off(self, in_flight: InFlight) -> None:
         now = self._loop.time()
-        if trial.sending.sent and now >= self._limit.when and now - trial.began >= _SILENT:
-            self._note(trial, now, answered=False)
-        self._record(trial, trial.cut_off(), None, now)
+        if in_flight.sending.sent and now >= self._limit.when and now - in_flight.began >= _SILENT:
+            self._note(in_flight, now, answered=False)
+        self._record(in_flight, in_flight.cut_off(), None, now)
         self._heard()
 
     async def _written(self, lease: Lease, emitter: "Emitter") -> None:
@@ -229,27 +230,27 @@ class Call:
             self._ended_by = "less time was left than the last answer took"
         return short
 
-    def _begin(self, queued: float, lease: Lease) -> Trial:
-        means, began = self._means, self._loop.time()
-        base_url, started = self._course.begin(began), means.clock.now()
-        signed = means.signer.sign(self._job.request, base_url, started)
-        sending = means.transport.prepare(signed)
+    def _begin(self, queued: float, lease: Lease) -> InFlight:
+        resources, began = self._resources, self._loop.time()
+        base_url, started = self._course.begin(began), resources.clock.now()
+        signed = resources.signer.sign(self._operation.request, base_url, started)
+        sending = resources.transport.prepare(signed)
         self._emit(TokenGranted, began, base_url, began - queued)
         number = self._sink.begin(self._contracts, self._so_far)
-        place = (number, self._job, self._contracts, base_url)
+        place = (number, self._operation, self._contracts, base_url)
         mode = getattr(lease, "mode", None)
-        return Trial(*place, started, began - queued, began, signed, sending, mode)
+        return InFlight(*place, started, began - queued, began, signed, sending, mode)
 
-    def _answered(self, trial: Trial, answer: Answer) -> float | None:
-        reply = self._job.read(answer, trial.signed.scrub)
+    def _answered(self, in_flight: InFlight, answer: Answer) -> float | None:
+        reply = self._operation.read(answer, in_flight.signed.scrub)
         # Only the exchange itself knows codes; a page without one is a gateway's.
         is_word = reply.verdict is not Verdict.UNKNOWN or reply.code is not None
         now = self._loop.time()
-        self._note(trial, now, answered=is_word)
+        self._note(in_flight, now, answered=is_word)
         # On record before anything else happens to it.
-        ending = self._record(trial, reply, answer.status, now)
+        ending = self._record(in_flight, reply, answer.status, now)
         try:
-            emitter = self._means.emitter
+            emitter = self._resources.emitter
             changes = heeded(self._limiter, self._budget, answer, reply, now, emitter)
             if changes:
                 told = ending.attempt.model_copy(update=changes)
@@ -257,7 +258,7 @@ class Call:
         finally:
             self._heard()
         if reply.verdict is Verdict.REFUSED:
-            signed_at = trial.started.timestamp() + ending.attempt.wire / 2
+            signed_at = in_flight.started.timestamp() + ending.attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
         if self._is_check_due:
             return 0.0
@@ -280,7 +281,7 @@ class Call:
 
     def _check(self) -> ClockCheck:
         if self._clock_check is None:
-            self._clock_check = ClockCheck(self._means.clock, self._means.time)
+            self._clock_check = ClockCheck(self._resources.clock, self._resources.time)
         return self._clock_check
 
     async def _check_clock(self) -> bool:
@@ -289,30 +290,32 @@ class Call:
         self._ended_by = await self._check().make(reply, last.wire / 2, last.base_url)
         return not self._ended_by
 
-    def _failed(self, trial: Trial, failure: SendFailed) -> float | None:
+    def _failed(self, in_flight: InFlight, failure: SendFailed) -> float | None:
         now = self._loop.time()
         if failure.is_of_host:
-            self._note(trial, now, answered=False)
+            self._note(in_flight, now, answered=False)
         verdict = Verdict.UNKNOWN if failure.sent else Verdict.NOT_SENT
-        self._record(trial, Reply(verdict, message=failure.reason), None, now)
+        self._record(in_flight, Reply(verdict, message=failure.reason), None, now)
         self._heard()
         return self._next()
 
-    def _record(self, trial: Trial, reply: Reply, status: int | None, now: float) -> Heard:
-        ending = trial.ending(len(self.endings) + 1, now, reply, status)
-        self._trial = None
+    def _record(self, in_flight: InFlight, reply: Reply, status: int | None, now: float) -> Heard:
+        ending = in_flight.ending(len(self.endings) + 1, now, reply, status)
+        self._in_flight = None
         self.endings.append(ending)
         return ending
 
-    def _note(self, trial: Trial, now: float, *, answered: bool) -> None:
-        self._means.base_urls.note(trial.base_url, now, answered=answered, took=now - trial.began)
+    def _note(self, in_flight: InFlight, now: float, *, answered: bool) -> None:
+        self._resources.base_urls.note(
+            in_flight.base_url, now, answered=answered, took=now - in_flight.began
+        )
 
     def _so_far(self) -> Heard:
         """What the last attempt comes to if it ends now."""
-        trial = self._trial
-        if trial is None:
+        in_flight = self._in_flight
+        if in_flight is None:
             return self.endings[-1]
-        return trial.ending(len(self.endings) + 1, self._loop.time(), trial.cut_off(), None)
+        return in_flight.ending(len(self.endings) + 1, self._loop.time(), in_flight.cut_off(), None)
 
     def _heard(self) -> None:
         """The last attempt goes on the ledger, and to the listeners."""
@@ -322,8 +325,10 @@ class Call:
         self._emit(AttemptEnded, ending.answered, ending.attempt)
 
     def _emit(self, kind: Callable[..., Event], at: float, *what: object) -> None:
-        if emitter := self._means.emitter:
-            emitter.emit(kind(at, self._scope.number, self._job.about, *what, self._contracts))
+        if emitter := self._resources.emitter:
+            emitter.emit(
+                kind(at, self._scope.number, self._operation.about, *what, self._contracts)
+            )
 
     def _next(self) -> float | None:
         return self._course.after(self.endings, self._loop.time(), self._limit.when)

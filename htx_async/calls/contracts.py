@@ -3,7 +3,7 @@
 import asyncio
 
 from htx_async.aio.timers import TimeLimit
-from htx_async.calls.resources import Means
+from htx_async.calls.resources import Resources
 from htx_async.enums import MarginMode
 from htx_async.errors import ReadFailed
 from htx_async.exchange import v1
@@ -13,7 +13,7 @@ _ROUNDS = 2
 """How often each base URL is asked."""
 
 
-async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tuple[str, ...]:
+async def listed(resources: Resources, margin_mode: MarginMode, deadline: float) -> tuple[str, ...]:
     """Codes of all contracts that can have orders of `margin_mode`, within the public budget, by
     loop time `deadline`.
 
@@ -24,21 +24,21 @@ async def listed(means: Means, margin_mode: MarginMode, deadline: float) -> tupl
     limit = TimeLimit(deadline)
     part = _Part(limit)
     try:
-        with limit, means.live.holding(part):
-            itinerary = means.base_urls.itinerary(loop.time())
-            for _ in [*means.base_urls] * _ROUNDS:
-                await means.public.acquire()
+        with limit, resources.live.holding(part):
+            itinerary = resources.base_urls.itinerary(loop.time())
+            for _ in [*resources.base_urls] * _ROUNDS:
+                await resources.public.acquire()
                 began = loop.time()
                 base_url = itinerary.choose(began)
                 try:
-                    return await _ask(means, base_url, margin_mode)
+                    return await _ask(resources, base_url, margin_mode)
                 except SendFailed as failure:
                     problem, is_sick = f"{base_url}: {failure.reason}", failure.is_of_host
                 except ValueError:
                     problem, is_sick = f"{base_url}: the reply is no list of contracts", True
                 if is_sick:
                     now = loop.time()
-                    means.base_urls.note(base_url, now, answered=False, took=now - began)
+                    resources.base_urls.note(base_url, now, answered=False, took=now - began)
                 itinerary.advance()
     except TimeoutError:
         problem = part.reason or problem
@@ -66,13 +66,13 @@ class _Part:
         """It has its own time."""
 
 
-async def _ask(means: Means, base_url: str, margin_mode: MarginMode) -> tuple[str, ...]:
-    sending = means.transport.prepare(unsigned(v1.contracts(margin_mode), base_url))
-    timeout = means.attempt_timeout
+async def _ask(resources: Resources, base_url: str, margin_mode: MarginMode) -> tuple[str, ...]:
+    sending = resources.transport.prepare(unsigned(v1.contracts(margin_mode), base_url))
+    timeout = resources.attempt_timeout
     answer = await sending.answer(timeout, timeout / 2)
     found = v1.read_contracts(answer)
     if not found:
         raise ValueError("an empty list")
-    means.base_urls.note(base_url, asyncio.get_running_loop().time(), answered=True)
+    resources.base_urls.note(base_url, asyncio.get_running_loop().time(), answered=True)
     codes = (contract.contract_code for contract in found if contract.trades_in(margin_mode))
     return tuple(dict.fromkeys(codes))

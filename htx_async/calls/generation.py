@@ -31,6 +31,12 @@ class Generation:
         self.how = "assumed, until a reply says otherwise" if self.is_auto else "given"
         """How it was found out."""
 
+    @property
+    def known(self) -> ApiGeneration | None:
+        """The one that was given, or that has shown itself; None where it is assumed."""
+        is_assumed = self.is_auto and self.current is ApiGeneration.V1
+        return None if is_assumed else self.current
+
     def note(self, how: str) -> None:
         """What was found out about an account that stays where it is."""
         if self.is_auto and self.current is ApiGeneration.V1:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from htx_async.enums import ApiGeneration, LimiterMode, Verdict
 from htx_async.exchange.messages import SignedRequest
-from htx_async.exchange.operation import Job, Kind, Reply
+from htx_async.exchange.operation import Kind, Operation, Reply
 from htx_async.report import Attempt
 from htx_async.transport.http import Sending
 
@@ -30,12 +30,12 @@ class Heard(NamedTuple):
     answered: float
 
 
-class Trial(NamedTuple):
+class InFlight(NamedTuple):
     """One attempt from its token to its end; times are loop times, in seconds. `request`: its
     number among those of the whole call."""
 
     request: int
-    job: Job
+    operation: Operation
     contracts: tuple[str, ...]
     base_url: str
     started: datetime
@@ -53,7 +53,7 @@ class Trial(NamedTuple):
 
     def ending(self, number: int, now: float, reply: Reply, status: int | None) -> Heard:
         """How it ended, as attempt `number`, at loop time `now` by `reply`."""
-        job, request = self.job, self.request
+        operation, request = self.operation, self.request
         attempt = Attempt(
             number=number,
             request=request,
@@ -69,7 +69,7 @@ class Trial(NamedTuple):
             limiter_mode=self.limiter_mode,
             excerpt=reply.excerpt,
         )
-        place = (request, job.kind, job.generation, self.contracts, job.order_ids)
+        place = (request, operation.kind, operation.generation, self.contracts, operation.order_ids)
         return Heard(*place, attempt, reply, self.began, now)
 
 

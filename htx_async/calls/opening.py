@@ -12,7 +12,7 @@ from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.generation import Generation, V5Traits
-from htx_async.calls.resources import Means, hear_modes
+from htx_async.calls.resources import Resources, hear_modes
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
@@ -61,22 +61,22 @@ class Opening:
         self._keep_warm = keep_warm
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self.means: Means | None = None
+        self.resources: Resources | None = None
         """None before the first use."""
         self.is_closed = False
 
-    def enter(self, is_promised: bool = False) -> Means:
+    def enter(self, is_promised: bool = False) -> Resources:
         """What calls work with, here and now. Raises `SessionClosed`, but not for what closing
         carries out, and `InvalidRequest` in another loop or process than at the first use."""
         if self.is_closed and not is_promised:
             raise SessionClosed("this session is closed, so nothing was sent; open a new one")
-        if self.means is None:
-            self.means = self._made()
+        if self.resources is None:
+            self.resources = self._made()
         elif not self.is_at_home():
             raise InvalidRequest(self._elsewhere())
-        return self.means
+        return self.resources
 
-    def _made(self) -> Means:
+    def _made(self) -> Resources:
         loop = running_loop()
         limiter, public = self._limiter(), public_budget()
         settings = (self._clock, public, self._attempt_timeout)
@@ -84,7 +84,7 @@ class Opening:
         if self._keep_warm:
             time.keep_warm(_WARM_EVERY)
         self._loop, self._process = loop, os.getpid()
-        return Means(
+        return Resources(
             signer=Signer(self._credentials),
             trades=limiter,
             reads=limiter.reads or reads_limiter(),
@@ -117,7 +117,7 @@ class Opening:
     async def forget(self, session: object) -> None:
         """Close in the wrong place: what belongs to a living loop or process is not touched."""
         assert self._loop is not None  # noqa: S101 - else nothing was opened
-        assert self.means is not None  # noqa: S101 - as above
+        assert self.resources is not None  # noqa: S101 - as above
         if self._process != os.getpid():
             self.is_closed = True
             _INHERITED.append(self.transport)
@@ -125,5 +125,5 @@ class Opening:
         if not self._loop.is_closed():
             raise InvalidRequest(self._elsewhere())
         self.is_closed = True
-        self.means.release(session)
+        self.resources.release(session)
         await self.transport.aclose()

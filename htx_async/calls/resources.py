@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from htx_async.events import Listener
 
 
-class Means(NamedTuple):
+class Resources(NamedTuple):
     """What every call of a session works with."""
 
     signer: Signer

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from htx_async.aio.tasks import outlast, own_task
-from htx_async.calls.resources import Means
+from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel.guard import UnderWay
 
@@ -22,13 +22,13 @@ class Closing:
         self._live = live
         self._work: asyncio.Task[None] | None = None
 
-    async def close(self, means: Means, grace: float) -> None:
+    async def close(self, resources: Resources, grace: float) -> None:
         """Return when all is over; calls on the wire have `grace` seconds for their answers, unless
         it is called again with less, or cancelled. A cancellation is delivered afterwards."""
         # All of it before the first await: who is interrupted there has left nothing to be sent.
-        self._end(means, grace)
+        self._end(resources, grace)
         if self._work is None:
-            self._work = own_task(self._finish(means))
+            self._work = own_task(self._finish(resources))
         end_now = partial(self._live.stop, _CLOSED)
         late = asyncio.get_running_loop().call_later(grace, end_now)
         try:
@@ -43,23 +43,23 @@ class Closing:
             cancelled = None
         self._work.result()
 
-    def _end(self, means: Means, grace: float) -> None:
+    def _end(self, resources: Resources, grace: float) -> None:
         for under_way in self._under_way:
             under_way.close(_CLOSED)
-        means.time.stop()
+        resources.time.stop()
         if grace > 0:
             self._live.hold_back(_CLOSED)
         else:
             self._live.stop(_CLOSED)
 
-    async def _finish(self, means: Means) -> None:
+    async def _finish(self, resources: Resources) -> None:
         try:
-            await means.time.aclose()
+            await resources.time.aclose()
             await self._live.idle()
             for under_way in self._under_way:
                 await under_way.promises_kept()
         finally:
             try:
-                await means.let_go(self._session)
+                await resources.let_go(self._session)
             finally:
-                await means.transport.aclose()
+                await resources.transport.aclose()

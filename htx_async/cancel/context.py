@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from htx_async.calls.call import Call
 from htx_async.calls.in_flight import Heard
-from htx_async.calls.resources import Means
+from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Unread, Warned
@@ -18,7 +18,7 @@ from htx_async.cancel.walk import IsEnough, Walk
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v1, v5
 from htx_async.exchange.models import Page
-from htx_async.exchange.operation import Job, Kind, Reply
+from htx_async.exchange.operation import Kind, Operation, Reply
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 from htx_async.report_text import unread
@@ -60,14 +60,14 @@ class Context:
 
     def __init__(
         self,
-        means: Means,
+        resources: Resources,
         ledger: Ledger,
         scope: Scope,
         intent: Intent,
         search: OrderSearch,
         contracts: tuple[str, ...] | None = None,
     ) -> None:
-        self.means = means
+        self.resources = resources
         self.ledger = ledger
         self.scope = scope
         self.intent = intent
@@ -108,13 +108,13 @@ class Context:
     def within(self, scope: Scope) -> Context:
         """The same with less time."""
         settings = (self.ledger, scope, self.intent, self.search, self.contracts)
-        return Context(self.means, *settings)
+        return Context(self.resources, *settings)
 
     def goes_to(self, tried: Set[ApiGeneration]) -> ApiGeneration | None:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
-        current = self.means.generation.current
+        current = self.resources.generation.current
         if not self._facts:
             return current
         on = self.states().on
@@ -130,11 +130,11 @@ class Context:
 
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
-        known, generation = self.states(), self.means.generation
+        known, generation = self.states(), self.resources.generation
         why, is_named = known.why, self.intent.filter.contract_code is not None
         if generation.is_auto and why and is_named and generation.current not in known.on:
             (current,) = known.on
-            generation.switch(current, why, self.means.emitter)
+            generation.switch(current, why, self.resources.emitter)
         elif why:
             generation.note(why)
         elif known.has_agreed:
@@ -142,8 +142,8 @@ class Context:
 
     async def send(
         self,
-        job: Job,
-        choose: Callable[[], Job | None] | None = None,
+        operation: Operation,
+        choose: Callable[[], Operation | None] | None = None,
         *,
         lost: int = 0,
         persists: bool | None = None,
@@ -153,7 +153,7 @@ class Context:
         says what it is used for: this request, another one of the same path, or none, and it goes
         back. `lost`, `persists`: see `Call`."""
         named = self.contracts if contracts is None else contracts
-        where = (self.means, job, self.scope, self.ledger, named)
+        where = (self.resources, operation, self.scope, self.ledger, named)
         call = Call(*where, choose=choose, lost=lost, persists=persists)
         with self.scope.holding(call):
             try:
@@ -170,7 +170,7 @@ class Context:
         self,
         generation: ApiGeneration,
         kind: Kind,
-        make: Callable[[str], Job],
+        make: Callable[[str], Operation],
         *,
         is_enough: IsEnough | None = None,
         on_page: Callable[[Page], object] = lambda page: None,
@@ -213,7 +213,7 @@ class Context:
         is_named = self.intent.filter.contract_code is not None
         if generation is not ApiGeneration.V5 or kind is not Kind.OPEN or is_named:
             return True
-        traits = self.means.v5
+        traits = self.resources.v5
         traits.lists_all |= len({row.contract_code for row in rows}) > 1
         return traits.lists_all
 

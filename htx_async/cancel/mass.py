@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from htx_async.aio.listeners import LEAVING, told
 from htx_async.aio.tasks import own_task
 from htx_async.arguments import listed, shown
-from htx_async.calls.resources import Means
+from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.context import Context
@@ -97,7 +97,7 @@ class MassCancel:
 
     def __init__(
         self,
-        means: Means,
+        resources: Resources,
         ledger: Ledger,
         scope: Scope,
         intents: Sequence[Intent],
@@ -112,8 +112,8 @@ class MassCancel:
         self.scope = scope
         self.is_promised = is_promised
         self._unqueued = sum(map(_rounds_of, intents))
-        self._line = means.trades, path
-        self._means = means
+        self._line = resources.trades, path
+        self._resources = resources
         self._ledger = ledger
         self._intents = intents
         self._until = until
@@ -191,7 +191,7 @@ class MassCancel:
         found = self._contexts.get(intent.contract)
         if found is None:
             scope = self.scope.inner()
-            found = Context(self._means, self._ledger, scope, intent, self._search)
+            found = Context(self._resources, self._ledger, scope, intent, self._search)
             self._contexts[intent.contract] = found
         return found
 
@@ -223,7 +223,7 @@ class MassCancel:
         """Whether there is something to cancel, or nobody knows."""
         half = (context.now() + self.scope.deadline) / 2
         looking = context.within(context.scope.inner(half))
-        with context.scope.holding(looking.scope), self._means.live.holding(looking.scope):
+        with context.scope.holding(looking.scope), self._resources.live.holding(looking.scope):
             is_cross = context.intent.filter.margin_mode is MarginMode.CROSS
             if is_cross:
                 await self._look_at_all(looking)
@@ -247,7 +247,7 @@ class MassCancel:
         if self._shared_look is None:
             intent = Intent(OrderFilter(margin_mode=MarginMode.CROSS))
             scope = self.scope.inner(looking.scope.deadline)
-            everything = Context(self._means, self._ledger, scope, intent, self._search, ALL)
+            everything = Context(self._resources, self._ledger, scope, intent, self._search, ALL)
             self._shared_look = own_task(self._hold(scope, everything))
         await asyncio.wait([self._shared_look])
 
@@ -293,7 +293,7 @@ def _until_next_round(context: Context) -> float:
         return 0.0
     if last.verdict is Verdict.UNKNOWN or known.is_open_question:
         is_final = last.code_class in _FINAL and last.verdict is Verdict.REFUSED
-        repeats = context.means.retry.repeat_unknown
+        repeats = context.resources.retry.repeat_unknown
         return _AFTER_UNKNOWN if repeats and not is_final else 0.0
     is_told = last.verdict is Verdict.ACCEPTED or last.code_class is CodeClass.NOTHING_TO_CANCEL
     return BETWEEN_ROUNDS if is_told else 0.0

@@ -87,13 +87,13 @@ async def send_cancel(
 ) -> None:
     """Cancel these; in another of the documented forms where one was refused as such, in which case
     nothing was carried out."""
-    traits, gone = context.means.v5, set[str]()
+    traits, gone = context.resources.v5, set[str]()
     for form in sorted(v5.CANCEL_FORMS, key=lambda form: form != traits.cancel_form):
         if form.path in gone:
             continue
         part = ids if form.is_array else ids[:1]
-        job = v5.cancel(context.intent.filter, part, form)
-        reply = (await context.send(job, lost=lost, persists=persists)).reply
+        operation = v5.cancel(context.intent.filter, part, form)
+        reply = (await context.send(operation, lost=lost, persists=persists)).reply
         if reply is not None and reply.verdict is Verdict.ACCEPTED:
             traits.cancel_form = form
             async with Group() as group:
@@ -114,7 +114,7 @@ def _is_due(context: Context, order_id: str, order: Order) -> bool:
     """Whether a cancel of it may do something now."""
     if order.state is not State.OPEN or order.is_refused or not _is_sure(context, order_id):
         return False
-    retry = context.means.retry_reads
+    retry = context.resources.retry_reads
     if order.losses >= retry.attempts and context.now() - order.tried < retry.cap:
         return False
     # Taken, or gone by its own item, and listed all the same: the list lags behind, for a while.

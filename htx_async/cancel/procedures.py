@@ -28,18 +28,18 @@ _On = Callable[[Context, ApiGeneration], Awaitable[object]]
 
 async def carry(context: Context, procedure: Procedure) -> CancelReport:
     """Go through `procedure`; the report, however it ends."""
-    means, scope, wanted = context.means, context.scope, context.intent.filter
-    if means.emitter:
+    resources, scope, wanted = context.resources, context.scope, context.intent.filter
+    if resources.emitter:
         what = (wanted.instrument, scope.urgent, wanted.direction, wanted.offset)
-        means.emitter.emit(CallStarted(context.now(), scope.number, *what))
+        resources.emitter.emit(CallStarted(context.now(), scope.number, *what))
     try:
-        with means.live.holding(scope):
+        with resources.live.holding(scope):
             await procedure(context)
     finally:
         # A caller that is cancelled gets no report; a listener does.
         report = context.report()
-        if means.emitter:
-            means.emitter.emit(CallEnded(context.now(), scope.number, report))
+        if resources.emitter:
+            resources.emitter.emit(CallEnded(context.now(), scope.number, report))
     return report
 
 
@@ -68,7 +68,7 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
     """Those that ended at `since` (Unix milliseconds) or later, the latest first; None when they
     could not be read wherever the account may be."""
     was_read: dict[ApiGeneration, bool] = {}
-    left = [context.means.generation.current]
+    left = [context.resources.generation.current]
     while left and not context.scope.reason:
         generation = left[0]
         if generation is ApiGeneration.V5:
@@ -88,7 +88,7 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
 
 async def _windows(context: Context, since: float) -> bool:
     """V5's history, as far back as it reaches; whether all of it could be read."""
-    now = context.means.clock.now().timestamp() * 1000
+    now = context.resources.clock.now().timestamp() * 1000
     few = asyncio.Semaphore(_AT_ONCE)
     told: list[bool] = []
 

@@ -8,7 +8,7 @@ from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, NotOnV5
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v5
-from htx_async.exchange.operation import Job, Kind, Reply
+from htx_async.exchange.operation import Kind, Operation, Reply
 
 _V5 = ApiGeneration.V5
 
@@ -40,8 +40,8 @@ async def _windows(context: Context, code: str | None) -> None:
     search = context.search
     until = search.until if code is None else None
     while code not in search.looked:
-        job = v5.ended(code, until, context.intent.contract)
-        reply = await _page(context, Kind.ENDED, code, job)
+        operation = v5.ended(code, until, context.intent.contract)
+        reply = await _page(context, Kind.ENDED, code, operation)
         if reply is None:
             return
         if code is not None or reply.ts is None:
@@ -50,14 +50,16 @@ async def _windows(context: Context, code: str | None) -> None:
         search.until = until = (reply.ts if until is None else until) - v5.WINDOW
 
 
-async def _page(context: Context, kind: Kind, code: str | None, job: Job) -> Reply | None:
+async def _page(
+    context: Context, kind: Kind, code: str | None, operation: Operation
+) -> Reply | None:
     """The reply with a page; None where it cannot be had, or is not needed any more."""
     search = context.search
     if search.left < 1 or search.is_found:
         return None
     search.left -= 1
     contracts = ALL if code is None else context.contracts
-    answered = await context.send(job, contracts=contracts)
+    answered = await context.send(operation, contracts=contracts)
     page, reply = answered.page, answered.reply
     if page is None:
         is_refused = reply is not None and reply.verdict is Verdict.REFUSED
@@ -70,7 +72,7 @@ async def _page(context: Context, kind: Kind, code: str | None, job: Job) -> Rep
 
 async def _ask(context: Context) -> None:
     """Put V5's list on the ledger, or that the account is not there."""
-    began, traits = context.now(), context.means.v5
+    began, traits = context.now(), context.resources.v5
     if traits.has_lists:
         await _read(context)
         return
@@ -93,7 +95,7 @@ async def _ask(context: Context) -> None:
 
 
 async def _read(context: Context) -> None:
-    asked, traits = context.now(), context.means.v5
+    asked, traits = context.now(), context.resources.v5
     rows = await context.read_open(_V5)
     traits.has_lists = rows is not None
     code = context.states().absent

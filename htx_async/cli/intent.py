@@ -8,7 +8,7 @@ from htx_async.cli.result import Found, Result
 from htx_async.cross import CrossMargin
 from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import HtxError
-from htx_async.margin_calls import Desk
+from htx_async.margin_calls import MarginCalls
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession
@@ -60,9 +60,12 @@ class Intent(NamedTuple):
         return Result(dict(zip(self.margins, found, strict=True)), confirm=self.confirm)
 
     async def _begin(
-        self, desk: Desk, deadline: float, on_report: Callable[[CancelReport], object] | None
+        self,
+        margin_calls: MarginCalls,
+        deadline: float,
+        on_report: Callable[[CancelReport], object] | None,
     ) -> MassCancelReport:
-        return await desk.mass_cancel_trailing(
+        return await margin_calls.mass_cancel_trailing(
             self.contracts,
             self.direction,
             self.offset,

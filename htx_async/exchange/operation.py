@@ -9,7 +9,7 @@ from htx_async.exchange.endpoints import Endpoint, Kind
 from htx_async.exchange.messages import Answer, Request
 from htx_async.report import OrderError
 
-__all__ = ["Job", "Kind", "Reader"]
+__all__ = ["Kind", "Operation", "Reader"]
 
 
 class Reply(NamedTuple):
@@ -35,7 +35,7 @@ Reader = Callable[[Answer, Callable[[str], str]], Reply]
 """Any answer gives a verdict, never an exception; the second takes out what must not be told."""
 
 
-class Job(NamedTuple):
+class Operation(NamedTuple):
     """One request and the reader of its reply.
 
     `about`: the contract, in words. `may_repeat`: a second time changes nothing that the first did
@@ -60,7 +60,7 @@ class Job(NamedTuple):
         body: bytes = b"",
         params: tuple[tuple[str, str], ...] = (),
         margin_mode: MarginMode = MarginMode.ISOLATED,
-    ) -> "Job":
+    ) -> "Operation":
         """A request to `endpoint`, which says the rest."""
         request = Request(endpoint.method, endpoint.path(margin_mode), body, params)
         return cls(request, read, about, endpoint.generation, endpoint.kind)

@@ -26,7 +26,7 @@ from htx_async.exchange.endpoints import (
 from htx_async.exchange.envelope import SUCCESS, Scrub, check_own, check_rows, parse, printable
 from htx_async.exchange.messages import Answer, Request
 from htx_async.exchange.models import CancelAllData, ListedContract, NumberedPage, Page
-from htx_async.exchange.operation import Job, Reader, Reply
+from htx_async.exchange.operation import Operation, Reader, Reply
 from htx_async.filters import OrderFilter
 from htx_async.orders import milliseconds
 from htx_async.report import OrderError
@@ -41,28 +41,28 @@ _MOST_DAYS = 90
 TIME = Request(TIMESTAMP.method, TIMESTAMP.path())
 
 
-def cancel_all(wanted: OrderFilter, endpoint: Endpoint = CANCEL_ALL) -> Job:
+def cancel_all(wanted: OrderFilter, endpoint: Endpoint = CANCEL_ALL) -> Operation:
     """Cancel every order that `wanted` means, of the family that `endpoint` is for."""
-    return _job(endpoint, wanted, wanted.body, read)
+    return _operation(endpoint, wanted, wanted.body, read)
 
 
-def cancel(wanted: OrderFilter, order_ids: Sequence[str]) -> Job:
+def cancel(wanted: OrderFilter, order_ids: Sequence[str]) -> Operation:
     """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names."""
     fields = {**_instrument(wanted), "order_id": ",".join(order_ids)}
     if wanted.contract_type is not None:
         fields["contract_type"] = wanted.contract_type
-    job = _job(CANCEL, wanted, _body(fields), read)
-    return job._replace(order_ids=tuple(order_ids), may_repeat=True)
+    operation = _operation(CANCEL, wanted, _body(fields), read)
+    return operation._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
-def open_orders(wanted: OrderFilter, page: str = "") -> Job:
+def open_orders(wanted: OrderFilter, page: str = "") -> Operation:
     """One page of the open orders of the contract that `wanted` names; the filters are ours."""
     number = int(page or 1)
     fields = {**_instrument(wanted), "page_index": number, "page_size": _PAGE_SIZE}
     return _list(OPEN_ORDERS, wanted, fields, number)
 
 
-def history(wanted: OrderFilter, page: str = "") -> Job:
+def history(wanted: OrderFilter, page: str = "") -> Operation:
     """One page of the orders of that contract that have ended, the latest first."""
     number = int(page or 1)
     fields = {
@@ -91,9 +91,9 @@ class Pages:
         return page.following
 
 
-def _list(endpoint: Endpoint, wanted: OrderFilter, fields: object, number: int) -> Job:
+def _list(endpoint: Endpoint, wanted: OrderFilter, fields: object, number: int) -> Operation:
     reader = partial(read_orders, number=number)
-    return _job(endpoint, wanted, _body(fields), reader)._replace(may_repeat=True)
+    return _operation(endpoint, wanted, _body(fields), reader)._replace(may_repeat=True)
 
 
 def contracts(margin_mode: MarginMode) -> Request:
@@ -106,8 +106,10 @@ def _body(fields: object) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _job(endpoint: Endpoint, wanted: OrderFilter, body: bytes, read: Reader) -> Job:
-    return Job.to(endpoint, read, wanted.instrument, body=body, margin_mode=wanted.margin_mode)
+def _operation(endpoint: Endpoint, wanted: OrderFilter, body: bytes, read: Reader) -> Operation:
+    return Operation.to(
+        endpoint, read, wanted.instrument, body=body, margin_mode=wanted.margin_mode
+    )
 
 
 def _instrument(wanted: OrderFilter) -> dict[str, Any]:

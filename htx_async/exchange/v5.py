@@ -17,7 +17,7 @@ from htx_async.exchange.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, 
 from htx_async.exchange.envelope import SUCCESS, Scrub, check_rows, printable
 from htx_async.exchange.messages import Answer
 from htx_async.exchange.models import Page
-from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.operation import Operation, Reply
 from htx_async.exchange.v5_pages import BACK
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder, milliseconds
@@ -70,12 +70,14 @@ _OFFSETS = {
 _STATUSES = {"active": 2, "effective": 4, "failed": 5, "canceled": 6}
 
 
-def open_orders(wanted: OrderFilter, following: str = "") -> Job:
+def open_orders(wanted: OrderFilter, following: str = "") -> Operation:
     """One page of the open trailing orders of a contract, of both margin modes."""
     return _list(V5_OPEN_ORDERS, wanted, following)
 
 
-def history(wanted: OrderFilter, following: str = "", window: tuple[int, int] | None = None) -> Job:
+def history(
+    wanted: OrderFilter, following: str = "", window: tuple[int, int] | None = None
+) -> Operation:
     """One page of those that have ended, between two times in Unix milliseconds, at most `WINDOW`
     apart; without them in the last 48 hours."""
     return _list(V5_HISTORY, wanted, following, _ENDED, *_between(window))
@@ -101,12 +103,12 @@ def windows(now: float, since: float) -> Iterator[tuple[int, int] | None]:
         until -= WINDOW
 
 
-def opens(contract_code: str | None, about: str) -> Job:
+def opens(contract_code: str | None, about: str) -> Operation:
     """The first page of the open orders of a contract, or, with None, of every contract."""
     return _page(V5_OPEN_ORDERS, _named(contract_code), "", about)
 
 
-def ended(contract_code: str | None, until: int | None, about: str) -> Job:
+def ended(contract_code: str | None, until: int | None, about: str) -> Operation:
     """The first page of those that have ended in the 48 hours before `until` (Unix milliseconds;
     None: now), the most that one request may ask for (HTX's Java SDK); None: of every contract."""
     window = _between(None if until is None else (until - WINDOW, until))
@@ -115,15 +117,15 @@ def ended(contract_code: str | None, until: int | None, about: str) -> Job:
 
 def cancel(
     wanted: OrderFilter, order_ids: Sequence[str], form: CancelForm = CANCEL_FORMS[0]
-) -> Job:
+) -> Operation:
     """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names; one where the form has
     no array."""
     rows = [{"contract_code": wanted.contract_code, "algo_id": each} for each in order_ids]
     told = rows if form.is_array else rows[0]
     body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
     endpoint = V5_CANCEL._replace(paths=(form.path,))
-    job = Job.to(endpoint, read, wanted.instrument, body=body)
-    return job._replace(order_ids=tuple(order_ids), may_repeat=True)
+    operation = Operation.to(endpoint, read, wanted.instrument, body=body)
+    return operation._replace(order_ids=tuple(order_ids), may_repeat=True)
 
 
 def read(answer: Answer, scrub: Scrub) -> Reply:
@@ -137,7 +139,9 @@ def read_orders(answer: Answer, scrub: Scrub) -> Reply:
     return envelope.read(answer, scrub, _orders)
 
 
-def _list(endpoint: Endpoint, wanted: OrderFilter, following: str, *more: tuple[str, str]) -> Job:
+def _list(
+    endpoint: Endpoint, wanted: OrderFilter, following: str, *more: tuple[str, str]
+) -> Operation:
     named = _named(wanted.contract_code)
     return _page(endpoint, (*named, *more), following, wanted.instrument)
 
@@ -146,12 +150,14 @@ def _named(contract_code: str | None) -> tuple[tuple[str, str], ...]:
     return () if contract_code is None else (("contract_code", contract_code),)
 
 
-def _page(endpoint: Endpoint, given: Sequence[tuple[str, str]], following: str, about: str) -> Job:
+def _page(
+    endpoint: Endpoint, given: Sequence[tuple[str, str]], following: str, about: str
+) -> Operation:
     direct = "prev" if following.startswith(BACK) else "next"
     row = following.removeprefix(BACK)
     cursor = (("from", row), ("direct", direct)) if following else ()
     params = (_TYPE, *given, *cursor, ("limit", str(_LIMIT)))
-    return Job.to(endpoint, read_orders, about, params=params)._replace(may_repeat=True)
+    return Operation.to(endpoint, read_orders, about, params=params)._replace(may_repeat=True)
 
 
 def _rows(body: dict[str, Any]) -> list[Any] | None:

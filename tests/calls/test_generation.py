@@ -97,8 +97,10 @@ async def one_call(seed: int, state: str, variant: str, confirm: bool) -> Told:
         exchange.move(after=chance.uniform(0.0, 0.6))
     direction, offset = chance.choice(FILTERS)
     async with session_of(exchange, latency=lambda: chance.uniform(0.005, 0.1)) as htx:
-        desk = htx if margin == "isolated" else htx.cross
-        report = await ended(desk.cancel_all_trailing(CODE, direction, offset, confirm=confirm))
+        margin_calls = htx if margin == "isolated" else htx.cross
+        report = await ended(
+            margin_calls.cancel_all_trailing(CODE, direction, offset, confirm=confirm)
+        )
     assert len(exchange.open_orders("ETH-USDT")) == 2
     left = [
         order

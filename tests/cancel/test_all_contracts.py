@@ -37,9 +37,9 @@ async def swept(
         exchange.place(code, "buy", "open", 3, margin_mode="cross" if cross else "isolated")
     arm(exchange)
     async with v1_session(exchange) as htx:
-        desk = htx.cross if cross else htx
+        margin_calls = htx.cross if cross else htx
         began = now()
-        report = await desk.mass_cancel_trailing(ALL_CONTRACTS, *arguments, **settings)
+        report = await margin_calls.mass_cancel_trailing(ALL_CONTRACTS, *arguments, **settings)
         return report, exchange, now() - began
 
 
@@ -157,11 +157,11 @@ def test_a_list_of_contracts_that_cannot_be_had_sends_nothing(
         exchange = in_step(contracts=MANY[:5])
         exchange.place(MANY[0], "buy", "open")
         async with v1_session(exchange) as htx:
-            desk = htx.cross if call == "cross" else htx
-            await desk.contracts()
+            margin_calls = htx.cross if call == "cross" else htx
+            await margin_calls.contracts()
             exchange.lose_before_work(times=9, call="contract_info")
             with pytest.raises(ReadFailed, match="No order was touched"):
-                await desk.mass_cancel_trailing(ALL_CONTRACTS, **settings)
+                await margin_calls.mass_cancel_trailing(ALL_CONTRACTS, **settings)
         assert {one.method for one in exchange.arrivals} == {"GET"}
 
     run(main())
@@ -220,13 +220,13 @@ def test_nothing_else_means_all(other: Any) -> None:
         exchange = in_step(contracts=MANY[:5])
         async with v1_session(exchange) as htx:
             await htx.contracts()
-            for desk in (htx, htx.cross):
+            for margin_calls in (htx, htx.cross):
                 with pytest.raises(InvalidRequest):
-                    await desk.mass_cancel_trailing(other)
+                    await margin_calls.mass_cancel_trailing(other)
                 with pytest.raises(InvalidRequest):
-                    desk.plan(other)
+                    margin_calls.plan(other)
                 with pytest.raises(InvalidRequest):
-                    desk.cancel_on_exit(other)
+                    margin_calls.cancel_on_exit(other)
         assert len(exchange.arrivals) == 1
 
     run(main())
@@ -239,9 +239,9 @@ def test_filters_are_looked_at_before_the_list_is_asked_for(wrong: tuple[Any, ..
     async def main() -> None:
         exchange = in_step(contracts=MANY[:5])
         async with v1_session(exchange) as htx:
-            for desk in (htx, htx.cross):
+            for margin_calls in (htx, htx.cross):
                 with pytest.raises(InvalidRequest):
-                    await desk.mass_cancel_trailing(ALL_CONTRACTS, *wrong)
+                    await margin_calls.mass_cancel_trailing(ALL_CONTRACTS, *wrong)
             with pytest.raises(InvalidRequest, match="deadline"):
                 await htx.mass_cancel_trailing(ALL_CONTRACTS, deadline=0.0)
         with pytest.raises(SessionClosed):
@@ -300,8 +300,8 @@ def test_a_plan_needs_the_list_first() -> None:
 
 
 async def ended_early(htx: HtxSession, how: str, cross: bool) -> MassCancelReport | None:
-    desk = htx.cross if cross else htx
-    task = asyncio.create_task(desk.mass_cancel_trailing(ALL_CONTRACTS))
+    margin_calls = htx.cross if cross else htx
+    task = asyncio.create_task(margin_calls.mass_cancel_trailing(ALL_CONTRACTS))
     await asyncio.sleep(0.1)
     if how == "close":
         await htx.aclose()

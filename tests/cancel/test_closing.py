@@ -206,10 +206,10 @@ def test_the_list_of_contracts_is_no_exception(margin: str) -> None:
         htx = virtual_session(exchange)
         guards: list[CancelGuard] = []
         block = asyncio.create_task(guarded(htx, guards))
-        desk = htx.cross if margin == "cross" else htx
+        margin_calls = htx.cross if margin == "cross" else htx
         readers = [
-            asyncio.create_task(desk.contracts()),
-            asyncio.create_task(desk.mass_cancel_trailing(ALL_CONTRACTS)),
+            asyncio.create_task(margin_calls.contracts()),
+            asyncio.create_task(margin_calls.mass_cancel_trailing(ALL_CONTRACTS)),
         ]
         await asyncio.sleep(0.1)
         began = now()

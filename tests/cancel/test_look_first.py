@@ -113,10 +113,10 @@ def test_a_look_is_not_shared_between_sweeps(cross: bool) -> None:
         exchange = in_step(contracts=CODES)
         mode = "cross" if cross else "isolated"
         async with v1_session(exchange) as htx:
-            desk = htx.cross if cross else htx
-            await desk.mass_cancel_trailing(ALL_CONTRACTS)
+            margin_calls = htx.cross if cross else htx
+            await margin_calls.mass_cancel_trailing(ALL_CONTRACTS)
             exchange.place(CODES[2], "buy", "open", margin_mode=mode)  # type: ignore[arg-type]  # one of the literals
-            sweeps = [desk.mass_cancel_trailing(ALL_CONTRACTS) for _ in range(2)]
+            sweeps = [margin_calls.mass_cancel_trailing(ALL_CONTRACTS) for _ in range(2)]
             first, second = await asyncio.gather(*sweeps)
         assert first.is_clear
         assert second.is_clear
@@ -168,8 +168,8 @@ def test_a_nothing_that_a_list_speaks_against_is_not_believed(
         else:
             exchange.malform(EMPTY, call="cancelall")
         async with v1_session(exchange, generation="auto") as htx:
-            desk = htx.cross if cross else htx
-            mass = await desk.mass_cancel_trailing(ALL_CONTRACTS, until_clear=until_clear)
+            margin_calls = htx.cross if cross else htx
+            mass = await margin_calls.mass_cancel_trailing(ALL_CONTRACTS, until_clear=until_clear)
         report = mass.reports[1]
         assert mass.is_clear is until_clear is not bool(exchange.open_orders())
         assert report.outcome is (Outcome.CANCELLED if until_clear else Outcome.PARTIAL)

@@ -241,8 +241,8 @@ async def one_story(seed: int) -> None:
     async with session_of(
         exchange, generation="v5", latency=lambda: chance.uniform(0.005, 0.1)
     ) as htx:
-        desk = htx.cross if margin == "cross" else htx
-        for report in await _told(desk, direction, chance):
+        margin_calls = htx.cross if margin == "cross" else htx
+        for report in await _told(margin_calls, direction, chance):
             is_open = {one.order_id for one in exchange.open_orders(report.contract_code, margin)}
             left = {i for i in is_open & meant.keys() if not exchange._book.is_going(i)}
             assert not (report.confirmed and is_open & meant.keys()), (seed, report)
@@ -250,14 +250,16 @@ async def one_story(seed: int) -> None:
             assert not (report.is_clear and left & settled), (seed, began, report)
 
 
-async def _told(desk: Any, direction: str | None, chance: random.Random) -> list[CancelReport]:
+async def _told(
+    margin_calls: Any, direction: str | None, chance: random.Random
+) -> list[CancelReport]:
     deadline = chance.choice([0.3, 1.0, 4.0, 30.0])
     way = chance.choice(["one", "confirm", "many", "rounds"])
     if way in ("one", "confirm"):
         settings: dict[str, Any] = {"confirm": way == "confirm", "deadline": deadline}
-        return [await ended(desk.cancel_all_trailing(CODE, direction, **settings))]
+        return [await ended(margin_calls.cancel_all_trailing(CODE, direction, **settings))]
     confirm = chance.random() < 0.5
-    mass = await desk.mass_cancel_trailing(
+    mass = await margin_calls.mass_cancel_trailing(
         [CODE, OTHER], direction, confirm=confirm, until_clear=way == "rounds", deadline=deadline
     )
     return list(mass.reports)

@@ -343,10 +343,12 @@ async def one_story(seed: int) -> None:
     if chance.random() < 0.3:
         exchange.lose_after_work(call=chance.choice(["cancelall", "cancel", "v5_opens"]))
     async with session_of(exchange, latency=lambda: chance.uniform(0.005, 0.1)) as htx:
-        desk = htx.cross if margin == "cross" else htx
+        margin_calls = htx.cross if margin == "cross" else htx
         for _ in range(2):
             placed = exchange.open_orders(margin_mode=margin)
-            told = await _told(desk, chance, {one.order_id: one.contract_code for one in placed})
+            told = await _told(
+                margin_calls, chance, {one.order_id: one.contract_code for one in placed}
+            )
             left = {one.contract_code for one in exchange.open_orders(margin_mode=margin)}
             for report in told:
                 assert not (report.is_clear and report.contract_code in left), (seed, report)
@@ -354,23 +356,25 @@ async def one_story(seed: int) -> None:
             assert htx.generation[0] is ApiGeneration.V1, seed
 
 
-async def _told(desk: Any, chance: random.Random, is_open: dict[str, str]) -> list[CancelReport]:
+async def _told(
+    margin_calls: Any, chance: random.Random, is_open: dict[str, str]
+) -> list[CancelReport]:
     """What is told of the contracts that one call, of whatever kind, was for."""
     confirm = chance.random() < 0.5
     way = chance.choice(["one", "many", "rounds", "all", "ids", "read"])
     if way == "read":
         with suppress(ReadFailed):
-            rows = await desk.open_trailing(CODE, deadline=3.0)
+            rows = await margin_calls.open_trailing(CODE, deadline=3.0)
             assert {row.order_id for row in rows} == {i for i in is_open if is_open[i] == CODE}
         return []
     if way == "one":
-        return [await ended(desk.cancel_all_trailing(CODE, confirm=confirm, deadline=4.0))]
+        return [await ended(margin_calls.cancel_all_trailing(CODE, confirm=confirm, deadline=4.0))]
     if way == "ids":
         ids = [order_id for order_id, code in is_open.items() if code == CODE]
-        return [await ended(desk.cancel_trailing(CODE, [*ids, "1"], deadline=4.0))]
+        return [await ended(margin_calls.cancel_trailing(CODE, [*ids, "1"], deadline=4.0))]
     more: dict[str, Any] = {"confirm": confirm, "deadline": 6.0}
     codes = ALL_CONTRACTS if way == "all" else [CODE, OTHER]
-    mass = await desk.mass_cancel_trailing(codes, until_clear=way == "rounds", **more)
+    mass = await margin_calls.mass_cancel_trailing(codes, until_clear=way == "rounds", **more)
     return list(mass.reports)
 
 

@@ -245,7 +245,7 @@ def test_every_order_that_is_left_is_listed_once() -> None:
     ]
 
 
-class Desk:
+class MarginCalls:
     """Ends as it is told to."""
 
     def __init__(self, end: MassCancelReport | Exception) -> None:
@@ -263,8 +263,8 @@ async def test_an_error_of_its_own_in_one_margin_mode_hides_no_account_of_the_ot
     error.add_note("planted")
     error.add_note("in a mass cancel of which this is known: nothing")
     account = result_of(report(Outcome.CANCELLED, MarginMode.ISOLATED, successes=("1",))).whole
-    htx: Any = Desk(account)
-    htx.cross = Desk(error)
+    htx: Any = MarginCalls(account)
+    htx.cross = MarginCalls(error)
     modes = tuple(MarginMode)
     intent = Intent((CODE,), modes, None, None, False, False, blind=False, deadline=None)
     with pytest.raises(KeyError) as raised:

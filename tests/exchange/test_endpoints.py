@@ -372,13 +372,13 @@ async def cancelled(
 ) -> CancelReport:
     """A cancel-all of another family, with all that a session's own cancels go through."""
     wanted = OrderFilter.checked(code, None, None, mode or MarginMode.ISOLATED)
-    means = htx._ready()
+    resources = htx._ready()
 
     async def procedure(context: Context) -> None:
         await context.send(v1.cancel_all(wanted, endpoint))
 
-    scope = htx._scope(None, means.trades, endpoint.path(wanted.margin_mode), False)
-    return await carry(htx._context(means, Intent(wanted), scope), procedure)
+    scope = htx._scope(None, resources.trades, endpoint.path(wanted.margin_mode), False)
+    return await carry(htx._context(resources, Intent(wanted), scope), procedure)
 
 
 def test_an_invented_endpoint_needs_one_row_and_one_recorded_example(invented: Endpoint) -> None:

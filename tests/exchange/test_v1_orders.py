@@ -12,7 +12,7 @@ from htx_async.enums import ContractType, MarginMode, Verdict
 from htx_async.exchange import v1
 from htx_async.exchange.messages import Answer
 from htx_async.exchange.models import ListedContract, Page
-from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.operation import Operation, Reply
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
 from htx_async.report import OrderError
@@ -281,7 +281,9 @@ DIFFERENT = {
         ("hisorders-cross", lambda: v1.history(meant(CROSS))),
     ],
 )
-def test_requests_hold_fields_of_the_documented_example(name: str, make: Callable[[], Job]) -> None:
+def test_requests_hold_fields_of_the_documented_example(
+    name: str, make: Callable[[], Operation]
+) -> None:
     """No field that the example lacks, each of its type and, unless meant otherwise, value."""
     example, ours = json.loads(document(f"{name}.request")), json.loads(make().request.body)
     assert set(ours) <= set(example)
@@ -295,12 +297,12 @@ def test_requests_hold_fields_of_the_documented_example(name: str, make: Callabl
 def test_no_request_of_this_package_could_place_an_order(name: str) -> None:
     """The example of a placing has fields that none of the bodies here has."""
     intent = meant(direction="buy", offset="open")
-    jobs = (v1.cancel_all(intent), v1.cancel(intent, ["1"]), v1.open_orders(intent))
-    for job in (*jobs, v1.history(intent)):
-        body = json.loads(job.request.body)
+    operations = (v1.cancel_all(intent), v1.cancel(intent, ["1"]), v1.open_orders(intent))
+    for operation in (*operations, v1.history(intent)):
+        body = json.loads(operation.request.body)
         assert not {"volume", "callback_rate", "active_price"} & set(body)
         assert {"volume", "callback_rate", "active_price"} < set(json.loads(document(name)))
-        assert "order" not in job.request.path.rsplit("_", 1)[-1] or job.is_read
+        assert "order" not in operation.request.path.rsplit("_", 1)[-1] or operation.is_read
 
 
 def test_every_documented_file_is_tested() -> None:
@@ -324,23 +326,27 @@ def test_each_call_has_its_path_and_its_nature(mode: MarginMode) -> None:
     twin = "cross_" if mode is CROSS else ""
     start = f"/linear-swap-api/v1/swap_{twin}track_"
     intent = meant(mode)
-    jobs = {
+    operations = {
         "cancelall": (v1.cancel_all(intent), False, False),
         "cancel": (v1.cancel(intent, ["1"]), True, False),
         "openorders": (v1.open_orders(intent), True, True),
         "hisorders": (v1.history(intent), True, True),
     }
-    for name, (job, may_repeat, is_read) in jobs.items():
-        assert (job.request.method, job.request.path) == ("POST", start + name)
-        assert (job.may_repeat, job.is_read, job.about) == (may_repeat, is_read, CODE)
-        assert not job.request.params
-        assert job.read is v1.read or job.is_read
+    for name, (operation, may_repeat, is_read) in operations.items():
+        assert (operation.request.method, operation.request.path) == ("POST", start + name)
+        assert (operation.may_repeat, operation.is_read, operation.about) == (
+            may_repeat,
+            is_read,
+            CODE,
+        )
+        assert not operation.request.params
+        assert operation.read is v1.read or operation.is_read
 
 
 def test_a_body_is_compact_and_keeps_every_script() -> None:
     """No blank and no escape in the bytes that go out."""
-    job = v1.cancel(meant(code="龙虾-USDT"), ["1", "2"])
-    assert job.request.body == '{"contract_code":"龙虾-USDT","order_id":"1,2"}'.encode()
+    operation = v1.cancel(meant(code="龙虾-USDT"), ["1", "2"])
+    assert operation.request.body == '{"contract_code":"龙虾-USDT","order_id":"1,2"}'.encode()
 
 
 def test_a_pair_is_named_as_each_call_takes_it() -> None:
@@ -350,11 +356,11 @@ def test_a_pair_is_named_as_each_call_takes_it() -> None:
     assert json.loads(v1.cancel_all(intent).request.body) == {"pair": CODE, "contract_type": kind}
     cancel = {"pair": CODE, "order_id": "1,2", "contract_type": kind}
     assert json.loads(v1.cancel(intent, ["1", "2"]).request.body) == cancel
-    for job in (v1.open_orders(intent), v1.history(intent)):
-        body = json.loads(job.request.body)
+    for operation in (v1.open_orders(intent), v1.history(intent)):
+        body = json.loads(operation.request.body)
         assert body["pair"] == CODE
         assert not {"contract_type", "contract_code"} & set(body)
-        assert job.about == "BTC-USDT quarter"
+        assert operation.about == "BTC-USDT quarter"
 
 
 def test_everything_is_asked_for_without_a_name() -> None:

@@ -16,7 +16,7 @@ from htx_async.enums import MarginMode, Verdict
 from htx_async.exchange import v5
 from htx_async.exchange.messages import Answer, SignedRequest
 from htx_async.exchange.models import Page
-from htx_async.exchange.operation import Job, Reply
+from htx_async.exchange.operation import Operation, Reply
 from htx_async.exchange.signing import Credentials, sign
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
@@ -89,19 +89,19 @@ def lists(reply: Reply) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 def test_a_list_is_asked_for() -> None:
     """The first page: one signed GET of the contract's trailing orders, a hundred at most."""
-    job = v5.open_orders(wanted())
-    request = job.request
+    operation = v5.open_orders(wanted())
+    request = operation.request
     assert (request.method, request.path, request.body) == ("GET", "/v5/algo/order/opens", b"")
     assert dict(request.params) == {
         "type": "trailing_stop",
         "contract_code": "BTC-USDT",
         "limit": "100",
     }
-    assert (job.may_repeat, job.is_read, job.about) == (True, True, "BTC-USDT")
+    assert (operation.may_repeat, operation.is_read, operation.about) == (True, True, "BTC-USDT")
 
 
 @pytest.mark.parametrize(("make", "more"), [(v5.open_orders, 0), (v5.history, 1)])
-def test_a_list_goes_on_after_a_row(make: Callable[..., Job], more: int) -> None:
+def test_a_list_goes_on_after_a_row(make: Callable[..., Operation], more: int) -> None:
     """The next page names the row to go on from, and the direction; nothing else changes."""
     first, following = (
         dict(make(wanted()).request.params),
@@ -113,10 +113,10 @@ def test_a_list_goes_on_after_a_row(make: Callable[..., Job], more: int) -> None
 
 def test_the_history_is_asked_for() -> None:
     """It is that of all ended states, joined by commas."""
-    job = v5.history(wanted())
-    assert (job.request.method, job.request.path) == ("GET", "/v5/algo/order/history")
-    assert dict(job.request.params)["states"] == "effective,canceled,failed"
-    assert (job.may_repeat, job.is_read) == (True, True)
+    operation = v5.history(wanted())
+    assert (operation.request.method, operation.request.path) == ("GET", "/v5/algo/order/history")
+    assert dict(operation.request.params)["states"] == "effective,canceled,failed"
+    assert (operation.may_repeat, operation.is_read) == (True, True)
 
 
 def test_both_margin_modes_share_a_list() -> None:
@@ -137,15 +137,15 @@ def test_a_contract_without_a_code_is_looked_for_in_the_whole_list() -> None:
 
 def test_a_cancel_is_an_array() -> None:
     """Each order is a row with the contract and the exact id as text, in the order given."""
-    job = v5.cancel(wanted("龙虾-USDT"), ["1512889773167009792", "7"])
-    assert (job.request.method, job.request.path) == ("POST", "/v5/algo/cancel_orders")
-    assert job.request.params == ()
-    assert json.loads(job.request.body) == [
+    operation = v5.cancel(wanted("龙虾-USDT"), ["1512889773167009792", "7"])
+    assert (operation.request.method, operation.request.path) == ("POST", "/v5/algo/cancel_orders")
+    assert operation.request.params == ()
+    assert json.loads(operation.request.body) == [
         {"contract_code": "龙虾-USDT", "algo_id": "1512889773167009792"},
         {"contract_code": "龙虾-USDT", "algo_id": "7"},
     ]
-    assert (job.may_repeat, job.is_read, job.about) == (True, False, "龙虾-USDT")
-    assert job.read is v5.read
+    assert (operation.may_repeat, operation.is_read, operation.about) == (True, False, "龙虾-USDT")
+    assert operation.read is v5.read
     assert v5.MOST_IDS == 10
 
 
@@ -705,8 +705,8 @@ def test_foreign_words_are_capped() -> None:
 ACCESS = "access-canary-0123456789"
 
 
-def signed(job: Job) -> SignedRequest:
-    return sign(Credentials(ACCESS, "secret-key"), job.request, "https://api.hbdm.com", NOON)
+def signed(operation: Operation) -> SignedRequest:
+    return sign(Credentials(ACCESS, "secret-key"), operation.request, "https://api.hbdm.com", NOON)
 
 
 @pytest.mark.parametrize("cut", [0, 200, 280, 299])
@@ -877,13 +877,15 @@ def test_random_bytes_are_never_believed(reader: Read) -> None:
 # --- Both halves -------------------------------------------------------------------------------
 
 
-def asked(exchange: SimulatedExchange, job: Job) -> Reply:
+def asked(exchange: SimulatedExchange, operation: Operation) -> Reply:
     """The simulated exchange's answer to a job, signed and read as the client does it."""
-    request = sign(exchange.credentials, job.request, "https://api.hbdm.com", datetime.now(UTC))
+    request = sign(
+        exchange.credentials, operation.request, "https://api.hbdm.com", datetime.now(UTC)
+    )
     target = request.url().removeprefix(request.base_url)
     host = {"Host": "api.hbdm.com"}
     reply = exchange.handle(Request(request.method, target, host, request.body))
-    return job.read(Answer(reply.status, {}, reply.body), request.scrub)
+    return operation.read(Answer(reply.status, {}, reply.body), request.scrub)
 
 
 def test_the_simulated_exchange_takes_what_is_sent() -> None:

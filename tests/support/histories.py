@@ -55,7 +55,7 @@ class Draft(NamedTuple):
     def wanted(self) -> Wanted:
         return Wanted(self.code, self.margin, *self.filters)
 
-    def desk(self, htx: HtxSession) -> Any:
+    def margin_calls(self, htx: HtxSession) -> Any:
         """The session's calls for this margin mode."""
         return htx.cross if self.margin == "cross" else htx
 
@@ -221,17 +221,17 @@ def until(
     time = now()
     if draft.deadline is not None:
         return time + draft.deadline
-    means = htx._ready()
+    resources = htx._ready()
     if kind == "read":
-        return max(time, means.reads.earliest(READS) or 0.0) + DEADLINE
+        return max(time, resources.reads.earliest(READS) or 0.0) + DEADLINE
     path = (CANCEL if kind == "ids" else CANCEL_ALL).path(MarginMode(draft.margin))
     if kind == "ids" and htx.generation[0] is ApiGeneration.V5:
         path = V5_CANCEL.path()
     # Those that are just about to queue count too.
     count += sum(one.weight for one in others if time - one.began < 0.001)
     # A default deadline grows with the round trips that are seen, up to the time for one attempt.
-    trip = means.attempt_timeout if kind else 0.0
-    turn = means.trades.foresee(path, count, urgent=draft.urgent, round_trip=trip)
+    trip = resources.attempt_timeout if kind else 0.0
+    turn = resources.trades.foresee(path, count, urgent=draft.urgent, round_trip=trip)
     # And where the account may be on V5, by the five answers that come one after the other there.
     steps = 5 if htx._generation.is_auto or htx.generation[0] is ApiGeneration.V5 else 0
     return max(time, turn) + DEADLINE + steps * trip

@@ -403,8 +403,8 @@ async def assert_goes_on(stage: Stage, work: Work) -> None:
         with pytest.raises(SessionClosed):
             await stage.htx.cancel_all_trailing(NEXT)
     async with stage.session() if stage.is_closed else stage.htx as htx:
-        means = htx._ready()
-        buckets: list[tuple[Any, int]] = [(means.trades, 5), (means.reads, 72)]
+        resources = htx._ready()
+        buckets: list[tuple[Any, int]] = [(resources.trades, 5), (resources.reads, 72)]
         began = now()
         report = await htx.cancel_all_trailing(NEXT)
         assert report.outcome is Outcome.NOTHING_TO_CANCEL

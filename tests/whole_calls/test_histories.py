@@ -147,7 +147,7 @@ class History(RuleBasedStateMachine):
         self._undertake(
             htx,
             [draft.wanted],
-            lambda: draft.desk(htx).cancel_all_trailing(draft.code, *draft.filters, **more),
+            lambda: draft.margin_calls(htx).cancel_all_trailing(draft.code, *draft.filters, **more),
             lambda: until(htx, draft),
         )
 
@@ -174,7 +174,7 @@ class History(RuleBasedStateMachine):
         self._undertake(
             htx,
             [draft.wanted._replace(contract_code=code) for code in codes],
-            lambda: draft.desk(htx).mass_cancel_trailing(codes, *draft.filters, **more),
+            lambda: draft.margin_calls(htx).mass_cancel_trailing(codes, *draft.filters, **more),
             lambda: until(htx, draft, requests, "mass", self.under_way),
             is_mass=True,
             is_whole="until_clear" not in manner,
@@ -190,14 +190,14 @@ class History(RuleBasedStateMachine):
         self._undertake(
             htx,
             [wanted._replace(order_ids=ids)],
-            lambda: draft.desk(htx).cancel_trailing(draft.code, ids, **more),
+            lambda: draft.margin_calls(htx).cancel_trailing(draft.code, ids, **more),
             lambda: until(htx, draft, -(-len(ids) // v1.MOST_IDS), "ids"),
         )
 
     @rule(draft=DRAFTS, what=st.sampled_from(("open_trailing", "trailing_history")))
     def read(self, draft: Draft, what: str) -> None:
         htx = self.session(draft.session)
-        read = getattr(draft.desk(htx), what)
+        read = getattr(draft.margin_calls(htx), what)
         self._undertake(
             htx,
             [draft.wanted],

@@ -383,8 +383,8 @@ FOREIGN: dict[str, tuple[Callable[[str], BaseException], type[BaseException]]] =
 
 def query_of(htx: HtxSession) -> list[str]:
     """The queries that were signed, which no server has seen."""
-    assert htx._opening.means is not None
-    signer = htx._opening.means.signer
+    assert htx._opening.resources is not None
+    signer = htx._opening.resources.signer
     return [one.url().partition("?")[2] for one in signer._signed.values()]
 
 
