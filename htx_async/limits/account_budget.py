@@ -11,7 +11,7 @@ from typing import Protocol
 from aiolimiter import AsyncLimiter
 
 from htx_async.exchange.endpoints import BUDGETS, Limit, Permission
-from htx_async.limits.waiting_line import Line
+from htx_async.limits.waiting_line import WaitingLine
 from htx_async.limits.window import DUE
 
 _MOST_STEPS = 200
@@ -20,7 +20,7 @@ _MOST_STEPS = 200
 class Waits(Protocol):
     """One endpoint's line, which the budget may hold up."""
 
-    line: Line
+    line: WaitingLine
 
     def grant(self) -> None:
         """There may be room for the head of the line."""

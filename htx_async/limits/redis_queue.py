@@ -25,7 +25,7 @@ from htx_async.limits.redis_store import ASK_AGAIN, ASKING, FENCED, TOO_LATE, Re
 from htx_async.limits.redis_told import ToldToFleet
 from htx_async.limits.token_bucket import TokenBucket
 from htx_async.limits.token_queue import TakeToken
-from htx_async.limits.waiting_line import Line, OnTurn
+from htx_async.limits.waiting_line import OnTurn, WaitingLine
 
 OnMode = Callable[[str, LimiterMode, str], object]
 
@@ -73,7 +73,7 @@ class RedisQueue:
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._names = (f"{secrets.token_hex(8)}:{number}" for number in itertools.count(1))
-        self.line = Line()
+        self.line = WaitingLine()
         self.mode = LimiterMode.SHARED
         self._has_joined = False
         self._reserved = ""

@@ -7,10 +7,10 @@ import threading
 from htx_async.limits.account_limiter import AccountLimiter
 
 _LOOKED_AT = 4
-"""Accounts that are looked at, in turn, each time that one is asked for."""
+"""Registry that are looked at, in turn, each time that one is asked for."""
 
 
-class Accounts:
+class Registry:
     """The limiters of accounts, one for each. They outlive sessions and loops, because the
     exchange's count does, but not for ever: the one of an account that has had no holder for a
     while is forgotten."""
@@ -48,7 +48,7 @@ class Accounts:
                 self._limiters[account] = limiter
 
 
-_accounts = Accounts()
+_registry = Registry()
 
 
 def account_key(name: str) -> str:
@@ -63,9 +63,9 @@ def shared_limiter(account: str, holder: object = None) -> AccountLimiter:
     from whatever loop used them last. Raises `InvalidRequest` when a session on another loop that
     is still open holds it, or the process that forked this one.
     """
-    return _accounts.limiter(account, holder)
+    return _registry.limiter(account, holder)
 
 
 def release(limiter: AccountLimiter, holder: object) -> None:
     """`holder` was closed: another loop may have the tokens, once nobody else holds them."""
-    _accounts.release(limiter, holder)
+    _registry.release(limiter, holder)

@@ -14,7 +14,7 @@ from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.limits.account_budget import AccountBudget
 from htx_async.limits.gate import Gate
 from htx_async.limits.slower_limit import SlowerLimit
-from htx_async.limits.waiting_line import Line, OnTurn
+from htx_async.limits.waiting_line import OnTurn, WaitingLine
 from htx_async.limits.window import DUE, Window
 
 _MARGIN = 0.002
@@ -43,7 +43,7 @@ class TokenQueue:
         self._slow: Window | None = None
         self._gate = Gate()
         self._paused_until = -math.inf
-        self.line = Line()
+        self.line = WaitingLine()
         self._timer: asyncio.TimerHandle | None = None
         self._is_retired = False
         self.budget = budget

@@ -11,7 +11,7 @@ _COMERS = itertools.count()
 """Numbers those who join, over all lines."""
 
 
-class Line:
+class WaitingLine:
     """Those who wait on one event loop. Joining and leaving take the same time at any length."""
 
     def __init__(self) -> None:

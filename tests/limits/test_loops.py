@@ -20,7 +20,7 @@ import pytest
 from htx_async import CancelReport, HtxSession, InvalidRequest, Outcome
 from htx_async.exchange.endpoints import READS
 from htx_async.limits.account_limiter import AccountLimiter
-from htx_async.limits.registry import Accounts
+from htx_async.limits.registry import Registry
 from htx_async.simulator import SimulatedExchange
 from tests.limits.test_limiter import Holder, use
 from tests.limits.test_token_bucket import HOLD, busiest, now
@@ -156,7 +156,7 @@ def test_of_two_threads_that_open_at_one_instant_one_wins() -> None:
 def test_threads_that_race_for_an_account_get_it_one_at_a_time() -> None:
     """A hundred accounts, raced for twice from three loops: one holds it at a time, and all of
     them together have five tokens."""
-    accounts = Accounts()
+    accounts = Registry()
 
     async def attempt(account: str) -> tuple[AccountLimiter, Holder, float] | None:
         instant.wait(BOUND)
@@ -197,7 +197,7 @@ def the_one(rivals: list[Elsewhere], ended: list[T | None]) -> tuple[T, Elsewher
 
 
 async def _limiter(
-    accounts: Accounts, account: str, holder: Holder | None = None
+    accounts: Registry, account: str, holder: Holder | None = None
 ) -> AccountLimiter:
     return accounts.limiter(account, holder)
 
@@ -230,7 +230,7 @@ def test_what_was_in_use_counts_as_used_just_now(monkeypatch: pytest.MonkeyPatch
     broad budget too; whoever waited on the old loop is told."""
     # Between these two loops no time passes, however busy the machine is.
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    accounts = Accounts()
+    accounts = Registry()
     home, elsewhere = VirtualLoop(), VirtualLoop()
 
     async def begin() -> list["asyncio.Task[Any]"]:

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from htx_async import InvalidRequest
-from htx_async.limits.registry import Accounts, account_key, shared_limiter
+from htx_async.limits.registry import Registry, account_key, shared_limiter
 from tests.limits.test_limiter import Holder, use
 from tests.limits.test_token_bucket import HOLD, now
 from tests.support.virtual import run
@@ -29,7 +29,7 @@ def test_one_account_has_one_limiter_and_another_account_another() -> None:
 
 def test_an_account_that_nobody_holds_is_forgotten_and_no_other() -> None:
     """Neither one that is held nor the one that is asked for, however long it has rested."""
-    accounts, holder = Accounts(), Holder()
+    accounts, holder = Registry(), Holder()
 
     async def main() -> None:
         first = {name: accounts.limiter(name) for name in ("asked", "left")}
@@ -46,7 +46,7 @@ def test_an_account_that_nobody_holds_is_forgotten_and_no_other() -> None:
 def test_a_thousand_accounts_come_and_go_and_few_are_looked_at_each_time() -> None:
     """Those that have gone are forgotten while others come: no more are kept than twice what came
     in the last minutes."""
-    accounts = Accounts()
+    accounts = Registry()
 
     async def main() -> int:
         most = 0

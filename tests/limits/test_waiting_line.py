@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from htx_async.limits.waiting_line import Line
+from htx_async.limits.waiting_line import WaitingLine
 from tests.support.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")
@@ -19,7 +19,7 @@ def test_urgent_ones_go_first_and_equals_in_the_order_of_their_coming() -> None:
     """Whoever joins, the head is the first of the urgent ones, then the first of the rest."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         ordinary = [line.join(False, None) for _ in range(2)]
         urgent = [line.join(True, None) for _ in range(2)]
         called = []
@@ -37,7 +37,7 @@ def test_a_line_knows_its_length_and_who_would_go_before_a_newcomer() -> None:
     """An urgent newcomer has only the urgent ones before it."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         assert (len(line), line.ahead(True), line.ahead(False), line.is_urgent) == (0, 0, 0, False)
         waiters = [line.join(urgent, None) for urgent in (False, True, False)]
         assert (len(line), line.ahead(True), line.ahead(False), line.is_urgent) == (3, 1, 3, True)
@@ -51,7 +51,7 @@ def test_those_who_are_told_of_turns_come_in_the_order_of_the_line() -> None:
     """Also while one of them leaves because of what it was just told."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         line.join(False, None)
         leaving = line.join(False, told)
         line.join(True, told)
@@ -69,7 +69,7 @@ def test_leaving_tells_whether_the_turn_had_come() -> None:
     """Only a waiter that was called has something to pass on."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         called, cancelled, dismissed, waiting = (line.join(False, None) for _ in range(4))
         assert line.call_next()
         cancelled.cancel()
@@ -85,7 +85,7 @@ def test_one_that_is_gone_gets_no_turn() -> None:
     """A waiter that was cancelled and has not left yet is passed over, and only it."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         gone, present = line.join(False, None), line.join(False, None)
         gone.cancel()
         assert not line.call_next()
@@ -100,7 +100,7 @@ def test_everybody_who_is_dismissed_hears_why() -> None:
     """The error ends every wait that had not ended by itself, and the line is empty."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         gone = line.join(True, None)
         gone.cancel()
         waiters = [line.join(urgent, None) for urgent in (True, False)]
@@ -118,7 +118,7 @@ def test_a_line_that_was_long_keeps_nothing(way: str) -> None:
     """An emptied dictionary would keep its table; the memory of ten thousand comes back."""
 
     async def main() -> None:
-        line = Line()
+        line = WaitingLine()
         empty = sys.getsizeof(line._ordinary)
         waiters = [line.join(False, None) for _ in range(10_000)]
         assert sys.getsizeof(line._ordinary) > 100 * empty

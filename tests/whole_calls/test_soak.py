@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from htx_async import CancelError, HtxSession, Outcome, ReadFailed, RetryPolicy, TokenBucket
 from htx_async.events import Event
-from htx_async.limits.registry import _accounts
+from htx_async.limits.registry import _registry
 from htx_async.simulator import SimulatedExchange
 from tests.support.paths import ROOT
 from tests.support.virtual import SOAK, run, virtual_session
@@ -194,9 +194,9 @@ def soak() -> None:
         tracemalloc.start()
         # What was there before may be replaced, which looks like growth: let it be.
         await desk.until(WARM_UP + SETTLING)
-        before, accounts = in_use(), len(_accounts)
+        before, accounts = in_use(), len(_registry)
         await desk.until(CALLS)
-        growth, more = in_use() - before, len(_accounts) - accounts
+        growth, more = in_use() - before, len(_registry) - accounts
         tracemalloc.stop()
         told = f"{desk.calls} calls {dict(desk.outcomes)}: {growth} bytes more, {accounts} accounts"
         print(told)
