@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from htx_async.codes import Code, CodeClass, classify
+from htx_async.codes import Code, CodeClass
 from htx_async.enums import LimiterMode, Verdict
 
 
@@ -36,6 +36,7 @@ class Attempt(Frozen):
     among the requests of the user's whole call; one that served several contracts stands in the
     report of each with the same. `excerpt`: the first 300 characters of a reply that could not be
     believed, escaped and without the request's secrets, to show to the exchange; else "".
+    `code_class`: how a refusal, or a code, has to be taken; None where there was neither.
     """
 
     number: int
@@ -53,8 +54,4 @@ class Attempt(Frozen):
     limiter_mode: LimiterMode | None = None
     request: int = 0
     excerpt: str = ""
-
-    @property
-    def code_class(self) -> CodeClass:
-        """How the code of a refused attempt has to be taken."""
-        return classify(self.code, self.http_status)
+    code_class: CodeClass | None = None

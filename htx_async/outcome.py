@@ -33,7 +33,7 @@ def failure_of(report: CancelReport) -> CancelError | None:
     return _REFUSALS.get(code_class, CancelRefused)(report.message, report)
 
 
-_REFUSALS: dict[CodeClass, type[CancelRefused]] = {
+_REFUSALS: dict[CodeClass | None, type[CancelRefused]] = {
     CodeClass.AUTH: AuthenticationFailed,
     CodeClass.RETRYABLE: Unavailable,
     CodeClass.MIGRATED: AccountMigrated,

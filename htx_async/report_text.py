@@ -74,7 +74,7 @@ def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
 _CALL_LATER = "It is settlement, delivery or maintenance: call again with a longer deadline."
 
 
-_ADVICE: dict[CodeClass, str] = {
+_ADVICE: dict[CodeClass | None, str] = {
     CodeClass.AUTH: (
         "Check the key pair, its Trade permission, its address binding, its age and this "
         "machine's clock; trying again does not help."

@@ -17,10 +17,12 @@ DOORS: dict[str, set[str]] = {
         "transport.http_sessions",
         "transport.name_lookup",
         "transport.http",
+        "transport.marked_body",
+        "transport.sending",
         "session",
         "simulator",
     },
-    "yarl": {"transport.http_sessions", "transport.http"},
+    "yarl": {"transport.http_sessions", "transport.sending"},
     "aiolimiter": {
         "limits.account_budget",
         "limits.account_limiter",

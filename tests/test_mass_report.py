@@ -29,6 +29,7 @@ from htx_async import (
     Unavailable,
     Verdict,
 )
+from htx_async.codes import classify
 from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import run, virtual_session
 
@@ -45,6 +46,7 @@ def attempt(
         http_status=status,
         verdict=verdict,
         code=code,
+        code_class=classify(code, status),
         message="words",
         sent=verdict is not Verdict.NOT_SENT,
         paused=paused,

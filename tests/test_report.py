@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from htx_async import CancelError
+from htx_async.codes import classify
 from htx_async.enums import Direction, Offset, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.simulator import SimulatedExchange
@@ -30,7 +31,10 @@ def attempt(number: int = 1, verdict: Verdict = Verdict.ACCEPTED, **changed: Any
         "message": "",
         "sent": True,
     }
-    return Attempt(**{**fields, **changed})
+    fields |= changed
+    if fields["verdict"] is Verdict.REFUSED:
+        fields["code_class"] = classify(fields["code"], fields["http_status"])
+    return Attempt(**fields)
 
 
 def report(outcome: Outcome = Outcome.CANCELLED, **changed: Any) -> CancelReport:
@@ -81,7 +85,7 @@ def test_the_fields_are_the_contract() -> None:
     }  # fmt: skip
     assert set(Attempt.model_fields) == {
         "number", "base_url", "started", "waited", "wire", "http_status", "verdict", "code",
-        "message", "sent", "paused", "limit", "limiter_mode", "request", "excerpt",
+        "message", "sent", "paused", "limit", "limiter_mode", "request", "excerpt", "code_class",
     }  # fmt: skip
     assert set(OrderError.model_fields) == {"order_id", "err_code", "err_msg"}
 
@@ -147,6 +151,7 @@ def test_the_json_is_complete() -> None:
         "limiter_mode": None,
         "request": 0,
         "excerpt": "",
+        "code_class": None,
     }
 
 

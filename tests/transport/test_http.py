@@ -40,7 +40,8 @@ from htx_async import (
 )
 from htx_async.exchange.messages import Answer, Request, SendFailed, SignedRequest
 from htx_async.simulator import SimulatedExchange
-from htx_async.transport.http import Sending, Transport
+from htx_async.transport.http import Transport
+from htx_async.transport.sending import Sending
 from tests.support.fault_server import (
     OK,
     Connection,
