@@ -80,6 +80,7 @@ bench-%: $(READY)
 	@$(BIN)/python -m benchmarks.$*
 
 figures: $(READY)
+	@$(BIN)/python .ci/wings.py
 	@$(BIN)/python -m benchmarks.figures
 	@if [ -e .venv-bench/.ready ]; then .venv-bench/bin/python -m benchmarks.pictures; fi
 

@@ -1,6 +1,7 @@
 """The house's rules: wings, doors, exported names, one root of errors, small rooms."""
 
 import ast
+import runpy
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -142,6 +143,12 @@ def test_importing_the_package_loads_no_extra() -> None:
         "htx_async.simulator",
     }
     assert not loaded & unwanted
+
+
+def test_the_picture_of_the_wings_shows_the_imports_as_they_are() -> None:
+    """docs/pictures/wings.svg is what its script draws now; `make figures` brings it up to date."""
+    wings = runpy.run_path(str(PACKAGE.parent / ".ci" / "wings.py"))
+    assert wings["PICTURE"].read_text() == wings["drawn"](), "run `make figures`"
 
 
 def _decides(node: ast.AST) -> bool:
