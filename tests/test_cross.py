@@ -19,8 +19,8 @@ from htx_async import (
 from htx_async.cross import CrossMargin
 from htx_async.enums import ContractType, MarginMode
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.cancel.test_walk import BTC, in_step, v1_session
 from tests.support.virtual import run, virtual_session
+from tests.support.witness import BTC, in_step, v1_session
 
 DATED = "BTC-USDT-261225"
 START_OF_PATH = "/linear-swap-api/v1/swap_"

@@ -9,22 +9,15 @@ import htx_async
 from benchmarks.figures import filled, saved
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
+from tests.support.pages import _BLOCK, EXAMPLES, PAGES, README, execute
 from tests.support.paths import ROOT
 from tests.support.virtual import run, virtual_session
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))}
-_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-EXAMPLES = _BLOCK.findall(README)
 ALL_EXAMPLES = {
     f"{name}-{number}": example
     for name, page in {"README.md": README, **PAGES}.items()
     for number, example in enumerate(_BLOCK.findall(page))
 }
-
-
-def execute(example: str, namespace: dict[str, Any]) -> None:
-    exec(compile(example, "README.md", "exec"), namespace)  # noqa: S102 - our own README
 
 
 @pytest.mark.parametrize("example", ALL_EXAMPLES.values(), ids=ALL_EXAMPLES)

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from htx_async.aio.timers import StallMeter, TimeLimit
+from tests.support.stalls import stall
 from tests.support.virtual import VirtualLoop, run
 
 EXACT = 1e-3
@@ -17,13 +18,6 @@ BOUND = 1_000.0
 def now() -> float:
     """The loop's time."""
     return asyncio.get_running_loop().time()
-
-
-def stall(seconds: float) -> None:
-    """Let `seconds` pass while nothing else can run."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    loop._instant.now += seconds
 
 
 def test_the_limit_ends_its_block_at_the_moment_named() -> None:

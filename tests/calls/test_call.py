@@ -4,16 +4,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from htx_async import (
     AccountMigrated,
     AuthenticationFailed,
-    CancelError,
     CancelRefused,
-    CancelReport,
     EndpointRetired,
     HtxSession,
     NotSent,
@@ -29,6 +27,7 @@ from htx_async import (
 )
 from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
+from tests.support.endings import ending
 from tests.support.virtual import run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
@@ -44,16 +43,6 @@ def now() -> float:
 async def turns(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-async def ending(call: Any) -> CancelReport:
-    """The report of a call, however it ended."""
-    try:
-        report = await call
-    except CancelError as error:
-        report = error.report
-    assert isinstance(report, CancelReport)
-    return report
 
 
 def test_a_clean_call_tells_which_orders_went() -> None:

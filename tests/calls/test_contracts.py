@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from htx_async import ReadFailed, SessionClosed
-from tests.cancel.test_walk import Witness, in_step, now, v1_session
 from tests.support.virtual import run
+from tests.support.witness import Witness, in_step, now, v1_session
 
 CODES = ("BTC-USDT", "ETH-USDT", "BTC-USDT-261225")
 

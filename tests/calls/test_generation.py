@@ -1,9 +1,8 @@
 """Accounts on v1, moved, or moving: no call ends clear while a matching order is open."""
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import pytest
 
@@ -11,7 +10,6 @@ from htx_async import (
     ALL_CONTRACTS,
     AccountMigrated,
     ApiGeneration,
-    CancelError,
     CancelReport,
     EndpointRetired,
     HtxSession,
@@ -24,42 +22,15 @@ from htx_async import (
     Verdict,
 )
 from htx_async.events import Event, GenerationChanged
-from htx_async.simulator import Order, SimulatedExchange
-from htx_async.simulator.account import V1Variant
-from tests.support.virtual import SOAK, run, virtual_session
+from htx_async.simulator import Order
+from tests.support.endings import ending
+from tests.support.generations import CODE, VARIANTS, exchange_of, session_of
+from tests.support.virtual import SOAK, run
 
-CODE = "BTC-USDT"
-WALL = 1_700_000_000.0
-VARIANTS: tuple[str, ...] = get_args(V1Variant)
 PAIRS = [("v1", "answering")] + [(state, v) for state in ("moved", "moving") for v in VARIANTS]
 FILTERS = ((None, None), ("sell", None), ("sell", "close"))
 MARGINS: tuple[Literal["isolated", "cross"], ...] = ("isolated", "cross")
 SEEDS = 400 if SOAK else 36
-
-
-def wall() -> float:
-    return WALL + asyncio.get_running_loop().time()
-
-
-def exchange_of(
-    account: str = "v1", variant: str = "answering", **more: object
-) -> SimulatedExchange:
-    clock = asyncio.get_running_loop().time
-    settings = {"account": account, "v1_variant": variant, "clock": clock, "now": wall, **more}
-    return SimulatedExchange(**settings)  # type: ignore[arg-type]  # chosen by parameters
-
-
-def session_of(exchange: SimulatedExchange, **settings: object) -> HtxSession:
-    settings = {"generation": "auto", "now": wall, **settings}
-    return virtual_session(exchange, **settings)  # type: ignore[arg-type]  # as above
-
-
-async def ended(call: Awaitable[CancelReport]) -> CancelReport:
-    """The report, whether it came by return or by exception."""
-    try:
-        return await call
-    except CancelError as error:
-        return error.report
 
 
 class Told(NamedTuple):
@@ -98,7 +69,7 @@ async def one_call(seed: int, state: str, variant: str, confirm: bool) -> Told:
     direction, offset = chance.choice(FILTERS)
     async with session_of(exchange, latency=lambda: chance.uniform(0.005, 0.1)) as htx:
         margin_calls = htx if margin == "isolated" else htx.cross
-        report = await ended(
+        report = await ending(
             margin_calls.cancel_all_trailing(CODE, direction, offset, confirm=confirm)
         )
     assert len(exchange.open_orders("ETH-USDT")) == 2
@@ -204,7 +175,7 @@ def test_what_v5_cannot_say_leaves_a_nothing_of_v1_unknown() -> None:
         exchange = exchange_of()
         exchange.bad_gateway(call="v5_opens", times=50)
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, deadline=2.0))
+            report = await ending(htx.cancel_all_trailing(CODE, deadline=2.0))
         assert report.outcome is Outcome.UNKNOWN
         assert "moved to V5" in report.message
         assert "look at the exchange now" in report.message
@@ -265,7 +236,7 @@ def test_an_order_refused_by_its_own_item_is_open_and_told() -> None:
         bad, good = exchange.place(CODE, "sell", "close", 2)
         exchange.reject_order(bad, 1088, "not now", times=99)
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, deadline=5.0))
+            report = await ending(htx.cancel_all_trailing(CODE, deadline=5.0))
         assert report.outcome is Outcome.PARTIAL
         assert (report.successes, report.still_open) == ((good,), (bad,))
         assert [error.err_code for error in report.errors] == [1088]

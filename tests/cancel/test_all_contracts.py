@@ -16,8 +16,8 @@ from htx_async import (
     ReadFailed,
     SessionClosed,
 )
-from tests.cancel.test_walk import Witness, asked, in_step, now, v1_session
 from tests.support.virtual import run
+from tests.support.witness import Witness, asked, in_step, now, v1_session
 
 MANY = [f"C{number:03}-USDT" for number in range(230)]
 BUSY = MANY[5::19][:12]

@@ -23,9 +23,9 @@ from htx_async import (
 )
 from htx_async.events import AttemptEnded, CallEnded, CallStarted, Event, TokenGranted
 from htx_async.simulator import Request
-from tests.cancel.test_confirm import ending
-from tests.cancel.test_walk import BTC, START, Witness, asked, in_step, now, v1_session
+from tests.support.endings import ending
 from tests.support.virtual import run
+from tests.support.witness import BTC, START, Witness, asked, in_step, now, v1_session
 
 PATHS = {"isolated": "swap_track_cancel", "cross": "swap_cross_track_cancel"}
 

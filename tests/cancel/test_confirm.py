@@ -6,14 +6,13 @@ All in virtual time over the simulated exchange, which judges.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from htx_async import (
-    CancelError,
     CancelRefused,
     CancelReport,
     HtxSession,
@@ -25,31 +24,13 @@ from htx_async import (
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.events import CallEnded, Event
 from htx_async.simulator import Order
-from tests.cancel.test_walk import (
-    BTC,
-    START,
-    Witness,
-    asked,
-    in_step,
-    now,
-    page,
-    row_of,
-    v1_session,
-)
+from tests.support.endings import ending
 from tests.support.virtual import run
+from tests.support.witness import BTC, START, Witness, asked, in_step, now, page, row_of, v1_session
 
 OTHER = "ETH-USDT"
 UPLINK = 0.1
 """Seconds: orders placed so shortly after a call began may count as placed before it."""
-
-
-async def ending(call: Awaitable[CancelReport]) -> CancelReport:
-    """The report of a call, however it ends."""
-    try:
-        return await call
-    except CancelError as error:
-        assert isinstance(error, PartialCancel) == (error.report.outcome is Outcome.PARTIAL)  # noqa: PT017 - either end is right
-        return error.report
 
 
 def matches(order: Order, direction: str | None, offset: str | None) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from htx_async import ApiGeneration, InvalidRequest, ReadFailed, TrailingOrder
 from htx_async.simulator import SimulatedExchange
-from tests.calls.test_generation import CODE, WALL, exchange_of, session_of
+from tests.support.generations import CODE, WALL, exchange_of, session_of
 from tests.support.virtual import run
 
 DAY = 86_400.0

@@ -7,9 +7,10 @@ import pytest
 
 from htx_async import ALL_CONTRACTS, CancelReport, MassCancelReport, Outcome
 from htx_async.events import CallStarted, Event
-from tests.calls.test_generation import CODE, ended
-from tests.cancel.test_walk import START, Witness, in_step, now, v1_session
+from tests.support.endings import ending
+from tests.support.generations import CODE
 from tests.support.virtual import run
+from tests.support.witness import START, Witness, in_step, now, v1_session
 
 CODES = ["A-USDT", "B-USDT", "C-USDT"]
 
@@ -205,7 +206,7 @@ def test_the_clocks_of_some_replies_do_not_hide_an_order(
         missed = exchange.place(CODE, "sell", "close")
         await asyncio.sleep(0.1)
         async with v1_session(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, confirm=True, deadline=20.0))
+            report = await ending(htx.cancel_all_trailing(CODE, confirm=True, deadline=20.0))
         assert (report.outcome, report.confirmed) == (Outcome.PARTIAL, False)
         assert report.still_open == missed
 

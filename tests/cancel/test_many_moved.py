@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from htx_async import ALL_CONTRACTS, MassCancelFailed, MassCancelReport, Outcome
-from tests.calls.test_generation import exchange_of, session_of
+from tests.support.generations import exchange_of, session_of
 from tests.support.virtual import run
 
 CODES = [f"C{number}-USDT" for number in range(40)]

@@ -6,7 +6,8 @@ import pytest
 
 from htx_async import CancelError, CancelReport, Outcome, RetryPolicy, Verdict
 from htx_async.events import CallEnded, Event
-from tests.calls.test_generation import CODE, ended, exchange_of, session_of
+from tests.support.endings import ending
+from tests.support.generations import CODE, exchange_of, session_of
 from tests.support.virtual import run
 
 
@@ -21,7 +22,7 @@ def test_an_order_that_v5_did_not_take_is_no_success(err_code: int) -> None:
         exchange.reject_order(gone, err_code)
         exchange.refuse(1030, call="v5_history", times=9)
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE))
+            report = await ending(htx.cancel_all_trailing(CODE))
         assert report.successes == (taken,)
         assert [error.order_id for error in report.errors] == [gone]
         assert report.triggered == ((gone,) if err_code == 1063 else ())
@@ -38,7 +39,7 @@ def test_a_cancel_by_ids_reaches_an_account_that_has_moved(variant: str) -> None
         exchange = exchange_of("v5", variant)
         ids = exchange.place(CODE, "sell", "close", 2)
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_trailing(CODE, ids))
+            report = await ending(htx.cancel_trailing(CODE, ids))
         assert not exchange.open_orders()
         assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
 
@@ -56,7 +57,7 @@ def test_a_cancel_that_v1_lost_is_not_forgotten_on_v5(readable: bool) -> None:
         if not readable:
             exchange.refuse(1030, call="v5_opens", times=9)
         async with session_of(exchange) as htx:
-            call = asyncio.create_task(ended(htx.cancel_all_trailing(CODE)))
+            call = asyncio.create_task(ending(htx.cancel_all_trailing(CODE)))
             await asyncio.sleep(0.045)
             exchange.move()
             report = await call
@@ -125,7 +126,7 @@ def test_an_empty_list_that_is_not_believed_makes_nothing_clear(variant: str) ->
         exchange.reject_order(stays, 1004)
         exchange.refuse(1030, call="v5_opens", times=9)
         async with session_of(exchange) as htx:
-            call = asyncio.create_task(ended(htx.cancel_all_trailing(CODE, confirm=True)))
+            call = asyncio.create_task(ending(htx.cancel_all_trailing(CODE, confirm=True)))
             await asyncio.sleep(0.06)
             exchange.move()
             report = await call
@@ -149,7 +150,7 @@ def test_a_lost_cancel_and_an_empty_list_that_is_not_believed_are_unknown() -> N
             session_of(exchange, retry=once) as htx,
             session_of(exchange, generation="v1") as other,
         ):
-            call = asyncio.create_task(ended(htx.cancel_all_trailing(CODE, confirm=True)))
+            call = asyncio.create_task(ending(htx.cancel_all_trailing(CODE, confirm=True)))
             await asyncio.sleep(0.05)
             await other.cancel_all_trailing(CODE)
             report = await call
@@ -167,7 +168,7 @@ def test_a_list_that_is_refused_confirms_no_empty_answer() -> None:
         ids = exchange.place(CODE, "sell", "close", 2)
         exchange.refuse(1014, call="openorders")
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+            report = await ending(htx.cancel_all_trailing(CODE, confirm=True))
         assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
 
     run(main())
@@ -215,7 +216,7 @@ def test_a_cancel_by_ids_is_not_clear_when_the_account_moves_between_its_request
                 await htx.cancel_trailing(CODE, ids[:50])
                 await asyncio.sleep(2.0)
             exchange.move(after=0.5)
-            report = await ended(htx.cancel_trailing(CODE, ids))
+            report = await ending(htx.cancel_trailing(CODE, ids))
         assert report.is_clear is readable
         assert bool(exchange.open_orders()) is not readable
 
@@ -231,7 +232,7 @@ def test_what_the_history_told_as_triggered_stays_so_in_doubt() -> None:
         exchange.trigger(triggered, 0.5)
         exchange.refuse(1030, call="v5_opens", times=9)
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+            report = await ending(htx.cancel_all_trailing(CODE, confirm=True))
         assert (report.successes, report.triggered) == ((taken,), (triggered,))
 
     run(main())
@@ -247,7 +248,7 @@ def test_a_lost_answer_of_v5_stays_in_the_account(times: int) -> None:
         exchange.refuse(1030, call="v5_history", times=99)
         exchange.lose_after_work(call="v5_cancel", times=times)
         async with session_of(exchange, generation="v5") as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, deadline=10.0))
+            report = await ending(htx.cancel_all_trailing(CODE, deadline=10.0))
         assert report.outcome is Outcome.CLEAR_AFTER_RETRY
         assert not report.ids_complete
 
@@ -262,7 +263,7 @@ def test_a_cancel_that_was_taken_is_not_undone_by_not_found() -> None:
         ids = exchange.place(CODE, "sell", "close", 1)
         exchange.refuse(1030, call="v5_history", times=99)
         async with session_of(exchange, generation="v5") as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, deadline=12.0))
+            report = await ending(htx.cancel_all_trailing(CODE, deadline=12.0))
         assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
 
     run(main())
@@ -278,7 +279,7 @@ def test_no_request_without_a_contract_goes_to_v5() -> None:
             call = htx.cross.cancel_trailing(
                 order_ids=ids, pair="BTC-USDT", contract_type="quarter"
             )
-            report = await ended(call)
+            report = await ending(call)
         assert len(exchange.arrivals) == 1
         assert report.refusal is not None
         assert report.refusal.code == 6002
@@ -308,7 +309,7 @@ def test_other_orders_on_v5_show_nothing_about_these() -> None:
         exchange = exchange_of("v5", "answering")
         exchange.place(CODE, "sell", "close")
         async with session_of(exchange) as htx:
-            await ended(htx.cancel_trailing(CODE, ["123456"]))
+            await ending(htx.cancel_trailing(CODE, ["123456"]))
             assert htx.generation[0] == "v1"
 
     run(main())
@@ -322,7 +323,7 @@ def test_a_whole_request_refused_as_not_found_is_doubted_too() -> None:
         ids = exchange.place(CODE, "sell", "close", 2)
         exchange.refuse(1061, call="cancel")
         async with session_of(exchange) as htx:
-            report = await ended(htx.cancel_trailing(CODE, ids))
+            report = await ending(htx.cancel_trailing(CODE, ids))
         assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
 
     run(main())

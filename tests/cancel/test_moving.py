@@ -6,7 +6,8 @@ import random
 from htx_async import ALL_CONTRACTS, CancelReport
 from htx_async.enums import AllContracts
 from htx_async.simulator import SimulatedExchange
-from tests.calls.test_generation import CODE, VARIANTS, ended, exchange_of, session_of
+from tests.support.endings import ending
+from tests.support.generations import CODE, VARIANTS, exchange_of, session_of
 from tests.support.virtual import SOAK, run
 
 SEEDS = 1_000 if SOAK else 80
@@ -15,7 +16,7 @@ SEEDS = 1_000 if SOAK else 80
 async def cancelled(exchange: SimulatedExchange, chance: random.Random) -> CancelReport:
     async with session_of(exchange, latency=lambda: chance.uniform(0.01, 0.15)) as htx:
         if chance.random() < 0.5:
-            return await ended(htx.cancel_all_trailing(CODE, confirm=True))
+            return await ending(htx.cancel_all_trailing(CODE, confirm=True))
         wanted: list[str] | AllContracts = [CODE] if chance.random() < 0.5 else ALL_CONTRACTS
         clear = chance.random() < 0.5
         mass = await htx.mass_cancel_trailing(wanted, confirm=True, until_clear=clear)

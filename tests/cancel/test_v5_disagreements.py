@@ -14,7 +14,8 @@ from htx_async import CancelReport, HtxSession, Outcome, ReadFailed
 from htx_async.simulator import Reply, Request, SimulatedExchange
 from htx_async.simulator.serve_v5 import RowOrder
 from htx_async.simulator.v5_forms import CancelForm
-from tests.calls.test_generation import CODE, ended, session_of, wall
+from tests.support.endings import ending
+from tests.support.generations import CODE, session_of, wall
 from tests.support.virtual import SOAK, run
 
 OTHER = {"algo_id": "77", "type": "trigger", "state": "active", "contract_code": CODE}
@@ -74,13 +75,13 @@ def exchange_of(change: Change, **settings: Any) -> SimulatedExchange:
 async def cancelled(htx: HtxSession, how: str, ids: tuple[str, ...]) -> CancelReport:
     """All of the contract, in one of the ways that there are."""
     if how == "by ids":
-        return await ended(htx.cancel_trailing(CODE, ids, deadline=60.0))
+        return await ending(htx.cancel_trailing(CODE, ids, deadline=60.0))
     if how == "guard":
         async with htx.cancel_on_exit([CODE], deadline=60.0) as guard:
             pass
         assert guard.report is not None
         return guard.report.reports[0]
-    return await ended(htx.cancel_all_trailing(CODE, confirm=how == "confirm", deadline=60.0))
+    return await ending(htx.cancel_all_trailing(CODE, confirm=how == "confirm", deadline=60.0))
 
 
 class Drawn(NamedTuple):
@@ -145,7 +146,7 @@ def test_a_row_that_cannot_be_read_keeps_no_other_order_open(form: CancelForm, c
         exchange = exchange_of(with_row(ODD), account="v5", v5_cancel=form)
         exchange.place(CODE, "sell", "close", count)
         async with session_of(exchange, latency=lambda: 0.02, generation="v5") as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, deadline=60.0))
+            report = await ending(htx.cancel_all_trailing(CODE, deadline=60.0))
         assert not exchange.open_orders()
         assert report.outcome is Outcome.UNKNOWN
         assert "of its rows could not be read" in report.message
@@ -171,7 +172,7 @@ def test_a_strategy_that_keeps_placing_keeps_no_older_order_open(page: int, ever
         async with session_of(exchange, latency=lambda: 0.04, generation="v5") as htx:
             await asyncio.sleep(2.0)
             placing = asyncio.create_task(strategy())
-            report = await ended(htx.cancel_all_trailing(CODE, deadline=30.0))
+            report = await ending(htx.cancel_all_trailing(CODE, deadline=30.0))
             placing.cancel()
         assert not {*ids} & {order.order_id for order in exchange.open_orders()}
         assert {*ids} <= {*report.successes}
@@ -205,7 +206,7 @@ def test_a_clock_that_is_always_behind_hides_no_order(
         await asyncio.sleep(age)
         async with session_of(exchange, latency=lambda: 0.04, **settings) as htx:
             assert len(await htx.open_trailing(CODE)) == 60
-            report = await ended(htx.cancel_all_trailing(CODE, confirm=True, deadline=30.0))
+            report = await ending(htx.cancel_all_trailing(CODE, confirm=True, deadline=30.0))
         assert not exchange.open_orders()
         assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, True)
         assert sorted(report.successes) == sorted(ids)
@@ -225,7 +226,7 @@ def test_a_page_of_rows_that_nobody_can_go_on_from_is_no_end(number: str | None)
         exchange = exchange_of(others, account="v5")
         exchange.place(CODE, "sell", "close", 8)
         async with session_of(exchange, latency=lambda: 0.02, generation="v5") as htx:
-            report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+            report = await ending(htx.cancel_all_trailing(CODE, confirm=True))
             with pytest.raises(ReadFailed):
                 await htx.open_trailing(CODE)
         assert not report.is_clear

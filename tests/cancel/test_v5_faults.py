@@ -5,8 +5,8 @@ import pytest
 from htx_async import Outcome, Verdict
 from htx_async.simulator import SimulatedExchange
 from tests.support.fault_server import Connection, FaultServer, Script, as_json, reply
+from tests.support.faulty_calls import BTC, ended, tireless
 from tests.support.instant import run
-from tests.whole_calls.test_faults import BTC, ended, tireless
 
 NOTHING = as_json({"status": "error", "err_code": 1051, "err_msg": "No orders.", "ts": 1})
 MOVED = as_json({"status": "error", "err_code": 4002, "err_msg": "Moved."})

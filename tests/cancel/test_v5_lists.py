@@ -11,7 +11,8 @@ from htx_async import ALL_CONTRACTS, CancelReport, Outcome, ReadFailed
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.serve_v5 import RowOrder
-from tests.calls.test_generation import CODE, ended, exchange_of, session_of
+from tests.support.endings import ending
+from tests.support.generations import CODE, exchange_of, session_of
 from tests.support.virtual import SOAK, run
 
 OTHER = "ETH-USDT"
@@ -171,7 +172,7 @@ def test_what_is_on_a_list_that_breaks_off_is_cancelled_and_not_clear() -> None:
 
         async with session_of(exchange, generation="v5") as htx:
             breaking = asyncio.create_task(break_off())
-            report = await ended(htx.cancel_all_trailing(CODE))
+            report = await ending(htx.cancel_all_trailing(CODE))
             await breaking
         assert (report.outcome, report.confirmed) == (Outcome.UNKNOWN, None)
         assert len(report.successes) == 10
@@ -257,7 +258,7 @@ async def _told(
     way = chance.choice(["one", "confirm", "many", "rounds"])
     if way in ("one", "confirm"):
         settings: dict[str, Any] = {"confirm": way == "confirm", "deadline": deadline}
-        return [await ended(margin_calls.cancel_all_trailing(CODE, direction, **settings))]
+        return [await ending(margin_calls.cancel_all_trailing(CODE, direction, **settings))]
     confirm = chance.random() < 0.5
     mass = await margin_calls.mass_cancel_trailing(
         [CODE, OTHER], direction, confirm=confirm, until_clear=way == "rounds", deadline=deadline

@@ -4,8 +4,6 @@ All in virtual time. `in_step`, `v1_session` and `Witness` serve the tests of co
 """
 
 import asyncio
-import inspect
-import json
 import pickle
 import random
 from collections.abc import Callable
@@ -14,67 +12,31 @@ from typing import Any
 import pytest
 
 from htx_async import (
-    HtxSession,
     InvalidRequest,
     ReadFailed,
     RetryPolicy,
     SessionClosed,
     TrailingOrder,
 )
-from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.support.virtual import run, virtual_session
-
-BTC = "BTC-USDT"
-START = 1_700_000_000
-HALF_A_TICK = 0.01
+from tests.support.virtual import run
+from tests.support.witness import (
+    BTC,
+    HALF_A_TICK,
+    START,
+    Witness,
+    asked,
+    in_step,
+    now,
+    page,
+    row_of,
+    v1_session,
+)
 
 Listed = tuple[TrailingOrder, ...]
 
 
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class Witness(SimulatedExchange):
-    """An exchange that lets a test look on, and act, at each arrival."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.before: Callable[[str], object] = lambda call: None
-
-    def handle(self, request: Request) -> Reply:
-        self.before(request.path.rsplit("_", 1)[-1])
-        return super().handle(request)
-
-
-def in_step(**options: Any) -> Witness:
-    """An exchange whose wall clock goes with the loop's."""
-    loop = asyncio.get_running_loop()
-    return Witness(clock=loop.time, now=lambda: START + loop.time(), **options)
-
-
-def v1_session(
-    exchange: SimulatedExchange,
-    latency: Callable[[], float] = lambda: 0.02,
-    *,
-    skew: float = 0.0,
-    **settings: Any,
-) -> HtxSession:
-    """A session on v1 whose wall clock is `skew` seconds ahead of the exchange's."""
-    loop = asyncio.get_running_loop()
-    if "generation" in inspect.signature(HtxSession).parameters:
-        settings.setdefault("generation", "v1")
-    settings.setdefault("now", lambda: START + skew + loop.time())
-    return virtual_session(exchange, latency, **settings)
-
-
 def ids(orders: Listed) -> list[str]:
     return [order.order_id for order in orders]
-
-
-def asked(exchange: SimulatedExchange, call: str) -> list[float]:
-    """When requests for this list arrived."""
-    return [one.at for one in exchange.arrivals if one.path.endswith(f"_{call}")]
 
 
 # Whole lists
@@ -236,15 +198,6 @@ def test_an_order_that_is_open_all_the_time_is_never_missing(chunk: int) -> None
     """Whatever comes and goes between the pages; even so the list is often had within the tries."""
     whole = [run(reading_while_it_changes(seed)) for seed in range(chunk * 10, chunk * 10 + 10)]
     assert sum(whole) >= 5
-
-
-def page(*rows: Any, pages: int, size: int) -> bytes:
-    data = {"orders": rows, "total_page": pages, "current_page": 1, "total_size": size}
-    return json.dumps({"status": "ok", "data": data, "ts": START * 1000}).encode()
-
-
-def row_of(order_id: str) -> dict[str, object]:
-    return {"order_id_str": order_id, "contract_code": BTC, "direction": "buy", "offset": "open"}
 
 
 def test_the_order_of_the_list_does_not_matter() -> None:

@@ -24,7 +24,8 @@ from htx_async import (
 )
 from htx_async.events import Event, GenerationChanged
 from htx_async.simulator import SimulatedExchange
-from tests.calls.test_generation import CODE, ended, exchange_of, session_of
+from tests.support.endings import ending
+from tests.support.generations import CODE, exchange_of, session_of
 from tests.support.virtual import SOAK, run
 
 OTHER = "ETH-USDT"
@@ -80,10 +81,10 @@ def test_an_endpoint_that_is_gone_for_good_is_told_each_time(
         exchange.retire(path_gone=path_gone, times=999, call="any")
         async with session_of(exchange) as htx:
             for confirm in (False, True):
-                report = await ended(htx.cancel_all_trailing(CODE, confirm=confirm, deadline=3.0))
+                report = await ending(htx.cancel_all_trailing(CODE, confirm=confirm, deadline=3.0))
                 assert not report.is_clear
                 assert report.confirmed is None
-            by_ids = await ended(htx.cancel_trailing(CODE, ["1", "2"]))
+            by_ids = await ending(htx.cancel_trailing(CODE, ["1", "2"]))
             assert not by_ids.is_clear
             mass = await htx.mass_cancel_trailing([CODE, OTHER], until_clear=True, deadline=4.0)
             assert not any(one.is_clear or one.confirmed for one in mass.reports)
@@ -136,7 +137,7 @@ def test_a_404_of_the_list_that_is_to_confirm_confirms_nothing(path_gone: bool) 
         async with session_of(exchange) as htx:
             for left in ((stays,), ()):
                 exchange.retire(path_gone=path_gone, call="openorders")
-                report = await ended(htx.cancel_all_trailing(CODE, confirm=True))
+                report = await ending(htx.cancel_all_trailing(CODE, confirm=True))
                 assert report.confirmed is None
                 assert tuple(one.order_id for one in exchange.open_orders()) == left
                 assert report.is_clear is not bool(left)
@@ -209,7 +210,7 @@ def test_the_history_is_looked_at_once_for_all_contracts_of_a_call() -> None:
             # One of them for what is open.
             assert asked(exchange, "/history") == 7
             assert len([a for a in exchange.arrivals if a.contract_code is None]) == 8
-            await ended(htx.cancel_all_trailing(CODE))
+            await ending(htx.cancel_all_trailing(CODE))
             assert asked(exchange, "/history") == 14
 
     run(main())
@@ -254,7 +255,7 @@ def test_v5_s_not_here_takes_the_session_back(code: Any) -> None:
             # What once showed V5, as an account that was taken back does.
             exchange.refuse(6002)
             exchange.malform(b'{"code":200,"data":[],"ts":1}', call="v5_opens")
-            await ended(htx.cancel_all_trailing(CODE))
+            await ending(htx.cancel_all_trailing(CODE))
             del events[:]
             told = await call(htx, ids)
             assert htx.generation[0] is ApiGeneration.V1
@@ -368,10 +369,10 @@ async def _told(
             assert {row.order_id for row in rows} == {i for i in is_open if is_open[i] == CODE}
         return []
     if way == "one":
-        return [await ended(margin_calls.cancel_all_trailing(CODE, confirm=confirm, deadline=4.0))]
+        return [await ending(margin_calls.cancel_all_trailing(CODE, confirm=confirm, deadline=4.0))]
     if way == "ids":
         ids = [order_id for order_id, code in is_open.items() if code == CODE]
-        return [await ended(margin_calls.cancel_trailing(CODE, [*ids, "1"], deadline=4.0))]
+        return [await ending(margin_calls.cancel_trailing(CODE, [*ids, "1"], deadline=4.0))]
     more: dict[str, Any] = {"confirm": confirm, "deadline": 6.0}
     codes = ALL_CONTRACTS if way == "all" else [CODE, OTHER]
     mass = await margin_calls.mass_cancel_trailing(codes, until_clear=way == "rounds", **more)

@@ -19,9 +19,9 @@ from htx_async import (
 )
 from htx_async.enums import BY_URGENCY
 from htx_async.events import CallEnded, CallStarted, Event, TokenGranted, WritesAhead
-from tests.cancel.test_confirm import ending
-from tests.cancel.test_walk import BTC, HALF_A_TICK, in_step, now, v1_session
+from tests.support.endings import ending
 from tests.support.virtual import run
+from tests.support.witness import BTC, HALF_A_TICK, in_step, now, v1_session
 
 MOST = 0.05
 """Seconds, from its start, for which a call waits for its record."""

@@ -42,10 +42,10 @@ from htx_async.limits.account_limiter import AccountLimiter, public_budget
 from htx_async.limits.limiter import as_limiter
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.limits.test_token_bucket import busiest, now
 from tests.support.fault_server import bounded
 from tests.support.figures import FIVE, SHIPPED, SHIPPED_BUDGETS
 from tests.support.paths import DATA
+from tests.support.tokens import busiest, now
 from tests.support.virtual import run, virtual_session
 
 PACKAGE = Path(htx_async.__file__).parent

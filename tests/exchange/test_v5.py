@@ -21,7 +21,7 @@ from htx_async.exchange.signing import Credentials, sign
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
 from htx_async.simulator import Request, SimulatedExchange
-from tests.exchange.test_v1 import EVIL, SPLICES, STATUSES, is_plain, mangled, regrown
+from tests.support.odd_replies import EVIL, SPLICES, STATUSES, is_plain, mangled, regrown
 from tests.support.paths import DATA
 
 V5_DATA = DATA / "v5"

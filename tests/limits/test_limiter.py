@@ -7,21 +7,14 @@ from typing import Any
 import pytest
 from aiolimiter import AsyncLimiter
 
-from htx_async import InvalidRequest, RateLimiter, TokenBucket
+from htx_async import InvalidRequest, TokenBucket
 from htx_async.enums import LimiterMode
 from htx_async.limits.account_limiter import AccountLimiter, public_budget
 from htx_async.limits.limiter import as_limiter, check_lease
-from tests.limits.test_token_bucket import HOLD, busiest, now, queue_up
+from tests.support.tokens import HOLD, PATH, Holder, busiest, now, queue_up, use
 from tests.support.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")
-
-PATH = "/linear-swap-api/v1/swap_track_cancelall"
-
-
-async def use(limiter: RateLimiter, endpoint: str = PATH, *, urgent: bool = False) -> float:
-    async with limiter.take(endpoint, urgent=urgent):
-        return now()
 
 
 @pytest.mark.parametrize("make", [TokenBucket, AccountLimiter])
@@ -272,10 +265,6 @@ def test_a_lease_outlives_its_request_and_the_period() -> None:
         "the limiter's lease of 3 s is shorter than attempt_timeout plus its period, 3.25 s: "
         "another process could use a token whose request still runs; give it a longer lease"
     )
-
-
-class Holder:
-    """Stands for a session that is open."""
 
 
 def test_a_limiter_is_gone_when_nobody_has_held_it_for_long() -> None:

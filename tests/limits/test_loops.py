@@ -22,11 +22,10 @@ from htx_async.exchange.endpoints import READS
 from htx_async.limits.account_limiter import AccountLimiter
 from htx_async.limits.registry import Registry
 from htx_async.simulator import SimulatedExchange
-from tests.limits.test_limiter import Holder, use
-from tests.limits.test_token_bucket import HOLD, busiest, now
 from tests.support.fault_server import BOUND
+from tests.support.tokens import HOLD, Holder, busiest, now, use
+from tests.support.user_suite import SETTLED, heard, install, run_suite
 from tests.support.virtual import SOAK, VirtualLoop, _InstantSelector, virtual_session
-from tests.test_pytest_plugin import SETTLED, heard, install, run_suite
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 from htx_async import HtxError, InvalidRequest
 from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
-from tests.limits.test_token_bucket import busiest, now
 from tests.support.fault_server import bounded
+from tests.support.pages import PAGES
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
-from tests.test_readme import PAGES
-from tests.test_redis_limits import SLACK, Crowd, Modes, fleet, use
+from tests.support.shared_tokens import SLACK, Crowd, Modes, fleet, use
+from tests.support.tokens import busiest, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

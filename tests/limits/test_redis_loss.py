@@ -9,12 +9,12 @@ import pytest
 
 from htx_async.enums import LimiterMode
 from htx_async.limits.redis_store import ASK_AGAIN, FENCED, GRANTED, Rule, Taken
-from tests.limits.test_redis_store import PER as LONG
-from tests.limits.test_redis_store import PROBE, shelf, soon_after
-from tests.limits.test_token_bucket import busiest, now
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
-from tests.test_redis_limits import PER, Crowd, Modes, fleet, until, use
+from tests.support.shared_tokens import PER, Crowd, Modes, fleet, until, use
+from tests.support.shelf import PER as LONG
+from tests.support.shelf import PROBE, shelf, soon_after
+from tests.support.tokens import busiest, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -5,9 +5,8 @@ Periods are long and nobody waits for them: what is stored is made older instead
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -34,30 +33,13 @@ from htx_async.limits.redis_store import (
 )
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
+from tests.support.shelf import LEASE, PER, PROBE, shelf, soon_after
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
-PER = 100.0
-LEASE = 500.0
-PROBE = 20.0
 
 SLACK = 1.0
 """Seconds that a busy machine may add."""
-
-
-def soon_after(seconds: float) -> Any:
-    """A wait that began a moment ago, on a machine that may be busy."""
-    return pytest.approx(seconds - 5.0, abs=5.0)
-
-
-class Shelf(NamedTuple):
-    """A store, and what its server holds of it."""
-
-    store: RedisStore
-    stored: Stored
-
-    async def take(self, *names: str, urgent: bool = False) -> list[Taken]:
-        return [await self.store.take(name, urgent=urgent) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -65,31 +47,6 @@ def server() -> Iterator[RedisServer]:
     """One server for all tests of this module; each uses an account of its own."""
     with running() as started:
         yield started
-
-
-@asynccontextmanager
-async def shelf(
-    server: RedisServer,
-    *,
-    size: int = 2,
-    per: float = PER,
-    account: str = "",
-    trade: Rule | None = None,
-    ordinary: int = 60,
-    is_open: bool = True,
-    url: str = "",
-    **settings: Any,
-) -> AsyncIterator[Shelf]:
-    stored = Stored(server, account or uuid.uuid4().hex)
-    if is_open:
-        stored.open()
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Redis.from_url(url or server.url, **settings))
-        link = RedisLink(client)
-        stack.push_async_callback(link.aclose)
-        rules = (Rule(size, per), trade or Rule(72, 3 * per))
-        fixed: dict[str, Any] = {"ordinary": ordinary, "lease": LEASE, "probe": PROBE}
-        yield Shelf(RedisStore(link, stored.key, PATH, rules=rules, **fixed), stored)
 
 
 @bounded

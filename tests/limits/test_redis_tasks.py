@@ -14,10 +14,10 @@ import pytest
 
 from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
-from tests.limits.test_token_bucket import busiest, now
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
-from tests.test_redis_limits import PER, SLACK, Crowd, Modes, fleet, until, use
+from tests.support.shared_tokens import PER, SLACK, Crowd, Modes, fleet, until, use
+from tests.support.tokens import busiest, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -10,11 +10,11 @@ import pytest
 from htx_async.enums import LimiterMode
 from htx_async.limits.redis_store import ASK_AGAIN, ASKING, GRANTED, Rule, Taken
 from htx_async.redis_limits import RedisTokenBucket
-from tests.limits.test_redis_store import LEASE, shelf
-from tests.limits.test_token_bucket import now
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, running
-from tests.test_redis_limits import fleet, use
+from tests.support.shared_tokens import fleet, use
+from tests.support.shelf import LEASE, shelf
+from tests.support.tokens import now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

@@ -9,8 +9,7 @@ import pytest
 
 from htx_async import InvalidRequest
 from htx_async.limits.registry import Registry, account_key, shared_limiter
-from tests.limits.test_limiter import Holder, use
-from tests.limits.test_token_bucket import HOLD, now
+from tests.support.tokens import HOLD, Holder, now, use
 from tests.support.virtual import run
 
 pytestmark = pytest.mark.usefixtures("tasks")

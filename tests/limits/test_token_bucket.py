@@ -6,7 +6,7 @@ import math
 import random
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
@@ -15,23 +15,13 @@ import pytest
 from htx_async import InvalidRequest, TokenBucket
 from htx_async.exchange.headers import LONGEST_PAUSE
 from htx_async.simulator import SimulatedExchange
-from tests.aio.test_timers import stall
+from tests.support.stalls import stall
+from tests.support.tokens import HOLD, busiest, now, queue_up
 from tests.support.virtual import VirtualLoop, run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
-HOLD = 1.002
-
-
-def busiest(moments: Iterable[float], window: float = 1.0) -> int:
-    """Most moments in any half-open window, counted by brute force."""
-    ordered = list(moments)
-    return max(sum(a <= b < a + window for b in ordered) for a in ordered)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def use(bucket: TokenBucket, takes: float = 0.0, *, urgent: bool = False) -> float:
@@ -41,12 +31,6 @@ async def use(bucket: TokenBucket, takes: float = 0.0, *, urgent: bool = False) 
         if takes:
             await asyncio.sleep(takes)
     return granted
-
-
-async def queue_up(count: int) -> None:
-    """Let `count` tasks that were just made reach their wait."""
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 def test_a_full_bucket_grants_its_size_at_once_and_the_rest_one_hold_later() -> None:

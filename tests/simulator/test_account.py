@@ -6,11 +6,21 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Request, SimulatedExchange
-from tests.simulator.test_documents import ask, example
-from tests.simulator.test_exchange import document, err_code, post, signed, simulated
-from tests.simulator.test_orders import cancel as cancel_on_v1
-from tests.simulator.test_orders import cancel_all, history, listed, ticking
-from tests.simulator.test_serve_v5 import (
+from tests.support.simulated import (
+    ask,
+    cancel_all,
+    document,
+    err_code,
+    example,
+    history,
+    listed,
+    post,
+    signed,
+    simulated,
+    ticking,
+)
+from tests.support.simulated import cancel as cancel_on_v1
+from tests.support.simulated_v5 import (
     ASSETS,
     CALLS,
     CODE,

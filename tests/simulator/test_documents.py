@@ -6,48 +6,20 @@ from typing import Any
 
 import pytest
 
-from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.simulator.test_exchange import document, err_code, post, signed, simulated
+from htx_async.simulator import Request, SimulatedExchange
 from tests.support.paths import DATA
+from tests.support.simulated import (
+    ask,
+    differences,
+    document,
+    err_code,
+    example,
+    post,
+    signed,
+    simulated,
+)
 
 FUTURE = "BTC-USDT-211231"
-
-# An extra field of live cross rows that the docs do not list.
-EXTRA = {"trade_partition"}
-
-
-def example(name: str) -> Any:
-    return json.loads((DATA / f"{name}.json").read_text())
-
-
-def path_of(call: str, mode: str) -> str:
-    return f"/linear-swap-api/v1/swap_{'cross_' if mode == 'cross' else ''}track_{call}"
-
-
-def ask(exchange: SimulatedExchange, call: str, mode: str, body: object) -> Reply:
-    """One signed call to the path of `call` and `mode`."""
-    return post(exchange, body, signed(path=path_of(call, mode)))
-
-
-def kind(value: object) -> str:
-    """The JSON type."""
-    names = {bool: "boolean", int: "number", float: "number", str: "string", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
-
-
-def differences(ours: Any, theirs: Any, where: str = "$") -> list[str]:
-    """Where keys or JSON types differ, extra fields aside; lists are held to the first item."""
-    if kind(ours) != kind(theirs):
-        return [f"{where}: {kind(ours)}, documented {kind(theirs)}"]
-    if isinstance(ours, dict):
-        named = [f"{where}.{key}" for key in (ours.keys() ^ theirs.keys()) - EXTRA]
-        both = [key for key in ours if key in theirs]
-        return named + [
-            found for key in both for found in differences(ours[key], theirs[key], f"{where}.{key}")
-        ]
-    if isinstance(ours, list) and ours and theirs:
-        return [found for one in ours for found in differences(one, theirs[0], f"{where}[]")]
-    return []
 
 
 def stocked() -> tuple[SimulatedExchange, tuple[str, ...], tuple[str, ...]]:

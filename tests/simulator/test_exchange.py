@@ -4,85 +4,34 @@ The helpers below sign with lines of their own, as simulator and client do with 
 """
 
 import asyncio
-import base64
 import gzip
-import hashlib
-import hmac
 import json
 import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from htx_async.simulator import Order, Reply, Request, SimulatedExchange
-
-PATH = "/linear-swap-api/v1/swap_track_cancelall"
-KEY, SECRET = "access-for-tests", "secret-for-tests"
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
-
-
-class Clock:
-    """Seconds that stand still until told otherwise."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def simulated(**options: Any) -> SimulatedExchange:
-    """An exchange with known keys, whose wall clock stands at noon and whose own at zero."""
-    known = {"access_key": KEY, "secret_key": SECRET, "now": Clock(NOON), "clock": Clock(0.0)}
-    return SimulatedExchange(**{**known, **options})
-
-
-def signed(
-    host: str = "api.hbdm.com",
-    *,
-    at: float = NOON,
-    path: str = PATH,
-    method: str = "POST",
-    secret: str = SECRET,
-    **changed: str,
-) -> str:
-    """Path and query of a signed request; `changed` replaces parameters before signing."""
-    params = {
-        "AccessKeyId": KEY,
-        "SignatureMethod": "HmacSHA256",
-        "SignatureVersion": "2",
-        "Timestamp": datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        **changed,
-    }
-    query = urlencode(sorted(params.items()))
-    text = "\n".join((method, host, path, query)).encode()
-    digest = hmac.new(secret.encode(), text, hashlib.sha256).digest()
-    return f"{path}?{query}&Signature={quote(base64.b64encode(digest), safe='')}"
-
-
-def post(exchange: SimulatedExchange, body: object = None, target: str | None = None) -> Reply:
-    """One call through `handle`, signed unless `target` says how; bytes go as they are."""
-    form = {"contract_code": "BTC-USDT"} if body is None else body
-    raw = form if isinstance(form, bytes) else json.dumps(form).encode()
-    return exchange.handle(
-        Request("POST", target or signed(), {"Host": "api.hbdm.com"}, raw),
-    )
-
-
-def document(reply: Reply) -> Any:
-    return json.loads(reply.body)
-
-
-def err_code(reply: Reply) -> Any:
-    return document(reply).get("err_code")
+from htx_async.simulator import Order, Request, SimulatedExchange
+from tests.support.simulated import (
+    KEY,
+    NOON,
+    PATH,
+    SECRET,
+    Clock,
+    document,
+    err_code,
+    post,
+    signed,
+    simulated,
+)
 
 
 @dataclass

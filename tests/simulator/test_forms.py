@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Request, SimulatedExchange
-from tests.simulator.test_documents import ask, path_of
-from tests.simulator.test_exchange import document, err_code, signed, simulated
+from tests.support.simulated import ask, document, err_code, path_of, signed, simulated
 
 CODE = "BTC-USDT"
 FUTURE = "BTC-USDT-261225"

@@ -1,56 +1,33 @@
 """What becomes of orders on the simulated exchange, and when: cancels, triggers, history."""
 
 import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from htx_async.simulator import Order, SimulatedExchange
-from tests.simulator.test_documents import ask
-from tests.simulator.test_exchange import NOON, Clock, document, err_code, post, simulated
+from tests.support.simulated import (
+    CODE,
+    NOON,
+    ask,
+    cancel,
+    cancel_all,
+    document,
+    err_code,
+    history,
+    listed,
+    post,
+    simulated,
+    ticking,
+)
 from tests.support.virtual import run
 
-CODE = "BTC-USDT"
 MODES = ("isolated", "cross")
-
-
-def ticking(**options: Any) -> tuple[SimulatedExchange, Callable[[float], None]]:
-    """An exchange, and what sets both of its clocks to so many seconds after the start."""
-    clock, now = Clock(0.0), Clock(NOON)
-    exchange = simulated(clock=clock, now=now, limit=100, **options)
-
-    def at(seconds: float) -> None:
-        clock.seconds, now.seconds = seconds, NOON + seconds
-
-    return exchange, at
-
-
-def cancel_all(exchange: SimulatedExchange, mode: str = "isolated") -> Any:
-    return document(ask(exchange, "cancelall", mode, {"contract_code": CODE}))
-
-
-def cancel(exchange: SimulatedExchange, *ids: str, mode: str = "isolated") -> Any:
-    wanted = {"contract_code": CODE, "order_id": ",".join(ids)}
-    return document(ask(exchange, "cancel", mode, wanted))
 
 
 def codes(heard: Any) -> list[tuple[str, int]]:
     return [(one["order_id"], one["err_code"]) for one in heard["data"]["errors"]]
-
-
-def listed(exchange: SimulatedExchange, mode: str = "isolated", **form: Any) -> list[str]:
-    """Ids in openorders."""
-    heard = document(ask(exchange, "openorders", mode, {"contract_code": CODE, **form}))
-    return [row["order_id_str"] for row in heard["data"]["orders"]]
-
-
-def history(exchange: SimulatedExchange, mode: str = "isolated", **form: Any) -> list[Any]:
-    """Rows of hisorders."""
-    wanted = {"contract_code": CODE, "status": "0", "trade_type": 0, "create_date": 90, **form}
-    rows: list[Any] = document(ask(exchange, "hisorders", mode, wanted))["data"]["orders"]
-    return rows
 
 
 def test_each_path_sees_its_own_margin_mode() -> None:

@@ -1,21 +1,31 @@
 """The simulated exchange over V5: lists, cancels by ids, replies as recorded, limits, faults."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.simulator.test_documents import ask, differences, example
-from tests.simulator.test_exchange import NOON, document, post, signed
-from tests.simulator.test_orders import ticking
+from htx_async.simulator import Request
+from tests.support.simulated import NOON, ask, differences, document, example, signed, ticking
+from tests.support.simulated_v5 import (
+    ASSETS,
+    CALLS,
+    CANCEL,
+    CODE,
+    HISTORY,
+    OPENS,
+    ORDER,
+    OTHER,
+    POSITIONS,
+    TRAILING,
+    cancel,
+    codes,
+    get,
+    ids,
+    rows,
+    send,
+)
 
-CODE, OTHER = "BTC-USDT", "ETH-USDT"
-OPENS, HISTORY, ORDER = "/v5/algo/order/opens", "/v5/algo/order/history", "/v5/algo/order"
-CANCEL = "/v5/algo/cancel_orders"
-ASSETS, POSITIONS = "/v5/account/asset_mode", "/v5/position/mode"
-TRAILING: dict[str, Any] = {"type": "trailing_stop"}
 MS = int(NOON * 1000)
 HOUR, DAY = 3600, 86_400
 
@@ -23,35 +33,6 @@ HOUR, DAY = 3600, 86_400
 def on_v5(**options: Any) -> Any:
     """An exchange whose account is on V5, and what sets both of its clocks."""
     return ticking(account="v5", **options)
-
-
-def get(exchange: SimulatedExchange, path: str, **params: Any) -> Reply:
-    """A signed GET, its parameters signed as well."""
-    target = signed(path=path, method="GET", **params)
-    return exchange.handle(Request("GET", target, {"Host": "api.hbdm.com"}))
-
-
-def rows(exchange: SimulatedExchange, path: str = OPENS, **params: str) -> list[Any]:
-    heard = document(get(exchange, path, **TRAILING, **params))
-    assert heard["code"] == 200, heard
-    found: list[Any] = heard["data"]
-    return found
-
-
-def ids(exchange: SimulatedExchange, path: str = OPENS, **params: str) -> list[str]:
-    return [row["algo_id"] for row in rows(exchange, path, **params)]
-
-
-def cancel(exchange: SimulatedExchange, *order_ids: str, code: str = CODE) -> Any:
-    return document(send(exchange, [{"contract_code": code, "algo_id": one} for one in order_ids]))
-
-
-def send(exchange: SimulatedExchange, body: object) -> Reply:
-    return post(exchange, body, signed(path=CANCEL))
-
-
-def codes(heard: Any) -> list[tuple[str, int]]:
-    return [(one["algo_id"], one["code"]) for one in heard["data"]]
 
 
 # --- As recorded -------------------------------------------------------------------------------
@@ -482,16 +463,6 @@ def test_cancels_may_be_given_a_limit() -> None:
     assert document(get(exchange, OPENS, **TRAILING))["code"] == 200
     at(1.0)
     assert codes(cancel(exchange, "1")) == [("1", 1061)]
-
-
-CALLS: dict[str, Callable[[SimulatedExchange], Reply]] = {
-    "v5_opens": lambda exchange: get(exchange, OPENS, **TRAILING),
-    "v5_history": lambda exchange: get(exchange, HISTORY, **TRAILING),
-    "v5_order": lambda exchange: get(exchange, ORDER, **TRAILING, algo_id="1"),
-    "v5_cancel": lambda exchange: send(exchange, [{"contract_code": CODE, "algo_id": "1"}]),
-    "v5_asset_mode": lambda exchange: get(exchange, ASSETS),
-    "v5_position_mode": lambda exchange: get(exchange, POSITIONS),
-}
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from htx_async.simulator import Reply, Request, SimulatedExchange
-from tests.simulator.test_documents import ask, path_of
-from tests.simulator.test_exchange import Clock, document, err_code, post, simulated
+from tests.support.simulated import Clock, ask, document, err_code, path_of, post, simulated
 
 CODE = "BTC-USDT"
 BODIES: dict[str, dict[str, Any]] = {

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import gc
-import gzip
 import hashlib
 import hmac
 import re
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 
 import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ConnectionKey
 from aioresponses import CallbackResult, aioresponses
 from yarl import URL
@@ -42,6 +41,17 @@ from htx_async.exchange.messages import Answer, Request, SendFailed, SignedReque
 from htx_async.simulator import SimulatedExchange
 from htx_async.transport.http import Transport
 from htx_async.transport.sending import Sending
+from tests.support.bad_connections import (
+    LOOPS,
+    PATH,
+    Resolver,
+    bomb,
+    gzipped,
+    kept_alive_then,
+    resets_on_sight,
+    resolving,
+    session,
+)
 from tests.support.fault_server import (
     OK,
     Connection,
@@ -66,14 +76,11 @@ from tests.support.fault_server import (
     silent,
 )
 
-PATH = "/linear-swap-api/v1/swap_track_cancelall"
 QUERY = "AccessKeyId=a%2Fb%2Bc&Signature=x%2By%3D"
 BODY = b'{"contract_code":"BTC-USDT"}'
 LIMIT = 256 * 1024
 BRIEF = 0.15
 """An attempt's time-out where the time-out is what is tested."""
-
-LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
 def signed(url: str, body: bytes = BODY, query: str = QUERY) -> SignedRequest:
@@ -125,41 +132,6 @@ def facts(failure: SendFailed) -> tuple[bool, bool]:
 
 
 NOT_SENT, UNREACHED, SENT = (False, False), (False, True), (True, False)
-
-
-class Resolver(AbstractResolver):
-    """Every name is 127.0.0.1 at `port`, or whatever `act` does."""
-
-    def __init__(self, port: int, act: Callable[[], Awaitable[None]] | None = None) -> None:
-        self._port = port
-        self._act = act
-        self.asked: list[str] = []
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        self.asked.append(host)
-        if self._act is not None:
-            await self._act()
-        return [
-            {
-                "hostname": host,
-                "host": "127.0.0.1",
-                "port": self._port,
-                "family": socket.AF_INET,
-                "proto": 0,
-                "flags": socket.AI_NUMERICHOST,
-            }
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
-def resolving(resolver: Resolver, **settings: Any) -> aiohttp.ClientSession:
-    """A caller's session that asks `resolver`."""
-    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)
-    return aiohttp.ClientSession(connector=connector, **settings)
 
 
 # --- what aiohttp says, in our words (no socket) -------------------------------------------------
@@ -590,10 +562,6 @@ async def test_redirects_are_not_followed(status: int) -> None:
         assert other.connections == []
 
 
-def gzipped(body: bytes) -> bytes:
-    return gzip.compress(body, mtime=0)
-
-
 def bare_deflated(body: bytes) -> bytes:
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return deflater.compress(body) + deflater.flush()
@@ -686,13 +654,6 @@ async def test_the_largest_body(encode: Callable[[bytes], bytes]) -> None:
         assert facts(await Sent(server.url).failure()) == SENT
 
 
-def bomb(megabytes: int) -> bytes:
-    """About a kilobyte for each megabyte that it expands to, in gzip's format."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    block = deflater.compress(bytes(1_000_000)) + deflater.flush(zlib.Z_FULL_FLUSH)
-    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + block * megabytes + b"\x03\0" + bytes(8)
-
-
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("megabytes", [100, 500])
 @bounded
@@ -728,22 +689,6 @@ async def test_a_body_without_end() -> None:
 
 
 # --- one request on the wire ---------------------------------------------------------------------
-
-
-def kept_alive_then(end: Script) -> Script:
-    """Answer the first request of a connection and meet the second with `end`."""
-
-    async def script(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(OK)
-        await end(connection)
-
-    return script
-
-
-async def resets_on_sight(connection: Connection) -> None:
-    await connection.receive()
-    connection.reset()
 
 
 @pytest.mark.parametrize("callers", [False, True], ids=["own", "callers"])
@@ -1139,19 +1084,6 @@ async def test_no_signed_request_outlives_its_call(kind: str, callers: bool) -> 
 
 
 # --- a caller's session, and what it may not change ----------------------------------------------
-
-
-def session(url: str, **settings: Any) -> HtxSession:
-    """A session with keys of its own and no limit to speak of."""
-    return HtxSession(
-        settings.pop("credentials", Credentials("access-key", "secret-key")),
-        **{
-            "base_urls": url,
-            "limiter": TokenBucket(1000),
-            "retry": RetryPolicy(repeat_unknown=False),
-            **settings,
-        },
-    )
 
 
 @bounded

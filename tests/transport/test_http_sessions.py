@@ -11,8 +11,8 @@ import pytest
 from yarl import URL
 
 from htx_async import HtxSession, InvalidRequest, NotSent
+from tests.support.bad_connections import PATH, Resolver, resolving, session
 from tests.support.fault_server import OK, FaultServer, answers, bounded
-from tests.transport.test_http import PATH, Resolver, resolving, session
 
 HOST = "api.example.test"
 BASE = f"https://{HOST}"

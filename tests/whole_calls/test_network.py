@@ -10,9 +10,9 @@ import pytest
 
 from htx_async import CancelReport, Outcome
 from htx_async.simulator import SimulatedExchange
+from tests.support.faulty_calls import BTC, ended, tireless, told
 from tests.support.instant import run
 from tests.support.proxy import Proxy
-from tests.whole_calls.test_faults import BTC, ended, tireless, told
 
 Weather = Callable[[Proxy], Coroutine[Any, Any, None]]
 

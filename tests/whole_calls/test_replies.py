@@ -23,7 +23,7 @@ from htx_async import (
     Verdict,
 )
 from htx_async.transport.decoding import LARGEST_BODY
-from tests.exchange.test_v1 import NOT_JSON
+from tests.support.bad_connections import bomb
 from tests.support.fault_server import (
     OK,
     Arrived,
@@ -35,9 +35,9 @@ from tests.support.fault_server import (
     echoes,
     reply,
 )
+from tests.support.faulty_calls import LATE, OK_BODY, check_unknown, ended, tireless, told
 from tests.support.instant import run
-from tests.transport.test_http import bomb
-from tests.whole_calls.test_faults import LATE, OK_BODY, check_unknown, ended, tireless, told
+from tests.support.odd_replies import NOT_JSON
 
 HTML = b"<!DOCTYPE html><html><body><h1>Sorry</h1></body></html>"
 MOST_MEMORY = 60 * 1024

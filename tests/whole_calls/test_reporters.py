@@ -38,8 +38,8 @@ from tests.support.fault_server import (
     sends_then_closes,
     silent,
 )
+from tests.support.leak_search import Stage, in_exception
 from tests.support.paths import TESTS
-from tests.whole_calls.test_leaks import Stage, in_exception
 
 BTC = "BTC-USDT"
 LIBRARIES = ("aiohttp", "yarl", "aiohappyeyeballs", "multidict")

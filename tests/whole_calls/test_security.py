@@ -26,7 +26,7 @@ from tests.support.fault_server import (
     echoes,
     sends_then_closes,
 )
-from tests.test_readme import EXAMPLES, execute
+from tests.support.pages import EXAMPLES, execute
 
 Call = Callable[[aiohttp.ClientSession | None], Awaitable[list[str]]]
 

@@ -17,8 +17,9 @@ import pytest
 
 from htx_async import CancelError, CancelReport, HtxSession, Outcome, RetryPolicy, TokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.calls.test_call import ending
 from tests.support import instant
+from tests.support.bad_connections import LOOPS, Resolver, resolving
+from tests.support.endings import ending
 from tests.support.fault_server import (
     OK,
     Connection,
@@ -34,9 +35,8 @@ from tests.support.fault_server import (
     shared_server_tls,
     silent,
 )
+from tests.support.faulty_calls import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
 from tests.support.virtual import run, virtual_session
-from tests.transport.test_http import LOOPS, Resolver, resolving
-from tests.whole_calls.test_faults import BTC, LATE, SCHEMES, look_up_hangs, tireless, told
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STALL = 1.5
