@@ -1,4 +1,5 @@
-# Two commands: `make demo` and `make test`. Both set everything up first; both can be repeated.
+# `make demo`, `make test`, and what else `make help` tells; each sets up what it needs, and can be
+# repeated.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,21 +8,35 @@ PEERS := .venv-bench .venv-bench-ccxt
 PEERS_READY := $(PEERS:=/.ready)
 BENCH := import_cost per_call scale accounts exchange_view fleet
 
-.PHONY: demo test soak mutants lint types wheel pythons audit bench figures clean
+# A part of the tests: `make test T=tests/cancel`, `make test T="tests/a.py tests/b.py::test_c"`.
+T ?=
+# Workers. One test, or the tests of one file, are over before four have started.
+N ?= $(if $(findstring .py,$(T)),0,4)
+PYTEST = $(BIN)/python -m pytest -n $(N) --dist worksteal
 
-demo: $(READY)
+.PHONY: help demo test fast soak mutants fmt check lint types contracts wheel pythons audit bench \
+	figures clean
+
+help: ## What there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## 40 contracts, 200 orders and a few faults on the embedded simulated exchange
 	@$(BIN)/htx-async demo
 
 # The order is drawn anew each time; what pytest prints as --randomly-seed brings one back.
-# Bytecode is kept, whatever the environment says: a hundred processes would compile the package anew.
-test: export PYTHONDONTWRITEBYTECODE :=
-# In a fresh clone one process makes it before six workers would side by side.
-test: $(READY)
-	@test -e tests/__pycache__ || $(BIN)/python -m pytest -q --collect-only > /dev/null
-	@$(BIN)/python -m pytest -n 6 --dist worksteal
+# Bytecode is kept, whatever the environment says: a hundred processes would compile the package
+# anew. In a fresh clone one process makes it before four workers would side by side.
+test fast: export PYTHONDONTWRITEBYTECODE :=
+test: $(READY) tests/__pycache__ ## Every test, or those of T: make test T=tests/cancel
+	@$(PYTEST) $(T)
 
-# The long runs: the same tests with far more histories, seeds and calls.
-soak: $(READY)
+fast: $(READY) tests/__pycache__ ## The same without the slow ones: no process, no Redis server
+	@$(PYTEST) -m "not slow" $(T)
+
+tests/__pycache__: | $(READY)
+	@$(BIN)/python -m pytest -q --collect-only > /dev/null
+
+soak: $(READY) ## The long runs: the same tests with far more histories, seeds and calls
 	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/calls/test_generation.py tests/cancel \
 		tests/cli/test_interrupted.py tests/limits/test_loops.py tests/whole_calls/test_fuzz.py \
 		tests/whole_calls/test_histories.py tests/whole_calls/test_soak.py \
@@ -30,7 +45,7 @@ soak: $(READY)
 # Changes the code of the limiter, the retries, the routes and the codes in one place at a time and
 # looks whether the tests notice; the figures go into tests/support/mutants.md. Some ten minutes on
 # one core.
-mutants: $(READY)
+mutants: $(READY) ## Whether the tests notice changes of the code, into tests/support/mutants.md
 	@test -x $(BIN)/mutmut || { \
 		if $(BIN)/python -m pip --version >/dev/null 2>&1; then PIP="$(BIN)/python -m pip"; \
 		else PIP="pip --python $(BIN)/python"; fi; \
@@ -39,26 +54,32 @@ mutants: $(READY)
 	@$(BIN)/python -m tests.support.mutants
 	@$(BIN)/python -m benchmarks.figures
 
-lint: $(READY)
+fmt: $(READY) ## Mends the style where ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: lint types contracts ## Style, types, and which wing knows which
+
+lint: $(READY) ## Style alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(READY) ## Types alone
 	@$(BIN)/mypy
 
-# The sdist and the wheel, in dist/, once the wheel was seen to work where nothing else is.
-wheel: $(READY)
+contracts: $(READY) ## Which wing knows which alone: the contracts in pyproject.toml
+	@$(BIN)/lint-imports --no-cache
+
+wheel: $(READY) ## The sdist and the wheel, in dist/, once it was seen to work where nothing else is
 	@$(BIN)/python .ci/check_wheel.py
 
-# A fast part of the tests on every Python from 3.11 up that this machine has, and with the lowest
-# versions that pyproject.toml allows.
 pythons: export PYTHONDONTWRITEBYTECODE :=
-pythons: $(READY)
+pythons: $(READY) ## A part of the tests on each Python from 3.11 up, and with the lowest versions
 	@$(BIN)/python .ci/pythons.py
 
-# Known flaws in the versions of constraints.txt. It needs a database on the network, and fails
-# when none can be asked or believed; for that reason no part of .ci/run.
-audit: .venv-audit/.ready
+# It needs a database on the network, and fails when none can be asked or believed; for that reason
+# no part of .ci/run.
+audit: .venv-audit/.ready ## Known flaws in the versions of constraints.txt
 	@.venv-audit/bin/python .ci/audit.py
 
 .venv-audit/.ready: .ci/audit.txt | $(READY)
@@ -68,8 +89,8 @@ audit: .venv-audit/.ready
 	$$PIP --python $(@D)/bin/python install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# All of them run, whatever becomes of one; then the README and its pictures get what was measured.
-bench: $(READY) $(PEERS_READY)
+# All of them run, whatever becomes of one.
+bench: $(READY) $(PEERS_READY) ## Every benchmark, and what was measured into the README
 	@missed=0; \
 	$(MAKE) -k --no-print-directory $(BENCH:%=bench-%) || missed=1; \
 	$(MAKE) -k --no-print-directory figures || missed=1; \
@@ -79,12 +100,12 @@ bench-%: $(READY)
 	@echo "== benchmarks.$*"
 	@$(BIN)/python -m benchmarks.$*
 
-figures: $(READY)
+figures: $(READY) ## What was measured last into the README and its pictures
 	@$(BIN)/python .ci/wings.py
 	@$(BIN)/python -m benchmarks.figures
 	@if [ -e .venv-bench/.ready ]; then .venv-bench/bin/python -m benchmarks.pictures; fi
 
-clean:
+clean: ## Takes away every environment and dist/
 	rm -rf $(VENV) $(PEERS) .venv-audit .venv-pythons dist
 
 # The outer pip fills it, which saves the time of installing another; where there is none that

@@ -4,8 +4,10 @@ import asyncio
 import gc
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -22,6 +24,29 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         # A handler is not passed on, and this one goes on ignoring it.
         signal.signal(signal.SIGHUP, lambda number, frame: None)
+    mock.patch.object(subprocess.Popen, "__init__", _started).start()
+
+
+_popen = subprocess.Popen.__init__
+_quick: list[str] = []
+"""The test that runs, unless it is marked as slow."""
+
+
+def _started(process: subprocess.Popen[Any], *args: Any, **settings: Any) -> None:
+    if _quick:
+        raise RuntimeError(f"{_quick[0]} starts a process: mark it with pytest.mark.slow")
+    _popen(process, *args, **settings)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold `make fast` to its word: only what is marked as slow starts processes, Redis servers
+    among them."""
+    _quick[:] = [] if item.get_closest_marker("slow") else [item.nodeid]
+    try:
+        return (yield)
+    finally:
+        _quick.clear()
 
 
 @pytest.hookimpl(wrapper=True)

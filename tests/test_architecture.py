@@ -7,6 +7,8 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import htx_async
 from htx_async import HtxError
 
@@ -125,6 +127,7 @@ def test_every_exported_error_has_one_root() -> None:
     assert all(issubclass(kind, HtxError) for kind in kinds)
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_no_extra() -> None:
     """Neither the extras, nor pydantic-settings, nor the simulator's web server."""
     code = "import sys, htx_async; print(*sys.modules)"

@@ -259,6 +259,7 @@ def test_settings_that_cannot_work_are_refused(path: Path, settings: dict[str, A
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_nobody_else_pays_for_it() -> None:
     """Neither the package nor a session with a listener loads it."""
     script = (
@@ -812,12 +813,14 @@ for call in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_the_last_lines_are_there_when_nobody_closes(path: Path) -> None:
     """The interpreter's end waits for what is queued."""
     assert python(APPEND, str(path), "400") == ""
     assert [line["call"] for line in lines(path)] == [*range(400)]
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_does_not_keep_the_process(path: Path) -> None:
     """Two logs, neither of which is ever done: the interpreter ends all the same."""
     hang = (
@@ -831,6 +834,7 @@ def test_a_disk_that_hangs_does_not_keep_the_process(path: Path) -> None:
     assert python(hang, str(path), "3") == "ends\n"
 
 
+@pytest.mark.slow
 def test_several_processes_may_share_a_file(path: Path) -> None:
     """Only whole lines, in each process in its order, told apart by `run`."""
     command = [sys.executable, "-c", APPEND, str(path), "300"]
@@ -873,6 +877,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
 def test_a_forked_child_writes_nothing(path: Path) -> None:
     """Neither its own events nor its parent's a second time; it is told why and can end."""

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.user_suite import SETTLED, heard, install, run_suite
 
+pytestmark = pytest.mark.slow
+
 CANCELS = """
 import pytest
 

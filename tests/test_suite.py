@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 _DEAF = "trap '' INT HUP; exec \"$@\""
 INTERRUPTED = "tests/cli/test_interrupted.py::test_what_is_not_answered_in_time_is_unknown"

@@ -80,6 +80,7 @@ def script() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_a_python_that_does_not_start_is_named_and_left_out(
     script: ModuleType,
     tmp_path: Path,
@@ -113,6 +114,7 @@ def test_the_fast_tests_are_there(script: ModuleType) -> None:
     assert len(script.FAST) == len(set(script.FAST)) > 20
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_or_fails_is_told(script: ModuleType) -> None:
     """Neither is an exception, and neither passes for success."""
     late = script.run([sys.executable, "-c", "import time; time.sleep(60)"], 0.05)

@@ -3,6 +3,7 @@
 import asyncio
 import ssl as tls
 from collections.abc import Iterable
+from functools import lru_cache
 
 from aiohttp import ClientSession
 
@@ -47,7 +48,7 @@ class Transport:
         self._is_own = http is None
         self._is_closed = self._is_promised = False
         self._meter = StallMeter()
-        self._ssl: tls.SSLContext | bool = ssl or http is None or tls.create_default_context()
+        self._ssl: tls.SSLContext | bool = ssl or http is None or _system_store()
 
     def prepare(self, request: SignedRequest) -> Sending:
         """One attempt at `request`; nothing is sent yet."""
@@ -97,6 +98,12 @@ class Transport:
         if self._http is None:
             self._http = new_session(_HEADERS)
         return self._http
+
+
+@lru_cache(maxsize=1)
+def _system_store() -> tls.SSLContext:
+    """One for all sessions: to read the system's store takes some 20 ms."""
+    return tls.create_default_context()
 
 
 def _check_verifies(context: object) -> None:

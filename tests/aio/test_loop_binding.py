@@ -362,6 +362,7 @@ SHARED_BY = "InvalidRequest True the process that forked this one uses this acco
 CLOSED = "SessionClosed True this session is closed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
 @bounded
 async def test_a_forked_child_is_told_to_open_its_own_and_touches_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from htx_async.aio.timers import StallMeter, TimeLimit
 from tests.support.stalls import stall
-from tests.support.virtual import VirtualLoop, run
+from tests.support.virtual import run
 
 EXACT = 1e-3
 GRACE = 0.02

@@ -82,6 +82,7 @@ async def one_call(seed: int, state: str, variant: str, confirm: bool) -> Told:
     return Told(report, left, offset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "variant"), PAIRS)
 def test_no_call_ends_clear_while_a_matching_order_is_open(state: str, variant: str) -> None:
     """Over 36 seeds, confirmed or not; an unconfirmed clear v1 answer leaves at most one-way

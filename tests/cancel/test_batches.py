@@ -574,6 +574,7 @@ async def story_of_ids(seed: int) -> None:
     assert not (report.is_clear and is_open), (seed, report)
 
 
+@pytest.mark.slow
 def test_no_story_of_ids_ends_clear_over_an_order() -> None:
     """On either generation, by ids or as part of a mass cancel."""
     for seed in range(200):

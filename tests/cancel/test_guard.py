@@ -573,6 +573,7 @@ def test_cancellations_change_nothing_but_what_comes_out(leave: Callable[[], Non
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", [end, fail, be_cancelled])
 def test_a_cancellation_in_every_turn_changes_nothing(leave: Callable[[], None]) -> None:
     """As anyio's scopes do it, and nobody else's task pays for it: of every task of the loop."""
@@ -879,6 +880,7 @@ async def exchange() -> AsyncIterator[SimulatedExchange]:
         yield opened
 
 
+@pytest.mark.slow
 async def test_ctrl_c_leaves_no_trailing_orders(exchange: SimulatedExchange) -> None:
     """SIGINT to `asyncio.run(main())`: the orders go, the account is told, then it interrupts."""
     async with child(WITHOUT_RECIPE, exchange) as strategy:
@@ -890,6 +892,7 @@ async def test_ctrl_c_leaves_no_trailing_orders(exchange: SimulatedExchange) -> 
     assert (code, err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_recipe_turns_sigterm_into_cancellation(
     exchange: SimulatedExchange, number: signal.Signals
@@ -903,6 +906,7 @@ async def test_the_recipe_turns_sigterm_into_cancellation(
     assert (code, err) == (0, "")
 
 
+@pytest.mark.slow
 async def test_a_second_sigterm_ends_the_recipe_promptly_and_truthfully(
     exchange: SimulatedExchange,
 ) -> None:
@@ -920,6 +924,7 @@ async def test_a_second_sigterm_ends_the_recipe_promptly_and_truthfully(
     assert "MassCancelFailed" in err
 
 
+@pytest.mark.slow
 async def test_sigterm_alone_skips_the_guard(exchange: SimulatedExchange) -> None:
     """Without the recipe the process is gone at once, and every order stays."""
     async with child(WITHOUT_RECIPE, exchange) as strategy:

@@ -11,6 +11,8 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.redis_server import running
 from tests.support.strategy import PATIENCE, child, with_two_orders_each
 
+pytestmark = pytest.mark.slow
+
 PREAMBLE = """
 import asyncio, signal, sys
 from htx_async import HtxSession

@@ -35,6 +35,7 @@ async def cancelled(
     return report, len(exchange.open_orders())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["named", "all", "guard"])
 @pytest.mark.parametrize("variant", ["404", "1051", "6002"])
 @pytest.mark.parametrize("with_orders", [1, 40])

@@ -193,6 +193,7 @@ async def reading_while_it_changes(seed: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(4))
 def test_an_order_that_is_open_all_the_time_is_never_missing(chunk: int) -> None:
     """Whatever comes and goes between the pages; even so the list is often had within the tries."""

@@ -26,6 +26,8 @@ from tests.support.command import (
 )
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def exchange() -> AsyncIterator[SimulatedExchange]:

@@ -55,6 +55,7 @@ def row(told: CancelReport, *still_open: str) -> Row:
     return Row("BTC-USDT", "", told, frozenset({"1", "2"}), frozenset(still_open))
 
 
+@pytest.mark.slow
 async def test_the_story_is_the_same_every_time() -> None:
     """In process and as a process, 40 contracts end as their faults say, within the limit."""
     heard: list[str] = []

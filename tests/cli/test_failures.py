@@ -17,6 +17,8 @@ from tests.support.command import (
     started,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def exchange() -> AsyncIterator[SimulatedExchange]:

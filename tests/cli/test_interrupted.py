@@ -24,6 +24,8 @@ from tests.support.command import (
 )
 from tests.support.virtual import SOAK
 
+pytestmark = pytest.mark.slow
+
 FIVE = tuple(f"C{number}-USDT" for number in range(5))
 NEVER = 3600.0
 

@@ -24,6 +24,8 @@ from tests.support.command import (
     started,
 )
 
+pytestmark = pytest.mark.slow
+
 LISTED = ("ADA-USDT", "BTC-USDT", "BTC-USDT-261225", "ETH-USDT")
 ALWAYS = 999
 

@@ -20,6 +20,8 @@ from htx_async.report import OrderError
 from htx_async.simulator import SimulatedExchange
 from tests.support.command import CODE, cancel_all, cli, exchange_of_the_command, one_by_one
 
+pytestmark = pytest.mark.slow
+
 LISTED = ("ADA-USDT", "BTC-USDT", "ETH-USDT", "XRP-USDT")
 ALWAYS = 999
 

@@ -24,6 +24,8 @@ from tests.support.command import (
 )
 from tests.support.redis_server import RedisServer, Stored, running
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "planted-password"
 FLEET = "desk-7"
 

@@ -20,6 +20,8 @@ from tests.support.command import (
     screen,
 )
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "Cancel these orders? [y/N] "
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 

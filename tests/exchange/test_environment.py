@@ -217,6 +217,7 @@ def test_no_dotenv_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "HTX_ACCESS_KEY" in str(refused())
 
 
+@pytest.mark.slow
 def test_pydantic_settings_is_loaded_only_when_asked_for() -> None:
     """Importing the package, and making credentials by hand, loads no pydantic-settings."""
     script = (

@@ -419,6 +419,7 @@ async def test_in_the_session_loop_again(exchange):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_suite_may_use_loops_of_several_scopes(tmp_path: Any) -> None:
     """pytest-asyncio keeps the session's loop open beside those of the functions: each test opens

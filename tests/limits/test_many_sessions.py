@@ -47,6 +47,7 @@ async def mass(desk: Any, codes: Sequence[str], leave: asyncio.Event, **settings
 Work = Callable[..., Any]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", [guarded, mass])
 @pytest.mark.parametrize("one_way", [0.04, 0.25])
 @pytest.mark.parametrize(("sessions", "count"), [(2, 40), (3, 40), (5, 25)])

@@ -20,6 +20,8 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.command import environment
 from tests.support.redis_server import RedisServer, Stored, running
 
+pytestmark = pytest.mark.slow
+
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 
 BOUND = 60.0

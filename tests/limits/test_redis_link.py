@@ -20,7 +20,7 @@ from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.support.shared_tokens import SLACK, Crowd, Modes, fleet, use
 from tests.support.tokens import busiest, now
 
-pytestmark = pytest.mark.usefixtures("tasks")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tasks")]
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 

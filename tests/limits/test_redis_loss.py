@@ -16,7 +16,7 @@ from tests.support.shelf import PER as LONG
 from tests.support.shelf import PROBE, shelf, soon_after
 from tests.support.tokens import busiest, now
 
-pytestmark = pytest.mark.usefixtures("tasks")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tasks")]
 
 SHARED = LimiterMode.SHARED
 

@@ -35,7 +35,7 @@ from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.support.shelf import LEASE, PER, PROBE, shelf, soon_after
 
-pytestmark = pytest.mark.usefixtures("tasks")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tasks")]
 
 
 SLACK = 1.0

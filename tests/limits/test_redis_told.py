@@ -16,7 +16,7 @@ from tests.support.shared_tokens import fleet, use
 from tests.support.shelf import LEASE, shelf
 from tests.support.tokens import now
 
-pytestmark = pytest.mark.usefixtures("tasks")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tasks")]
 
 PER = 5.0
 LATE = 1.0

@@ -14,7 +14,7 @@ from htx_async.enums import ApiGeneration
 from htx_async.exchange.endpoints import ENDPOINTS, Endpoint, Kind, Permission
 from htx_async.simulator import Reply, Request, SimulatedExchange
 from htx_async.simulator.endpoints import Call
-from tests.simulator.test_exchange import document, signed, simulated
+from tests.support.simulated import document, signed, simulated
 
 HOST = {"Host": "api.hbdm.com"}
 CODE = "BTC-USDT"

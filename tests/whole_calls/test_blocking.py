@@ -168,6 +168,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 async def test_the_first_call_of_a_process_never_blocks_its_loop() -> None:
     """What is loaded or built on first use is there before the loop runs."""
     keys = "an-access-key", "a-secret-key"

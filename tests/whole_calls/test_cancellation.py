@@ -32,6 +32,8 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.fault_server import Connection, FaultServer, answers, as_json, bounded
 from tests.support.virtual import VirtualLoop, own_tasks_left, virtual_session
 
+pytestmark = pytest.mark.slow
+
 BTC, NEXT = "BTC-USDT", "X-USDT"
 CODES = (BTC, *(f"C{number}-USDT" for number in range(6)))
 KEYS = Credentials("access-key", "secret-key")

@@ -359,6 +359,7 @@ def check_verdict(reader: str, answer: Answer, reply: Reply) -> None:
         assert reply.verdict is Verdict.UNKNOWN
 
 
+@pytest.mark.slow
 @given(status=STATUSES, body=BODIES)
 @example(status=200, body=b'{"status":"ok","ts":1e99999999999999999999}')
 @example(status=200, body=b'{"code":200,"data":{"status":0,"algo_id":0}}')

@@ -53,6 +53,8 @@ from tests.support.ledger import (
 )
 from tests.support.virtual import FIRST, SECOND, SICKNESSES, SOAK, Outage, Sickness, VirtualLoop
 
+pytestmark = pytest.mark.slow
+
 CHUNKS = 4
 HISTORIES = 4_000 if SOAK else 300
 STEPS = 28

@@ -16,7 +16,7 @@ import secrets
 import socket
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ from tests.support.fault_server import (
 )
 from tests.support.leak_search import NOON, PATH, Found, Stage, Texts, error, in_exception
 
+pytestmark = pytest.mark.slow
+
 PLAIN = re.compile(r"[0-9A-Za-z]{43}=")
 SPECIAL = re.compile(r"(?=.*\+)(?=.*/).*=")
 
@@ -88,12 +90,11 @@ Scenario = Callable[[Stage], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def little_garbage() -> Iterator[None]:
-    """What other modules left is not collected over and over again."""
+def little_garbage() -> None:
+    """What other modules left is not collected over and over again. It stays frozen: thawed, all
+    that the suite is made of would be looked at by each later collection, too."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def play(stage: Stage, scenario: Scenario, caplog: pytest.LogCaptureFixture) -> Found:

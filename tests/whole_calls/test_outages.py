@@ -200,6 +200,7 @@ def test_a_tenth_of_a_second_costs_little(what: Sickness, seed: int) -> None:
     run(main(TWO, 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [1, 2])
 @pytest.mark.parametrize("what", [*FAILING, "refusing"])
 def test_two_seconds_end_cancelled_in_99_of_100_runs(what: Sickness, hosts: int) -> None:

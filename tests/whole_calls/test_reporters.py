@@ -41,6 +41,8 @@ from tests.support.fault_server import (
 from tests.support.leak_search import Stage, in_exception
 from tests.support.paths import TESTS
 
+pytestmark = pytest.mark.slow
+
 BTC = "BTC-USDT"
 LIBRARIES = ("aiohttp", "yarl", "aiohappyeyeballs", "multidict")
 

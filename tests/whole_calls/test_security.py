@@ -28,6 +28,8 @@ from tests.support.fault_server import (
 )
 from tests.support.pages import EXAMPLES, execute
 
+pytestmark = pytest.mark.slow
+
 Call = Callable[[aiohttp.ClientSession | None], Awaitable[list[str]]]
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"

@@ -12,12 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import pytest
+
 from htx_async import CancelError, HtxSession, Outcome, ReadFailed, RetryPolicy, TokenBucket
 from htx_async.events import Event
 from htx_async.limits.registry import _registry
 from htx_async.simulator import SimulatedExchange
 from tests.support.paths import ROOT
 from tests.support.virtual import SOAK, run, virtual_session
+
+pytestmark = pytest.mark.slow
 
 CALLS = 100_000 if SOAK else 1_200
 WARM_UP = 10_000 if SOAK else 600

@@ -122,6 +122,7 @@ async def one(htx: HtxSession, code: str, deadline: float | None = None) -> Canc
         return error.report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_hiccup_of_the_healthy_host_keeps_no_order_open(seed: int, work: str) -> None:
