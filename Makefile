@@ -70,7 +70,7 @@ types: $(READY) ## Types alone
 contracts: $(READY) ## Which wing knows which alone: the contracts in pyproject.toml
 	@$(BIN)/lint-imports --no-cache
 
-wheel: $(READY) ## The sdist and the wheel, in dist/, once it was seen to work where nothing else is
+wheel: $(READY) ## The sdist and the wheel, in dist/, once it worked where nothing else is
 	@$(BIN)/python .ci/check_wheel.py
 
 pythons: export PYTHONDONTWRITEBYTECODE :=

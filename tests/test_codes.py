@@ -14,7 +14,7 @@ DECIDED = {"10000": "retired", "http:404": "retired"}
 # Transfers and queries of assets, which this SDK never makes.
 ASSETS = {1250, 1251, 1252, 1300, 1302, 1316, 1317, 1318, 1319, 1321, 1323}
 
-# Codes of other generations and of the websocket; bare HTTP statuses, judged in test_routes_v1.
+# Codes of other generations and of the websocket; bare HTTP statuses, judged in test_v1.
 ELSEWHERE = {"v5:1003", "v5:1067", "v5:200", "v5:403", "v5:404", "ws:1006", "http:403", "http:5xx"}
 ELSEWHERE |= set(map(str, ASSETS))
 
