@@ -448,7 +448,7 @@ async def test_a_full_disk_does_not_stop_a_call(exchange: SimulatedExchange) -> 
     assert audit.problem == f"{FULL} (lines missing: 4)"
 
 
-def test_it_writes_ahead(path: Path) -> None:
+def test_it_is_a_listener_that_writes_ahead(path: Path) -> None:
     """What a session asks of a listener that keeps a record."""
     with AuditLog(path) as audit:
         assert isinstance(audit, WritesAhead)

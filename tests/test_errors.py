@@ -98,7 +98,7 @@ def test_one_root_catches_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CANCEL_ERRORS)
-def test_text_and_report(kind: type[CancelError]) -> None:
+def test_an_error_is_its_text_and_has_its_report_at_hand(kind: type[CancelError]) -> None:
     """`str()` is the text alone, and the report is at hand."""
     error = kind("what happened", REFUSED)
     assert str(error) == "what happened"

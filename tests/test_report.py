@@ -91,7 +91,7 @@ def test_the_fields_are_the_contract() -> None:
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_is_clear(outcome: Outcome) -> None:
+def test_exactly_three_outcomes_are_clear(outcome: Outcome) -> None:
     """Exactly three outcomes are clear, and the dump says so too."""
     made = report(outcome, attempts=(attempt(1, Verdict.UNKNOWN, message="HTTP 502"),))
     assert made.is_clear is CLEAR[outcome]

@@ -184,7 +184,7 @@ def journey(urls: BaseUrls, now: float, steps: int) -> list[str]:
     return places
 
 
-def test_rounds() -> None:
+def test_a_call_tries_all_base_urls_round_and_round() -> None:
     """A call tries all base URLs in order, round and round."""
     assert journey(BaseUrls([COM, VN, NET]), 0.0, 7) == [COM, VN, NET, COM, VN, NET, COM]
     assert journey(BaseUrls([COM]), 0.0, 3) == [COM, COM, COM]

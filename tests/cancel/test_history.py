@@ -59,7 +59,9 @@ def test_a_moved_account_has_ninety_days_of_history(
 
 @pytest.mark.parametrize("v5_refusal", [6001, 4007, None])
 @pytest.mark.parametrize("since", [None, 20.0, 1.0])
-def test_an_account_on_v1(v5_refusal: Any, since: float | None) -> None:
+def test_the_history_of_an_account_on_v1_has_v5s_word_for_its_end(
+    v5_refusal: Any, since: float | None
+) -> None:
     """v1's own history, and V5's word that there is no more of it."""
 
     async def main() -> None:

@@ -329,7 +329,9 @@ async def test_a_dry_run_shows_the_plan_and_sends_nothing(
     assert (exchange.arrivals, record.exists()) == ((), False)
 
 
-async def test_keys_from_files(exchange: SimulatedExchange, tmp_path: Path) -> None:
+async def test_keys_are_read_from_files_without_their_last_newline(
+    exchange: SimulatedExchange, tmp_path: Path
+) -> None:
     """HTX_ACCESS_KEY_FILE and HTX_SECRET_KEY_FILE name files; one trailing newline is dropped."""
     access, secret = tmp_path / "access", tmp_path / "secret"
     access.write_text(f"{exchange.credentials.access_key}\n")

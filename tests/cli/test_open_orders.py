@@ -125,7 +125,9 @@ def page(**fields: Any) -> bytes:
     return json.dumps({"status": "ok", "data": orders, "ts": 1}).encode()
 
 
-async def test_on_terminals(exchange: SimulatedExchange) -> None:
+async def test_a_narrow_terminal_gets_a_part_of_the_table_and_no_foreign_markup(
+    exchange: SimulatedExchange,
+) -> None:
     """A narrow one gets part of the table, unfolded, and is told so; foreign text is no markup."""
     words = page(direction="[red]x[/red]", offset=":boom:")
     exchange.malform(words, call="openorders", times=2)
@@ -188,7 +190,9 @@ def test_numbers_as_a_person_writes_them(fields: dict[str, Any], cells: list[str
     ("seconds", "age"),
     [(-60, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")],
 )
-def test_ages(seconds: int, age: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_age_is_told_in_its_largest_unit_and_never_as_negative(
+    seconds: int, age: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the largest unit of which there are two; a clock that is behind makes nothing younger
     than now."""
     monkeypatch.setattr("htx_async.cli.listing.time", SimpleNamespace(time=lambda: 1_800_000_000.0))

@@ -51,7 +51,7 @@ async def answered(exchange: SimulatedExchange, keys: str) -> Ended:
     return result
 
 
-async def test_yes_goes_on(exchange: SimulatedExchange) -> None:
+async def test_yes_cancels_after_the_plan(exchange: SimulatedExchange) -> None:
     """After the plan "y" or "yes" cancels, and the account follows."""
     results = await asyncio.gather(*(answered(exchange, keys) for keys in ("y\r", " YES \r")))
     for result in results:

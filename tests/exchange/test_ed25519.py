@@ -32,7 +32,7 @@ def pem(protection: KeySerializationEncryption | None = None) -> str:
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_the_published_vector(as_bytes: bool) -> None:
+def test_the_published_vector_is_signed_alike_from_text_and_bytes(as_bytes: bool) -> None:
     """The one published signature of this kind, from text and from bytes."""
     text = pem()
     credentials = Credentials.ed25519("access", text.encode() if as_bytes else text)

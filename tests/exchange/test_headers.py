@@ -100,7 +100,9 @@ SENT = "Wed, 21 Oct 2015 07:28:00 GMT"
         ({"recovery-time": str(TS + 2000), "ratelimit-interval": "3000"}, TS, 1.0),
     ],
 )
-def test_pauses(headers: dict[str, str], ts: int | None, expected: float) -> None:
+def test_a_pause_is_what_the_reply_asks_for_up_to_an_hour(
+    headers: dict[str, str], ts: int | None, expected: float
+) -> None:
     """What a reply asks for: up to an hour, by the reply's own clock, or else a period."""
     assert pause_after(headers, ts) == pytest.approx(expected)
 

@@ -37,7 +37,7 @@ def checked(contract_code: Any = "BTC-USDT", direction: Any = None, offset: Any 
         ("\u9f99" * 64, "\u9f99" * 64),
     ],
 )
-def test_contract_codes(given: str, expected: str) -> None:
+def test_a_contract_code_is_upper_cased_in_ascii_alone(given: str, expected: str) -> None:
     """ASCII letters are upper-cased and no other character is touched or refused for its script."""
     assert checked(given).contract_code == expected
 
@@ -114,7 +114,7 @@ def test_other_contract_codes_are_refused(given: Any) -> None:
         (Direction.SELL, "close"),
     ],
 )
-def test_filters(direction: Any, offset: Any) -> None:
+def test_filters_are_optional_and_independent(direction: Any, offset: Any) -> None:
     """Both filters are optional and independent, as enum or as plain string."""
     intent = checked("BTC-USDT", direction, offset)
     assert (intent.direction, intent.offset) == (direction, offset)

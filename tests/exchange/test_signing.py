@@ -120,7 +120,7 @@ def sent_signature(query: str) -> str:
 
 
 @pytest.mark.parametrize("letter", REQUESTS)
-def test_published_requests(letter: str) -> None:
+def test_published_requests_carry_their_published_signature(letter: str) -> None:
     """A whole request, signed for its host and second, carries the published signature."""
     (secret, access, method, host, path), extra, time, expected = REQUESTS[letter]
     request = Request(method, path, b'{"order-id":"123456789"}' * (method == "POST"), extra)
@@ -130,7 +130,7 @@ def test_published_requests(letter: str) -> None:
 
 
 @pytest.mark.parametrize("letter", TEXTS)
-def test_published_texts(letter: str) -> None:
+def test_published_texts_have_their_published_signature(letter: str) -> None:
     """A raw text has the published signature."""
     secret, text, expected = TEXTS[letter]
     assert Credentials("123", secret).signature(text) == expected
@@ -165,7 +165,7 @@ def test_the_body_is_not_signed() -> None:
     assert query_of(Request("POST", PATH, b"{}")) == query_of(Request("POST", PATH, b'{"a":1}'))
 
 
-def test_percent_encoding() -> None:
+def test_percent_encoding_is_upper_case_utf_8() -> None:
     """Reserved signs, space and other scripts are escaped as UTF-8 in upper-case hex."""
     params = (("x", "a+b/c=d:e f,g~h*\u9f99"),)
     query = query_of(Request("GET", "/v5/x", params=params), access="k+/=:key")

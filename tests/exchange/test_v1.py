@@ -58,7 +58,7 @@ def rows(*errors: Any) -> dict[str, Any]:
 # --- What goes out -----------------------------------------------------------------------------
 
 
-def test_the_request() -> None:
+def test_the_request_is_one_post_with_the_intent_as_its_body() -> None:
     """One POST to the isolated cancel-all, with the intent as its body and no query of its own."""
     request = v1.cancel_all(OrderFilter.checked("btc-usdt", "buy", "close")).request
     assert (request.method, request.path, request.params) == ("POST", PATH, ())
@@ -151,7 +151,7 @@ def recorded(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_recorded_replies(name: str) -> None:
+def test_recorded_replies_are_read_to_the_last_field(name: str) -> None:
     """Each recorded or documented reply is read to the last field."""
     status, expected = RECORDED[name]
     assert read(status, recorded(name)) == expected
@@ -395,7 +395,9 @@ TABLE: list[tuple[int, Any, Verdict, Code | None]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "verdict", "code"), TABLE)
-def test_verdicts(status: int, body: Any, verdict: Verdict, code: Code | None) -> None:
+def test_each_status_and_body_has_its_verdict_and_code(
+    status: int, body: Any, verdict: Verdict, code: Code | None
+) -> None:
     """The verdict and the code for each status and body."""
     reply = read(status, body)
     assert (reply.verdict, reply.code) == (verdict, code)

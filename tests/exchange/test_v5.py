@@ -207,14 +207,14 @@ def test_every_recorded_reply_is_judged() -> None:
 
 @each_reader
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(reader: Read, name: str) -> None:
+def test_recorded_errors_are_refusals_with_their_code_and_words(reader: Read, name: str) -> None:
     """Each recorded error, in whichever shape, is a refusal with its code, words and time."""
     status, expected, code_class = ERRORS[name]
     assert read(reader, status, recorded(name)) == expected
     assert classify(expected.code, status) is code_class
 
 
-def test_the_live_list() -> None:
+def test_the_recorded_list_is_read_to_the_last_field() -> None:
     """The recorded row is read to the last field, its ids and numbers exact, with its own."""
     reply = read(v5.read_orders, 200, recorded("opens_live"))
     assert (reply.verdict, reply.code, reply.ts) == (ACCEPTED, None, 1780742714098)
@@ -238,7 +238,7 @@ def test_the_live_list() -> None:
     assert reply.data == Page((row,), "1163773", rows=(1163773,))
 
 
-def test_the_documented_cancel() -> None:
+def test_the_documented_cancel_took_its_order() -> None:
     """The example's order was taken."""
     reply = read(v5.read, 200, recorded("cancelled_example"))
     assert reply == Reply(ACCEPTED, successes=("1329854623927160832",), ts=1737103890390)
@@ -325,7 +325,9 @@ ENVELOPES: list[tuple[int, Any, Verdict, Any]] = [
 
 @each_reader
 @pytest.mark.parametrize(("status", "body", "verdict", "code"), ENVELOPES)
-def test_envelopes(reader: Read, status: int, body: Any, verdict: Verdict, code: Any) -> None:
+def test_each_status_and_envelope_has_its_verdict_and_code(
+    reader: Read, status: int, body: Any, verdict: Verdict, code: Any
+) -> None:
     """The verdict and the code for each status and envelope, of a list as of a cancel."""
     reply = read(reader, status, body)
     assert (reply.verdict, reply.code) == (verdict, code)
@@ -372,7 +374,7 @@ def test_states_are_statuses(state: Any, status: int | None) -> None:
 @pytest.mark.parametrize(
     ("told", "expected"), [(True, 1), (False, 0), (1, 1), ("0", 0), ("x", None)]
 )
-def test_reduce_only(told: Any, expected: int | None) -> None:
+def test_reduce_only_is_a_flag_or_the_number_in_its_place(told: Any, expected: int | None) -> None:
     """A flag, or a number in its place, is the number that v1 sends; anything else is none."""
     assert order_of(reduce_only=told).reduce_only == expected
 

@@ -274,7 +274,7 @@ def test_a_deadline_before_the_endpoint_opens_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_reads_wait_alike(form: Refusal) -> None:
+def test_lists_wait_like_cancels_and_none_goes_in_their_place(form: Refusal) -> None:
     """Lists, too: what was asked for, or the end at once, and no list in its place."""
 
     async def main() -> None:
@@ -292,7 +292,7 @@ def test_reads_wait_alike(form: Refusal) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_v5_waits_alike(form: Refusal) -> None:
+def test_a_cancel_on_v5_waits_like_one_on_v1(form: Refusal) -> None:
     """The cancel by ids of an account on V5."""
 
     async def main() -> None:

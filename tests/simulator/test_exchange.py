@@ -131,7 +131,9 @@ VECTORS = {
 
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS)
 @pytest.mark.parametrize("spoil", [False, True], ids=["published", "spoiled"])
-def test_published_vectors(vector: tuple[str, ...], spoil: bool) -> None:
+def test_published_signatures_verify_and_changed_ones_do_not(
+    vector: tuple[str, ...], spoil: bool
+) -> None:
     """Published signatures verify (the unknown path is then 404), and a changed one does not."""
     access, secret, method, host, path, extra, timestamp, signature = vector
     if spoil:
@@ -357,7 +359,7 @@ def test_hammering_keeps_the_door_shut() -> None:
     assert answered == [1051, 1051, *[1032] * 8]
 
 
-def test_rate_limit_headers() -> None:
+def test_rate_limit_headers_count_down_and_name_the_reset() -> None:
     """The headers count down, and `ratelimit-reset` is the Unix ms at which one more is let in."""
     clock, now = Clock(0.0), Clock(NOON)
     exchange = simulated(clock=clock, now=now, limit=2, interval=0.5)
@@ -501,7 +503,7 @@ async def test_late_work_is_done_at_arrival() -> None:
 
 
 @pytest.mark.parametrize("worked", [False, True])
-async def test_a_lost_connection(worked: bool) -> None:
+async def test_a_lost_connection_tells_nothing_of_the_work(worked: bool) -> None:
     """The client hears nothing; the orders are gone only if it was lost after the work."""
     async with serving() as client:
         client.exchange.place("BTC-USDT", "buy", "open")
@@ -518,7 +520,7 @@ async def test_a_lost_connection(worked: bool) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-async def test_a_truncated_body(encoding: str) -> None:
+async def test_a_truncated_body_ends_halfway_with_the_work_done(encoding: str) -> None:
     """The work is done and the body ends halfway, before its promised length."""
     async with serving() as client:
         client.exchange.place("BTC-USDT", "buy", "open")
@@ -530,7 +532,7 @@ async def test_a_truncated_body(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("worked", [False, True])
-async def test_a_bad_gateway(worked: bool) -> None:
+async def test_a_bad_gateway_answers_html_without_limit_headers(worked: bool) -> None:
     """The gateway answers HTML with HTTP 502, with no rate limit headers; work is on request."""
     async with serving() as client:
         client.exchange.place("BTC-USDT", "buy", "open")
@@ -543,7 +545,7 @@ async def test_a_bad_gateway(worked: bool) -> None:
 
 
 @pytest.mark.parametrize("worked", [False, True])
-async def test_a_malformed_body(worked: bool) -> None:
+async def test_a_malformed_body_reaches_the_client_as_it_is(worked: bool) -> None:
     """Any bytes reach the client as they are, under the usual headers."""
     async with serving() as client:
         client.exchange.place("BTC-USDT", "buy", "open")
@@ -598,7 +600,7 @@ def test_maintenance_is_one_word() -> None:
     assert document(post(exchange)) == {"status": "maintain"}
 
 
-def test_a_retired_call() -> None:
+def test_a_retired_call_answers_10000_or_404() -> None:
     """A removed call answers 10000, or 404 once its path is gone."""
     exchange = simulated()
     exchange.retire()
@@ -610,7 +612,7 @@ def test_a_retired_call() -> None:
     assert "ratelimit-limit" not in gone.headers
 
 
-async def test_a_redirect() -> None:
+async def test_a_redirect_has_its_location_and_no_body() -> None:
     """A redirect carries its status and its location, and no body."""
     async with serving() as client:
         client.exchange.redirect(307, "https://example.invalid/")
@@ -619,7 +621,7 @@ async def test_a_redirect() -> None:
     assert heard.headers["Location"] == "https://example.invalid/"
 
 
-def test_too_many_requests() -> None:
+def test_429_comes_with_its_body_and_retry_after_only_if_asked_for() -> None:
     """HTTP 429 comes with the body asked for, and with Retry-After only if asked for."""
     exchange = simulated()
     exchange.too_many()

@@ -198,7 +198,9 @@ def test_every_private_call_is_judged_by_its_signature(call: str, mode: str) -> 
         ("?symbol=BTC", 1067),
     ],
 )
-def test_the_contract_list(query: str, expected: object) -> None:
+def test_the_contract_list_is_public_and_of_swaps_unless_asked(
+    query: str, expected: object
+) -> None:
     """Public; by name, and swaps only unless asked for futures or for all."""
     exchange = stocked()
     exchange.unknown_contract("DOGE-USDT")

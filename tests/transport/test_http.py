@@ -315,7 +315,7 @@ async def test_a_resolver_that_hangs(within: float, connect: float) -> None:
 
 
 @bounded
-async def test_a_black_hole() -> None:
+async def test_a_black_hole_is_not_sent_once_the_time_to_connect_is_over() -> None:
     """The host takes no connection and refuses none: not sent once the time to connect is over."""
     loop = asyncio.get_running_loop()
     with socket.socket() as listener, socket.socket() as one, socket.socket() as two:
@@ -501,7 +501,7 @@ async def test_a_reply_that_drips(data: bytes) -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @bounded
-async def test_silence(tls: bool) -> None:
+async def test_silence_is_sent_once_the_attempts_time_is_over(tls: bool) -> None:
     """The request is read and nothing comes back: sent, once the attempt's time is over."""
     async with FaultServer(silent, tls=shared_server_tls() if tls else None) as server:
         sent = Sent(server.url, within=BRIEF, tls=client_tls() if tls else None)
@@ -583,7 +583,7 @@ def bare_deflated(body: bytes) -> bytes:
     ids=["gzip", "GZip", "x-gzip", "zlib", "bare deflate", "identity", "empty", "both"],
 )
 @bounded
-async def test_content_codings(
+async def test_content_codings_are_undone_though_none_was_asked_for(
     coding: str, encode: Callable[[bytes], bytes], auto_decompress: bool | None
 ) -> None:
     """gzip and deflate, in zlib's format or bare, are decoded though identity was asked for."""
@@ -645,7 +645,9 @@ async def test_429_is_an_answer_whatever_its_body(coding: str) -> None:
 
 @pytest.mark.parametrize("encode", [bytes, gzipped], ids=["plain", "gzip"])
 @bounded
-async def test_the_largest_body(encode: Callable[[bytes], bytes]) -> None:
+async def test_the_largest_body_is_read_and_one_byte_more_is_not(
+    encode: Callable[[bytes], bytes],
+) -> None:
     """256 KiB are read, one byte more is not."""
     coding = "gzip" if encode is gzipped else "identity"
     full, over = (reply(encode(b"x" * n), Content_Encoding=coding) for n in (LIMIT, LIMIT + 1))
@@ -657,7 +659,7 @@ async def test_the_largest_body(encode: Callable[[bytes], bytes]) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("megabytes", [100, 500])
 @bounded
-async def test_a_gzip_bomb(megabytes: int, tls: bool) -> None:
+async def test_a_gzip_bomb_is_given_up_on_and_costs_little(megabytes: int, tls: bool) -> None:
     """Half a megabyte that would expand to 500 is given up on, at the cost of little memory."""
     data = reply(bomb(megabytes), Content_Encoding="gzip")
     async with FaultServer(answers(data), tls=shared_server_tls() if tls else None) as server:

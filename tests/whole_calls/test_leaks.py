@@ -307,7 +307,7 @@ LOST: dict[str, Script] = {
 @pytest.mark.parametrize("callers", [False, True], ids=["own", "callers"])
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("kind", LOST)
-def test_lost_answers(
+def test_lost_answers_show_nothing_of_the_request(
     kind: str, tls: bool, callers: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever became of the answer, the outcome is unknown and silent about the request."""
@@ -558,7 +558,9 @@ OTHERS: list[Scenario] = [
 
 @pytest.mark.parametrize("callers", [False, True], ids=["own", "callers"])
 @pytest.mark.parametrize("scenario", OTHERS, ids=lambda scenario: scenario.__name__)
-def test_other_endings(scenario: Scenario, callers: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_other_ending_shows_a_secret(
+    scenario: Scenario, callers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Clear, not sent, refused by ourselves, cancelled, late or closed: nothing secret shows."""
     assert play(Stage(callers=callers), scenario, caplog) == set()
 

@@ -147,7 +147,7 @@ CLIENT_ERRORS: list[tuple[int, bytes, Outcome, type[CancelError]]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "outcome", "error"), CLIENT_ERRORS)
-def test_a_client_error(
+def test_a_client_error_is_refused_where_it_says_why_and_unknown_elsewhere(
     status: int, body: bytes, outcome: Outcome, error: type[CancelError]
 ) -> None:
     """Refused where the body says why, or where 429 says it all; else unknown."""
