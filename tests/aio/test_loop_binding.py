@@ -245,6 +245,7 @@ def test_a_limiter_in_another_loop_says_what_to_do(
     elsewhere.run_until_complete(take(limiter))
 
 
+@pytest.mark.slow
 @bounded
 async def test_a_shared_limiter_can_be_closed_after_its_loop() -> None:
     """Its own client has a connection of the closed loop, and `aclose` ends all the same."""

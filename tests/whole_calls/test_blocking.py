@@ -129,6 +129,7 @@ def redis_server() -> Iterator[RedisServer]:
         yield started
 
 
+@pytest.mark.slow
 async def test_a_fleet_on_redis_never_blocks_its_loop(redis_server: RedisServer) -> None:
     """Connections to a real Redis and tokens from it, for cancels and reads on V5."""
     exchange = SimulatedExchange(limit=10_000, account="v5")
