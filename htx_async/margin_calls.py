@@ -25,13 +25,12 @@ from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents,
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.cancel.search import OrderSearch
 from htx_async.enums import AllContracts, Direction, MarginMode, Offset
-from htx_async.errors import InvalidRequest, ReadFailed
+from htx_async.errors import InvalidRequest, ReadFailed, cleared
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
 from htx_async.limits.limiter import BaseLimiter
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.orders import TrailingOrder
-from htx_async.outcome import cleared
 from htx_async.report import CancelReport
 
 _Rows = tuple[TrailingOrder, ...]

@@ -6,8 +6,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from htx_async.enums import BY_URGENCY, MarginMode, Outcome
-from htx_async.errors import MassCancelFailed
-from htx_async.outcome import failure_of
+from htx_async.errors import MassCancelFailed, failure_of
 from htx_async.report import CancelReport, OrderError
 
 _OTHERS = (

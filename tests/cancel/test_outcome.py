@@ -13,8 +13,8 @@ import pytest
 from htx_async import errors
 from htx_async.cancel.ledger import Intent
 from htx_async.enums import Outcome
+from htx_async.errors import failure_of
 from htx_async.filters import OrderFilter
-from htx_async.outcome import failure_of
 from htx_async.report import CancelReport
 from tests.cancel.facts import LOST, UNSENT, Account, Made, no, ok
 
