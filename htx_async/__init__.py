@@ -1,81 +1,130 @@
-"""Pull trailing orders on HTX USDT-M swaps: within the limit, with a true account."""
+"""Pull trailing orders on HTX USDT-M swaps: within the limit, with a true account.
 
-from htx_async.starting import Loading
+Importing the package costs next to nothing: what it gives is loaded when the first of the names
+below is asked for, all at once, and a module such as `htx_async.errors` by itself.
+"""
 
-with Loading():
-    from htx_async.calls.retry import RetryPolicy
+# Not from typing, which has to be loaded first: checkers know the name, and read what follows.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from htx_async import codes as codes, enums as enums, errors as errors, events as events
+    from htx_async.calls.retry import RetryPolicy as RetryPolicy
     from htx_async.enums import (
-        ALL_CONTRACTS,
-        ApiGeneration,
-        ContractType,
-        Direction,
-        LimiterMode,
-        MarginMode,
-        Offset,
-        Outcome,
-        Verdict,
+        ALL_CONTRACTS as ALL_CONTRACTS,
+        ApiGeneration as ApiGeneration,
+        ContractType as ContractType,
+        Direction as Direction,
+        LimiterMode as LimiterMode,
+        MarginMode as MarginMode,
+        Offset as Offset,
+        Outcome as Outcome,
+        Verdict as Verdict,
     )
     from htx_async.errors import (
-        AccountMigrated,
-        AuthenticationFailed,
-        CancelError,
-        CancelRefused,
-        EndpointRetired,
-        HtxError,
-        InvalidRequest,
-        MassCancelFailed,
-        NotSent,
-        OutcomeUnknown,
-        PartialCancel,
-        RateLimited,
-        ReadFailed,
-        SessionClosed,
-        Unavailable,
+        AccountMigrated as AccountMigrated,
+        AuthenticationFailed as AuthenticationFailed,
+        CancelError as CancelError,
+        CancelRefused as CancelRefused,
+        EndpointRetired as EndpointRetired,
+        HtxError as HtxError,
+        InvalidRequest as InvalidRequest,
+        MassCancelFailed as MassCancelFailed,
+        NotSent as NotSent,
+        OutcomeUnknown as OutcomeUnknown,
+        PartialCancel as PartialCancel,
+        RateLimited as RateLimited,
+        ReadFailed as ReadFailed,
+        SessionClosed as SessionClosed,
+        Unavailable as Unavailable,
     )
-    from htx_async.exchange.signing import Credentials
-    from htx_async.limits.limiter import BaseLimiter, RateLimiter
-    from htx_async.limits.token_bucket import TokenBucket
-    from htx_async.mass_report import MassCancelPlan, MassCancelReport
-    from htx_async.orders import TrailingOrder
-    from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
-    from htx_async.session import HtxSession
+    from htx_async.exchange.signing import Credentials as Credentials
+    from htx_async.limits.limiter import (
+        BaseLimiter as BaseLimiter,
+        RateLimiter as RateLimiter,
+    )
+    from htx_async.limits.token_bucket import TokenBucket as TokenBucket
+    from htx_async.mass_report import (
+        MassCancelPlan as MassCancelPlan,
+        MassCancelReport as MassCancelReport,
+    )
+    from htx_async.orders import TrailingOrder as TrailingOrder
+    from htx_async.report import (
+        Attempt as Attempt,
+        CancelReport as CancelReport,
+        OrderError as OrderError,
+        WarmUp as WarmUp,
+    )
+    from htx_async.session import HtxSession as HtxSession
+else:
+    from importlib import import_module
 
-__all__ = [
-    "ALL_CONTRACTS",
-    "AccountMigrated",
-    "ApiGeneration",
-    "Attempt",
-    "AuthenticationFailed",
-    "BaseLimiter",
-    "CancelError",
-    "CancelRefused",
-    "CancelReport",
-    "ContractType",
-    "Credentials",
-    "Direction",
-    "EndpointRetired",
-    "HtxError",
-    "HtxSession",
-    "InvalidRequest",
-    "LimiterMode",
-    "MarginMode",
-    "MassCancelFailed",
-    "MassCancelPlan",
-    "MassCancelReport",
-    "NotSent",
-    "Offset",
-    "OrderError",
-    "Outcome",
-    "OutcomeUnknown",
-    "PartialCancel",
-    "RateLimited",
-    "RateLimiter",
-    "ReadFailed",
-    "RetryPolicy",
-    "SessionClosed",
-    "TokenBucket",
-    "TrailingOrder",
-    "Unavailable",
-    "Verdict",
-    "WarmUp",
-]
+    _HOMES = {
+        "ALL_CONTRACTS": "htx_async.enums",
+        "AccountMigrated": "htx_async.errors",
+        "ApiGeneration": "htx_async.enums",
+        "Attempt": "htx_async.report",
+        "AuthenticationFailed": "htx_async.errors",
+        "BaseLimiter": "htx_async.limits.limiter",
+        "CancelError": "htx_async.errors",
+        "CancelRefused": "htx_async.errors",
+        "CancelReport": "htx_async.report",
+        "ContractType": "htx_async.enums",
+        "Credentials": "htx_async.exchange.signing",
+        "Direction": "htx_async.enums",
+        "EndpointRetired": "htx_async.errors",
+        "HtxError": "htx_async.errors",
+        "HtxSession": "htx_async.session",
+        "InvalidRequest": "htx_async.errors",
+        "LimiterMode": "htx_async.enums",
+        "MarginMode": "htx_async.enums",
+        "MassCancelFailed": "htx_async.errors",
+        "MassCancelPlan": "htx_async.mass_report",
+        "MassCancelReport": "htx_async.mass_report",
+        "NotSent": "htx_async.errors",
+        "Offset": "htx_async.enums",
+        "OrderError": "htx_async.report",
+        "Outcome": "htx_async.enums",
+        "OutcomeUnknown": "htx_async.errors",
+        "PartialCancel": "htx_async.errors",
+        "RateLimited": "htx_async.errors",
+        "RateLimiter": "htx_async.limits.limiter",
+        "ReadFailed": "htx_async.errors",
+        "RetryPolicy": "htx_async.calls.retry",
+        "SessionClosed": "htx_async.errors",
+        "TokenBucket": "htx_async.limits.token_bucket",
+        "TrailingOrder": "htx_async.orders",
+        "Unavailable": "htx_async.errors",
+        "Verdict": "htx_async.enums",
+        "WarmUp": "htx_async.report",
+    }
+    """Where each name of this package is at home."""
+
+    __all__ = list(_HOMES)
+
+    # A reload begins with what was loaded before it.
+    for _name in __all__:
+        globals().pop(_name, None)
+
+    def __getattr__(name):
+        """A name of the table, or a module of this package.
+
+        All names are loaded at the first of them, so that they belong together whatever becomes of
+        `sys.modules` later: `except htx_async.HtxError` catches what `htx_async.HtxSession` raises.
+        """
+        if name in _HOMES:
+            missing = [one for one in _HOMES if one not in globals()]
+            globals().update({one: getattr(import_module(_HOMES[one]), one) for one in missing})
+            return globals()[name]
+        module = f"htx_async.{name}"
+        try:
+            if not name.startswith("_"):
+                return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        """What is loaded, and what can be."""
+        return sorted({*globals(), *__all__})

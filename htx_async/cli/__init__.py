@@ -12,13 +12,10 @@ from typing import Annotated, TextIO, cast
 
 import typer
 
-from htx_async.cli.cancel_all import cancel_all
+from htx_async.cli import commands
 from htx_async.cli.command import Command
-from htx_async.cli.doctor import doctor
 from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
-from htx_async.cli.open_orders import open_orders
-from htx_async.cli.rehearsal import demo, simulate
-from htx_async.cli.running import interruptible
+from htx_async.cli.interrupts import interruptible
 from htx_async.cli.streams import Closed, give_up
 
 # Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
@@ -60,11 +57,11 @@ def _root(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command("cancel-all", cls=Command, epilog=HELP)(cancel_all)
-app.command("open", cls=Command, epilog=HELP_OPEN)(open_orders)
-app.command(cls=Command)(doctor)
-app.command(cls=Command)(demo)
-app.command(cls=Command)(simulate)
+app.command("cancel-all", cls=Command, epilog=HELP)(commands.cancel_all)
+app.command("open", cls=Command, epilog=HELP_OPEN)(commands.open_orders)
+app.command(cls=Command)(commands.doctor)
+app.command(cls=Command)(commands.demo)
+app.command(cls=Command)(commands.simulate)
 
 
 def run() -> None:

@@ -1,10 +1,10 @@
 """How the exchange is reached, and whose tokens the requests take."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from htx_async.calls.base_urls import BASE_URLS
+from htx_async.cli.given import Reach
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.signing import Credentials
@@ -115,29 +115,23 @@ ANY = "any"
 """Asking whether Redis answers takes no account's tokens."""
 
 
-def access(
-    base_urls: Sequence[str] | None,
-    redis: str | None,
-    share_of: int | None,
-    account: str | None,
-    generation: str,
-) -> Access:
+def access(reach: Reach) -> Access:
     """What a command's options say, with keys from the environment; raises `InvalidRequest`."""
-    fleet = fleet_of(redis, share_of, account)
-    return Access(Credentials.from_env(), tuple(base_urls or BASE_URLS), fleet, generation)
+    fleet = fleet_of(reach)
+    return Access(Credentials.from_env(), tuple(reach.base_urls), fleet, reach.generation)
 
 
-def fleet_of(redis: str | None, share_of: int | None, account: str | None) -> Fleet | None:
+def fleet_of(reach: Reach) -> Fleet | None:
     """The fleet that a command's options name, if any.
 
     `InvalidRequest` where they describe one and do not say where it meets: this process would take
     the whole limit for itself.
     """
-    if redis is not None:
-        return Fleet(redis, share_of or _SHARE_OF, account)
-    if share_of is None and account is None:
+    if reach.redis is not None:
+        return Fleet(reach.redis, reach.share_of or _SHARE_OF, reach.account)
+    if reach.share_of is None and reach.account is None:
         return None
-    given = "share-of" if share_of is not None else "account"
+    given = "share-of" if reach.share_of is not None else "account"
     raise InvalidRequest(
         f"--{given} (or its variable) is about a fleet, and needs --redis or HTX_REDIS_URL: "
         "without it this process would take the whole limit"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from htx_async.arguments import listed
+from htx_async.cli.given import Named
 from htx_async.cli.words import visible
 from htx_async.enums import ALL_CONTRACTS, AllContracts
 from htx_async.errors import InvalidRequest
@@ -17,13 +18,11 @@ MOST_BYTES = 2**20
 _LONGEST_SHOWN = 64
 
 
-def chosen(
-    arguments: Sequence[str], sources: Sequence[str], *, every: bool
-) -> tuple[str, ...] | AllContracts:
+def chosen(named: Named) -> tuple[str, ...] | AllContracts:
     """See `contracts`; with `every` all of them, and then none may be named."""
-    if not every:
-        return contracts(arguments, sources)
-    if arguments or sources:
+    if not named.every:
+        return contracts(named.contracts, named.sources)
+    if named.contracts or named.sources:
         raise InvalidRequest("--all means every contract: leave it out, or name none")
     return ALL_CONTRACTS
 

@@ -6,23 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from htx_async.cli.access import Access
+from htx_async.cli.aside import Aside, Display
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, NOT_SENT, USAGE
+from htx_async.cli.given import Choices, Record
 from htx_async.cli.intent import Intent, known
+from htx_async.cli.interrupts import ignore_from_now_on, raise_from_now_on
 from htx_async.cli.plan import Plan, Schedule, planned
 from htx_async.cli.result import Result
-from htx_async.cli.running import (
-    Stops,
-    ignore_from_now_on,
-    print_account,
-    raise_from_now_on,
-    unless_stopped,
-)
-from htx_async.cli.streams import Aside, Display, give_up, internal, is_terminal
+from htx_async.cli.running import Stops, print_account, unless_stopped
+from htx_async.cli.streams import give_up, internal, is_terminal
 from htx_async.cli.words import summary
 from htx_async.errors import ReadFailed
 from htx_async.report import CancelReport
@@ -36,33 +33,16 @@ GRACE = 1.0
 _TO_WRITE = 1.0
 
 
-class Choices(NamedTuple):
-    """What the operator wants to see, and whether to be asked."""
-
-    dry_run: bool
-    yes: bool
-    as_json: bool
-
-
-class Record(NamedTuple):
-    """Where, on whose behalf and why the cancel is put on record."""
-
-    file: str
-    actor: str
-    reason: str | None
-
-
 def cancel(
     asked: Callable[[], tuple[Intent, Access]],
     choices: Choices,
-    record: Record | None,
+    record: Record,
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
     """Plan, ask, cancel and give the account; the exit code."""
     intent, access = asked()
-    # A dry run leaves no trace.
-    with _recorded(None if choices.dry_run else record, aside) as log:
+    with _recorded(record, aside, dry_run=choices.dry_run) as log:
         try:
             plan = unless_stopped(runner, _planned(intent, access, choices, aside))
         except ReadFailed as failure:
@@ -84,8 +64,9 @@ async def _planned(intent: Intent, access: Access, choices: Choices, aside: Asid
 
 
 @contextmanager
-def _recorded(record: Record | None, aside: Aside) -> Iterator["AuditLog | None"]:
-    if record is None:
+def _recorded(record: Record, aside: Aside, *, dry_run: bool) -> Iterator["AuditLog | None"]:
+    # A dry run leaves no trace.
+    if record.file is None or dry_run:
         yield None
         return
     # Only those who keep a record wait for it to be loaded.

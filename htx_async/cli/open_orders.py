@@ -7,16 +7,14 @@ from functools import partial
 from math import ceil
 from typing import NamedTuple
 
-import typer
-
 from htx_async.arguments import as_seconds
-from htx_async.cli import options
 from htx_async.cli.access import Access, access
+from htx_async.cli.aside import Aside
 from htx_async.cli.contracts import chosen
 from htx_async.cli.exit_codes import UNKNOWN, USAGE
+from htx_async.cli.given import Named, Orders, Reach
 from htx_async.cli.intent import desk_of
 from htx_async.cli.running import print_account, run, unless_stopped
-from htx_async.cli.streams import Aside
 from htx_async.enums import AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import ReadFailed
 from htx_async.exchange.endpoints import READS, limit_of
@@ -48,44 +46,22 @@ class Listed(NamedTuple):
     failures: tuple[ReadFailed, ...]
 
 
-def open_orders(
-    contract: options.ContractArguments = None,
-    every: options.AllOption = False,
-    margin: options.MarginOption = options.Margin.ISOLATED,
-    direction: options.DirectionOption = None,
-    offset: options.OffsetOption = None,
-    deadline: options.DeadlineOption = None,
-    as_json: options.JsonListOption = False,
-    base_url: options.BaseUrlOption = None,
-    redis: options.RedisOption = None,
-    share_of: options.ShareOfOption = None,
-    account: options.AccountOption = None,
-    generation: options.GenerationOption = "auto",
-) -> None:
-    """List the open trailing orders of one contract, of many, or of all.
-
-    Without any contract all that the exchange lists: reading changes nothing. Orders of one-way
-    accounts have the offset both, and are shown whatever --offset says. Keys as for cancel-all.
-
-    \b
-    Examples:
-      htx-async open
-      htx-async open BTC-USDT ETH-USDT --direction sell
-      htx-async open --all --margin both --json
-    """
+def begin(
+    named: Named, orders: Orders, deadline: float | None, reach: Reach, *, as_json: bool
+) -> int:
+    """The exit code, once the list is shown."""
 
     def asked() -> tuple[Query, Access]:
-        named = chosen(contract or (), (), every=every or not contract)
+        contracts = chosen(named)
         within = None if deadline is None else as_seconds("deadline", deadline)
-        query = Query(named, margin.modes, direction, offset, within)
-        return query, access(base_url, redis, share_of, account, generation)
+        return Query(contracts, *orders, within), access(reach)
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         query, reached = asked()
         listed = unless_stopped(runner, _listed(query, reached, aside))
         return _shown(listed, as_json, aside)
 
-    raise typer.Exit(run(work, untouched="no order was touched"))
+    return run(work, untouched="no order was touched")
 
 
 def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:

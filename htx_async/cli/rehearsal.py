@@ -4,31 +4,19 @@ import asyncio
 import secrets
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Annotated
 
-import typer
-
+from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import INTERNAL, USAGE
 from htx_async.cli.mass import watched
 from htx_async.cli.plan import Schedule
 from htx_async.cli.running import print_account, run, signals, unless_stopped
-from htx_async.cli.streams import Aside, printed
-from htx_async.starting import Loading
+from htx_async.cli.streams import printed
 
 
-def demo() -> None:
-    """Cancel 200 orders on a simulated exchange.
-
-    40 contracts at once, and an exchange that misbehaves. Takes no keys and reaches no network
-    beyond this machine. Exits 0 when every report agrees with the exchange's book and the limit
-    was kept, 2 when that could not be printed, else 1.
-
-    \b
-    Example: htx-async demo
-    """
-    with Loading():
-        # Whoever has to cancel in a hurry should not wait for rich and a web server.
-        from htx_async.cli.demo import CONTRACTS, LIMIT, drawn, play  # noqa: PLC0415 - see above
+def play_demo() -> int:
+    """The exit code, once the story is told."""
+    # Whoever serves a simulation should not wait for rich.
+    from htx_async.cli.demo import CONTRACTS, LIMIT, drawn, play  # noqa: PLC0415 - see above
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         seconds = len(CONTRACTS) / LIMIT
@@ -42,30 +30,16 @@ def demo() -> None:
             return INTERNAL
         return USAGE if problem else 0
 
-    raise typer.Exit(run(work, untouched="no real order was touched"))
+    return run(work, untouched="no real order was touched")
 
 
-def simulate(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")
-    ] = 0,
-    orders: Annotated[
-        int, typer.Option(min=0, max=1000, help="Trailing orders to place on each contract.")
-    ] = 5,
-) -> None:
-    """Serve a simulated exchange until Ctrl-C.
-
-    On this machine only. It prints its URL and a pair of keys, made up for this run, that open
-    nothing else.
-
-    \b
-    Example: htx-async simulate --port 8080
-    """
+def serve(port: int, orders: int) -> int:
+    """The exit code, once the simulation is over."""
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         return runner.run(_simulate(port, orders, aside))
 
-    raise typer.Exit(run(work))
+    return run(work)
 
 
 async def _simulate(port: int, orders: int, aside: Aside) -> int:

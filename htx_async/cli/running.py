@@ -1,9 +1,4 @@
-"""A command's event loop, its signals and its end; neither waits for a thread that hangs.
-
-From the account on nothing heeds Ctrl-C, SIGTERM or a closed terminal any more: what has happened
-is told, and the exit code must get out. They are ignored until the process is gone, since the
-interpreter ends after the command does.
-"""
+"""A command's event loop and its end; neither waits for a thread that hangs."""
 
 import asyncio
 import os
@@ -15,17 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, USAGE
-from htx_async.cli.streams import Aside, internal, printed
+from htx_async.cli.interrupts import heed, ignore_from_now_on, raise_from_now_on, unless_left
+from htx_async.cli.streams import internal, printed
 from htx_async.errors import HtxError
 
 _T = TypeVar("_T")
 
 _TO_END = 0.1
 """Seconds that the threads of name look-ups get; one that hangs cannot be ended."""
-
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_STOPS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 def run(
@@ -37,6 +31,7 @@ def run(
     certain if it does not end by itself. A name look-up that hangs keeps the process neither at
     the loop's end nor at its own: then this does not return.
     """
+    unless_left()
     aside, pool = Aside(), ThreadPoolExecutor(thread_name_prefix="htx-async look-up")
     try:
         raise_from_now_on()
@@ -66,22 +61,6 @@ def _worked(
         return INTERNAL
 
 
-def interruptible(command: Callable[[], object]) -> None:
-    """Call `command`: a signal outside `run`, while arguments are read or help is printed, ends the
-    process with one line; one that comes after it changes nothing."""
-    # Not a context manager: what is raised while one is left does not reach its block.
-    try:
-        try:
-            _heed(_leave)
-            command()
-        finally:
-            ignore_from_now_on()
-    except _Left:
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write("Interrupted; nothing was sent.\n")
-        raise
-
-
 def print_account(make: Callable[[], str | bytes]) -> str:
     """Print what a command came to, as `printed` does; from then on signals are ignored."""
     problem = printed(make)
@@ -103,7 +82,7 @@ def _look_ups(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> Iter
 def signals(react: Callable[[], object]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal call `react` on the running loop, in this block."""
     loop = asyncio.get_running_loop()
-    before = _heed(lambda number, frame: loop.call_soon_threadsafe(react))
+    before = heed(lambda number, frame: loop.call_soon_threadsafe(react))
     try:
         yield
     finally:
@@ -135,7 +114,7 @@ class Stops:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
         self._loop = loop
-        _heed(self._set)
+        heed(self._set)
 
     @property
     def came(self) -> bool:
@@ -147,38 +126,6 @@ class Stops:
             self._loop.call_soon_threadsafe(self.first.set)
         elif number == signal.SIGINT:
             self._loop.call_soon_threadsafe(self.second.set)
-
-
-def raise_from_now_on() -> None:
-    """Let the next signal raise `KeyboardInterrupt`, and all after it be ignored: one that comes
-    while the first is being told would take the command's words and its exit code away."""
-    _heed(_raise)
-
-
-def ignore_from_now_on() -> None:
-    """Let signals change nothing until the process is gone; no way leads back."""
-    _heed(signal.SIG_IGN)
-
-
-class _Left(SystemExit):
-    """An interrupt that typer does not take for its own, as it does `KeyboardInterrupt`."""
-
-
-def _raise(number: int, frame: object) -> None:
-    ignore_from_now_on()
-    raise KeyboardInterrupt
-
-
-def _leave(number: int, frame: object) -> None:
-    ignore_from_now_on()
-    raise _Left(INTERRUPTED)
-
-
-def _heed(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[signal.Signals, Any]:
-    """Handle signals so from now on; how they were handled. What is ignored stays so: under
-    nohup, behind a shell's "&", and once the account was given."""
-    heeded = [one for one in _STOPS if signal.getsignal(one) is not signal.SIG_IGN]
-    return {one: signal.signal(one, handler) for one in heeded}
 
 
 def _end(code: int, pool: ThreadPoolExecutor, aside: Aside) -> None:

@@ -12,8 +12,8 @@ import pytest
 import typer
 from rich.console import Console
 
+from htx_async.cli.commands import demo
 from htx_async.cli.demo import Row, Story, play, show
-from htx_async.cli.rehearsal import demo
 from htx_async.enums import Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 

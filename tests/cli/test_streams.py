@@ -172,7 +172,7 @@ async def test_ctrl_c_while_another_program_loads_the_package_is_its_own_busines
 ) -> None:
     """A library exits nobody's process."""
     (tmp_path / "aiolimiter.py").write_text(SLOW)
-    program = "try:\n    import htx_async\nexcept KeyboardInterrupt:\n    print('mine')\n"
+    program = "try:\n    from htx_async import HtxSession\nexcept KeyboardInterrupt:\n    print('mine')\n"
     process = await started("-c", program, PYTHONPATH=tmp_path)
     assert process.stderr is not None
     await asyncio.wait_for(process.stderr.readline(), PATIENCE)

@@ -1,0 +1,62 @@
+"""What an operator's options say, in groups, as the commands hand it on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from htx_async.enums import Direction, MarginMode, Offset
+
+
+class Named(NamedTuple):
+    """Contracts as arguments, files that hold more ("-" is stdin), and whether all are meant."""
+
+    contracts: Sequence[str]
+    sources: Sequence[str]
+    every: bool
+
+
+class Orders(NamedTuple):
+    """Which orders of a contract."""
+
+    margins: tuple[MarginMode, ...]
+    direction: Direction | None
+    offset: Offset | None
+
+
+class Course(NamedTuple):
+    """How a mass cancel goes on. `deadline`: seconds, None for what the plan needs; `confirm`: None
+    for as usual."""
+
+    until_clear: bool
+    confirm: bool | None
+    blind: bool
+    deadline: float | None
+
+
+class Choices(NamedTuple):
+    """What the operator wants to see, and whether to be asked."""
+
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+
+class Record(NamedTuple):
+    """Where, on whose behalf and why the cancel is put on record; without a file it is not."""
+
+    file: str | None
+    actor: str | None
+    reason: str | None
+
+
+class Reach(NamedTuple):
+    """How the exchange is reached, and the fleet whose tokens are shared: `redis` is a URL, which
+    may hold a password."""
+
+    base_urls: Sequence[str]
+    redis: str | None
+    share_of: int | None
+    account: str | None
+    generation: str
+
+    def __repr__(self) -> str:
+        return f"<Reach of {len(self.base_urls)} base URLs>"
