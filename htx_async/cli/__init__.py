@@ -13,13 +13,15 @@ from typing import Annotated, TextIO, cast
 import typer
 
 from htx_async.cli import commands
-from htx_async.cli.command import Command
+from htx_async.cli.command import Command, Root
 from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
 from htx_async.cli.interrupts import interruptible
 from htx_async.cli.streams import Closed, give_up
 
 # Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(
+    cls=Root, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
+)
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,10 +4,27 @@ from collections import Counter
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from htx_async.cli.values import take_text
 
 
-class Command(TyperCommand):
+class _ReadsText:
+    """A command whose values are read by `values`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, those that typer adds to a command that it has made, too."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the other base
+        for parameter in parameters:
+            take_text(parameter)
+        return parameters
+
+
+class Root(_ReadsText, TyperGroup):
+    """The command of commands."""
+
+
+class Command(_ReadsText, TyperCommand):
     """Given twice, one value would win and the other be lost without a word: what the operator
     meant is asked for instead. A plain flag says the same however often it stands there."""
 

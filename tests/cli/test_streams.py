@@ -140,6 +140,7 @@ async def test_everything_full_still_says_what_became_of_the_orders(
 LOADED = {
     "the package": ("aiolimiter", ("cancel-all", CODE, "--yes")),
     "the command line": ("typer", ("cancel-all", CODE, "--yes")),
+    "what does the work": ("aiohttp", ("doctor",)),
     "the demo": ("rich", ("demo",)),
     "the keys": ("pydantic_settings", ("open",)),
 }
@@ -172,10 +173,35 @@ async def test_ctrl_c_while_another_program_loads_the_package_is_its_own_busines
 ) -> None:
     """A library exits nobody's process."""
     (tmp_path / "aiolimiter.py").write_text(SLOW)
-    program = "try:\n    from htx_async import HtxSession\nexcept KeyboardInterrupt:\n    print('mine')\n"
+    load = "from htx_async import HtxSession"
+    program = f"try:\n    {load}\nexcept KeyboardInterrupt:\n    print('mine')\n"
     process = await started("-c", program, PYTHONPATH=tmp_path)
     assert process.stderr is not None
     await asyncio.wait_for(process.stderr.readline(), PATIENCE)
     process.send_signal(signal.SIGINT)
     result = await ended(process)
     assert (result.code, result.out) == (0, "mine\n")
+
+
+async def test_ctrl_c_that_a_library_swallows_begins_no_command(
+    exchange: SimulatedExchange,
+) -> None:
+    """A bare `except:` around an import, or a destructor, lets no interrupt out: nothing is sent
+    all the same."""
+    process = await started("-c", SWALLOWED, *cancel_all(exchange, CODE))
+    assert await ended(process) == Ended(130, "", "Interrupted; nothing was sent.\n")
+    assert exchange.arrivals == ()
+
+
+SWALLOWED = """
+import os, signal, sys
+class Optional:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiolimiter":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException:
+                pass
+sys.meta_path.insert(0, Optional())
+from htx_async.__main__ import main; main()
+"""
