@@ -27,7 +27,16 @@ import sys
 
 def test_nothing_of_ours_is_asked_for():
     assert "htx_async.pytest_plugin" in sys.modules
-    assert not {"htx_async.simulator", "aiohttp.web"} & set(sys.modules)
+    ours = {name for name in sys.modules if name.startswith("htx_async.")}
+    assert ours == {"htx_async.pytest_plugin"}
+    assert not {"aiohttp", "pydantic", "aiolimiter"} & set(sys.modules)
+"""
+
+COST = """
+import time, pytest, pytest_asyncio
+start = time.process_time()
+import htx_async.pytest_plugin
+print(time.process_time() - start)
 """
 
 WITHOUT_ASYNCIO = """
@@ -50,11 +59,22 @@ def test_the_fixtures_come_with_the_installation(tmp_path: Path, mode: str, mark
 
 
 def test_a_suite_that_does_not_ask_pays_nothing(tmp_path: Path) -> None:
-    """Merely installed, the plugin loads neither the simulator nor its web server."""
+    """Merely installed, the plugin loads nothing beside itself: no aiohttp, no pydantic."""
     install(tmp_path)
     done = run_suite(tmp_path, IDLE, *SETTLED)
     assert done.returncode == 0, heard(done)
     assert "1 passed" in done.stdout
+
+
+def test_the_plugin_costs_20_ms_at_most() -> None:
+    """CPU time of a fresh process, where pytest and pytest-asyncio are loaded anyway; the best of
+    five, since what disturbs a run only ever adds to it."""
+    command = [sys.executable, "-c", COST]
+    runs = (
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        for _ in range(5)
+    )
+    assert min(float(run.stdout) for run in runs) < 0.02
 
 
 def test_without_pytest_asyncio_only_the_fixtures_fail(tmp_path: Path) -> None:
