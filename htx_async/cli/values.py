@@ -56,15 +56,16 @@ def _number(
     try:
         number = kind(text)
     except ValueError:
+        # Not shown: what was meant for another option may hold a password.
         named = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{text!r} is not {named}.") from None
+        raise ValueError(f"it has to be {named}.") from None
     if (least is not None and number < least) or (most is not None and number > most):
         bounds = " and ".join(
             f"{word} {bound}"
             for word, bound in (("at least", least), ("at most", most))
             if bound is not None
         )
-        raise ValueError(f"{number} is not {bounds}.")
+        raise ValueError(f"it has to be {bounds}, not {number}.")
     return number
 
 
