@@ -243,10 +243,10 @@ async def test_nothing_is_loaded_before_it_is_needed() -> None:
     """The package loads no command line, and the command line neither rich, unless typer does by
     itself, nor a web server, nor the demo, the audit log, the doctor and redis."""
     program = (
-        "import sys, htx_async\n"
+        "import sys; from htx_async import HtxSession\n"
         "print({'typer', 'rich', 'htx_async.cli', 'htx_async.cli.demo'} & set(sys.modules))\n"
         "import typer; brought = {'rich'} & set(sys.modules)\n"
-        "import htx_async.cli\n"
+        "import htx_async.cli.cancel_all, htx_async.cli.open_orders\n"
         "late = {'aiohttp.web', 'rich', 'htx_async.simulator', 'htx_async.cli.demo'}\n"
         "late |= {'htx_async.audit', 'htx_async.doctor', 'redis'}\n"
         "print(late & set(sys.modules) - brought)\n"
