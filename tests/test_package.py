@@ -14,6 +14,8 @@ import pytest
 import htx_async
 from tests.support.virtual import SOAK
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(htx_async.__file__)
 HOMES: dict[str, str] = vars(htx_async)["_HOMES"]
 MODULES = ("codes", "enums", "errors", "events")

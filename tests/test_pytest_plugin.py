@@ -1,5 +1,7 @@
 """The fixtures for other suites, each tried in a pytest of its own."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest

@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import typer
 
 from htx_async.cli import app
 from tests.support.command import CODE, ended, started
+
+pytestmark = pytest.mark.slow
 
 HEAVY = ("aiohttp", "pydantic", "aiolimiter", "asyncio", "htx_async.session", "redis", "rich")
 
