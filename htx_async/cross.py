@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from htx_async.calls.resources import Resources
+from htx_async.cancel.ledger import Intent
 from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.filters import OrderFilter
 from htx_async.margin_calls import MarginCalls
@@ -41,8 +42,8 @@ class CrossMargin(MarginCalls):
         confirm: bool = False,
     ) -> CancelReport:
         """See `HtxSession.cancel_all_trailing`."""
-        intent = self._named(contract_code, direction, offset, pair, contract_type)
-        return await self._cancel_all(intent, deadline, urgent, confirm)
+        wanted = self._named(contract_code, direction, offset, pair, contract_type)
+        return await self._cancel_all(Intent(wanted, confirm=confirm), deadline, urgent)
 
     async def open_trailing(
         self,

@@ -81,6 +81,10 @@ class LimiterMode(StrEnum):
     OWN_SHARE = "own_share"
 
 
+TRAILING_ORDERS = "trailing"
+"""The family of orders whose lists and whose V5 calls are known here."""
+
+
 class Outcome(StrEnum):
     """What all attempts of a call prove together.
 

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from htx_async.enums import ApiGeneration, Direction, LimiterMode, Offset
+from htx_async.enums import TRAILING_ORDERS, ApiGeneration, Direction, LimiterMode, Offset
 from htx_async.report import Attempt, CancelReport
 
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """A call was made; it has not asked for a token yet."""
+    """A call was made; it has not asked for a token yet. `family`: of the orders it is about."""
 
     at: float
     call: int
@@ -22,6 +22,7 @@ class CallStarted:
     urgent: bool
     direction: Direction | None = None
     offset: Offset | None = None
+    family: str = TRAILING_ORDERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ class MarginCalls(ABC):
 
         return MassCancel(
             resources,
-            self._ledger(resources),
+            self._ledger(resources, wanted[0]),
             scope,
             wanted,
             until=set_deadline,
@@ -248,19 +248,20 @@ class MarginCalls(ABC):
         )
 
     def _context(self, resources: Resources, intent: Intent, scope: Scope) -> Context:
-        return Context(resources, self._ledger(resources), scope, intent, OrderSearch())
+        ledger = self._ledger(resources, intent)
+        return Context(resources, ledger, scope, intent, OrderSearch())
 
-    def _ledger(self, resources: Resources) -> Ledger:
+    def _ledger(self, resources: Resources, intent: Intent) -> Ledger:
         generation = resources.generation
-        return Ledger(self._now(), generation.known, is_pinned=not generation.is_auto)
+        known = generation.known(intent.endpoint.family)
+        return Ledger(self._now(), known, is_pinned=not generation.is_auto)
 
     async def _cancel_all(
-        self, wanted: OrderFilter, deadline: float | None, urgent: bool, confirm: bool
+        self, intent: Intent, deadline: float | None, urgent: bool
     ) -> CancelReport:
-        resources = self._ready()
-        scope = self._scope(deadline, resources.trades, self._path, urgent)
-        context = self._context(resources, Intent(wanted, confirm=confirm), scope)
-        return cleared(await carry(context, cancel_all))
+        resources, path = self._ready(), intent.endpoint.path(self._margin_mode)
+        scope = self._scope(deadline, resources.trades, path, urgent)
+        return cleared(await carry(self._context(resources, intent, scope), cancel_all))
 
     async def _cancel_ids(
         self,

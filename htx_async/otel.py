@@ -35,7 +35,7 @@ except ImportError as error:
     ) from error
 
 _SCOPE = "htx_async"
-_SPAN = "htx cancel_all_trailing"
+_SPAN = "htx cancel_all_"
 _ATTEMPT = "htx attempt"
 
 _MOST_SPANS = 10_000
@@ -54,8 +54,8 @@ class OpenTelemetry:
 
     Without providers it uses the global ones. One may listen to several sessions.
 
-    Each call is a span "htx cancel_all_trailing" of kind CLIENT, a child of the span that is
-    current where the call is made, with these attributes:
+    Each call is a span "htx cancel_all_trailing" of kind CLIENT (the family of its orders stands
+    last), a child of the span that is current where the call is made, with these attributes:
 
     * from its start `htx.contract_code`, `htx.urgent`, and, where given, `htx.direction` and
       `htx.offset`;
@@ -124,7 +124,9 @@ class OpenTelemetry:
         }
         filters = {"htx.direction": event.direction, "htx.offset": event.offset}
         attributes |= {name: value.value for name, value in filters.items() if value is not None}
-        span = self._tracer.start_span(_SPAN, kind=SpanKind.CLIENT, attributes=attributes)
+        span = self._tracer.start_span(
+            _SPAN + event.family, kind=SpanKind.CLIENT, attributes=attributes
+        )
         self._spans[event.call] = span
         if len(self._spans) > _MOST_SPANS:
             _, oldest = self._spans.popitem(last=False)

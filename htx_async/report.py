@@ -4,6 +4,7 @@ from pydantic import computed_field
 
 from htx_async.attempt import Attempt, Frozen, OrderError
 from htx_async.enums import (
+    TRAILING_ORDERS,
     ContractType,
     Direction,
     MarginMode,
@@ -41,7 +42,8 @@ class CancelReport(Frozen):
     after the call (under `until_clear`, its last round) began, by when every order is assumed to
     be listed; False when some were left (`still_open` has their ids); None when it was not asked
     for, could not be read, or was asked for earlier, as for contracts that were only looked at.
-    `reads`: the requests for such lists. `ended_by`: what ended the call when the exchange did not.
+    `family`: of the orders that it is about. `reads`: the requests for such lists. `ended_by`: what
+    ended the call when the exchange did not.
     `warnings`: what went wrong beside the call, such as a record of it that was not kept.
     `message` says it all in words.
 
@@ -72,6 +74,7 @@ class CancelReport(Frozen):
     confirmed: bool | None = None
     still_open: tuple[str, ...] = ()
     reads: tuple[Attempt, ...] = ()
+    family: str = TRAILING_ORDERS
 
     @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
     @property

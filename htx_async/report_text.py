@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
-from htx_async.enums import MarginMode, Offset, Outcome, Verdict
+from htx_async.enums import TRAILING_ORDERS, MarginMode, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from htx_async.attempt import Attempt, OrderError
-    from htx_async.enums import Direction
+    from htx_async.enums import TRAILING_ORDERS, Direction
 
 IN_FRONT = "something in front of the exchange answered"
 """What is said of a client error whose body is not the exchange's."""
@@ -25,6 +25,7 @@ _MOST_SHOWN = 5
 class Told(Protocol):
     """What of a `CancelReport` its words are made of."""
 
+    family: str
     outcome: Outcome
     margin_mode: MarginMode
     direction: Direction | None
@@ -54,7 +55,8 @@ def tell(report: Told) -> str:
     seen = " Confirmed: none of them is open any more." if report.confirmed else ""
     warnings = "".join(f" Besides, {warning}." for warning in report.warnings)
     told = _TELL[report.outcome](report)
-    return f"{report.instrument}{which}{where}: {told}{seen}{warnings}"
+    kind = "" if _is_trailing(report) else f" {report.family} orders"
+    return f"{report.instrument}{kind}{which}{where}: {told}{seen}{warnings}"
 
 
 def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
@@ -93,10 +95,10 @@ _ADVICE: dict[CodeClass | None, str] = {
     ),
     CodeClass.RETIRED: (
         "The exchange no longer serves this path of its API, for the moment or for good: call "
-        "again; if it stays so, cancel on its website. For an account that has moved to V5, open "
-        'the session with generation="v5".'
+        "again; if it stays so, cancel on its website."
     ),
 }
+_ADVICE_MOVED = ' For an account that has moved to V5, open the session with generation="v5".'
 _ADVICE_IN_FRONT = (
     "It is a firewall, a content network or a proxy, and limits this address rather than the "
     "account: send less from it, and call again later or from another one."
@@ -169,8 +171,8 @@ def _tell_unknown(report: Told) -> str:
     return (
         f"outcome unknown.{sent}"
         f"{_sentence(ended)}{_sentence(report.ended_by)} Orders may be cancelled or still open: "
-        "look at the exchange now, then call again (a repeat also takes trailing orders placed "
-        "since)."
+        "look at the exchange now, then call again (a repeat also takes "
+        f"{report.family} orders placed since)."
     )
 
 
@@ -180,17 +182,23 @@ def _tell_refused(report: Told) -> str:
         return "refused."
     return (
         f"{_refusal(refusal)}.{_sentence(report.ended_by)} This call cancelled nothing. "
-        f"{_advice(refusal)}"
+        f"{_advice(refusal, is_trailing=_is_trailing(report))}"
     )
+
+
+def _is_trailing(report: Told) -> bool:
+    return report.family == TRAILING_ORDERS
 
 
 def _is_in_front(attempt: Attempt) -> bool:
     return attempt.code is None and attempt.message == BARE_429
 
 
-def _advice(attempt: Attempt) -> str:
+def _advice(attempt: Attempt, *, is_trailing: bool = True) -> str:
     if _is_in_front(attempt):
         return _ADVICE_IN_FRONT
+    if attempt.code_class is CodeClass.RETIRED and is_trailing:
+        return _ADVICE[CodeClass.RETIRED] + _ADVICE_MOVED
     return _ADVICE.get(attempt.code_class, _ADVICE_ELSE)
 
 
@@ -235,6 +243,11 @@ def _tell_triggered(report: Told) -> str:
 def _offset_caveat(report: Told) -> str:
     if report.offset is None:
         return ""
+    if not _is_trailing(report):
+        return (
+            f" Whether an offset filter reaches the {report.family} orders of a one-way account is "
+            "not known: leave the offset out for such accounts."
+        )
     others = " or ".join(offset.value for offset in Offset)
     return (
         " A one-way account may hold trailing orders that this does not see: theirs are stored "

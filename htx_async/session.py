@@ -22,6 +22,7 @@ from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
 from htx_async.cancel.closing import Closing
+from htx_async.cancel.ledger import Intent
 from htx_async.cross import CrossMargin
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest
@@ -196,8 +197,8 @@ class HtxSession(MarginCalls):
         report: `PartialCancel`, `NotSent`, `OutcomeUnknown`, `CancelRefused` and its kinds. Raises
         `InvalidRequest` or `SessionClosed` before anything is queued.
         """
-        intent = OrderFilter.checked(contract_code, direction, offset)
-        return await self._cancel_all(intent, deadline, urgent, confirm)
+        wanted = OrderFilter.checked(contract_code, direction, offset)
+        return await self._cancel_all(Intent(wanted, confirm=confirm), deadline, urgent)
 
     async def open_trailing(
         self,

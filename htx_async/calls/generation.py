@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from htx_async.codes import Code
-from htx_async.enums import ApiGeneration
+from htx_async.enums import TRAILING_ORDERS, ApiGeneration
 from htx_async.errors import InvalidRequest
 from htx_async.events import GenerationChanged
 from htx_async.exchange.v5 import CANCEL_FORMS
@@ -31,11 +31,18 @@ class Generation:
         self.how = "assumed, until a reply says otherwise" if self.is_auto else "given"
         """How it was found out."""
 
-    @property
-    def known(self) -> ApiGeneration | None:
-        """The one that was given, or that has shown itself; None where it is assumed."""
+    def known(self, family: str = TRAILING_ORDERS) -> ApiGeneration | None:
+        """The one that was given, or that has shown itself to have the orders of `family`; None
+        where it is assumed. `InvalidRequest` where V5 was given, and nothing is known of such
+        orders there."""
+        is_elsewhere = family != TRAILING_ORDERS and self.current is ApiGeneration.V5
+        if is_elsewhere and not self.is_auto:
+            raise InvalidRequest(
+                f"nothing is known of {family} orders on V5, so nothing was sent; open a session "
+                'with generation="auto" or "v1"'
+            )
         is_assumed = self.is_auto and self.current is ApiGeneration.V1
-        return None if is_assumed else self.current
+        return None if is_assumed or is_elsewhere else self.current
 
     def note(self, how: str) -> None:
         """What was found out about an account that stays where it is."""

@@ -53,6 +53,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         pair=wanted.pair,
         contract_type=wanted.contract_type,
         margin_mode=wanted.margin_mode,
+        family=intent.endpoint.family,
         direction=wanted.direction if is_filtered else None,
         offset=wanted.offset if is_filtered else None,
         outcome=outcome,
@@ -92,7 +93,7 @@ def _doubt(known: States) -> str:
         why = "V5 shows no order of it, open or ended, which is no proof that it is there"
         why = _of_v5(known) if known.agreed == NEVER else why
         told = f"v1 answered {known.unreached[V1]}, which says nothing about the account"
-        return f"{told}; {why}; {WAY_OUT}"
+        return f"{told}; {why}; {WAY_OUT}" if known.intent.is_trailing else f"{told}; {why}"
     return f"{_PROVES_NOTHING}; {_of_v5(known)}" if known.is_open_question else ""
 
 

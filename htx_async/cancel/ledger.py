@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from htx_async.calls.in_flight import Heard
 from htx_async.codes import Code
-from htx_async.enums import ApiGeneration
+from htx_async.enums import TRAILING_ORDERS, ApiGeneration
+from htx_async.exchange.endpoints import CANCEL_ALL, Endpoint
 from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
@@ -25,13 +26,19 @@ class Intent(NamedTuple):
     """What is to be cancelled: the orders that `filter` means, or `order_ids` of its contract.
 
     `until_clear`: and what is placed meanwhile, until nothing is left. `confirm`: and the lists
-    are to prove that they are gone.
+    are to prove that they are gone. `endpoint`: the call of v1 that cancels all of them.
     """
 
     filter: OrderFilter
     order_ids: tuple[str, ...] = ()
     until_clear: bool = False
     confirm: bool = False
+    endpoint: Endpoint = CANCEL_ALL
+
+    @property
+    def is_trailing(self) -> bool:
+        """Whether lists, and calls of V5, can tell of these orders."""
+        return self.endpoint.family == TRAILING_ORDERS
 
     @property
     def contract(self) -> str:

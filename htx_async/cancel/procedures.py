@@ -11,11 +11,13 @@ from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import confirm, look_at_ended
 from htx_async.cancel.context import Context
+from htx_async.cancel.ledger import Unread
 from htx_async.cancel.order import State
 from htx_async.cancel.v5_check import check_v5
 from htx_async.enums import ApiGeneration
 from htx_async.events import CallEnded, CallStarted
 from htx_async.exchange import v1, v5
+from htx_async.exchange.operation import Kind
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 
@@ -30,7 +32,8 @@ async def carry(context: Context, procedure: Procedure) -> CancelReport:
     """Go through `procedure`; the report, however it ends."""
     resources, scope, wanted = context.resources, context.scope, context.intent.filter
     if resources.emitter:
-        what = (wanted.instrument, scope.urgent, wanted.direction, wanted.offset)
+        family = context.intent.endpoint.family
+        what = (wanted.instrument, scope.urgent, wanted.direction, wanted.offset, family)
         resources.emitter.emit(CallStarted(context.now(), scope.number, *what))
     try:
         with resources.live.holding(scope):
@@ -45,7 +48,10 @@ async def carry(context: Context, procedure: Procedure) -> CancelReport:
 
 async def cancel_all(context: Context) -> None:
     """Every order that the intent means."""
-    await _where_it_is(context, _cancel_all)
+    if context.intent.is_trailing:
+        await _where_it_is(context, _cancel_all)
+    else:
+        await _cancel_by_v1_alone(context)
 
 
 async def cancel_ids(context: Context) -> None:
@@ -119,7 +125,7 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
     if generation is ApiGeneration.V5:
         await on_v5.cancel_all(context)
         return
-    await context.send(v1.cancel_all(context.intent.filter))
+    await context.send(v1.cancel_all(context.intent.filter, context.intent.endpoint))
     if context.intent.confirm and not context.scope.reason:
         await confirm(context)
     if context.states().having(State.OPEN) and not context.scope.reason:
@@ -129,6 +135,16 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
     if context.intent.confirm and ApiGeneration.V5 in context.states().on:
         # Of what v1's history does not tell, V5's may: the account may have moved meanwhile.
         await look_at_ended(context, ApiGeneration.V5)
+
+
+async def _cancel_by_v1_alone(context: Context) -> None:
+    """Orders of a family of which no list is read here, and no call of V5 is known. Where the
+    account is, is for the calls about trailing orders to find out."""
+    await context.send(v1.cancel_all(context.intent.filter, context.intent.endpoint))
+    if context.states().is_open_question:
+        problem = f"nothing is known of {context.intent.endpoint.family} orders there"
+        where = (Kind.OPEN, ApiGeneration.V5, context.contracts)
+        context.ledger.file(Unread(*where, problem, context.now()))
 
 
 async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:

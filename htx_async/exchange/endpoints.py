@@ -8,7 +8,7 @@ else. HTX publishes no page on V5's algo orders: those rows go by HTX's Java SDK
 from enum import StrEnum
 from typing import NamedTuple
 
-from htx_async.enums import ApiGeneration, MarginMode
+from htx_async.enums import TRAILING_ORDERS, ApiGeneration, MarginMode
 
 READS = "reads"
 """The name under which all reads of an account wait: they share one budget."""
@@ -68,7 +68,8 @@ class Endpoint(NamedTuple):
     `paths`: for isolated and for cross margin, each of which sees the orders of its own mode only;
     or one for both. `also`: where some sources have it instead. `limit`: on each path by itself;
     None where none is documented. `most_ids`: order ids in one request. `filters`: what a request
-    may name beside the contract (on V5, where that is optional, it is one of them).
+    may name beside the contract (on V5, where that is optional, it is one of them). `family`: of
+    the orders that it is about.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Endpoint(NamedTuple):
     most_ids: int = 0
     filters: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    family: str = TRAILING_ORDERS
 
     def path(self, margin_mode: MarginMode = MarginMode.ISOLATED) -> str:
         """The one for `margin_mode`."""

@@ -11,13 +11,19 @@ import pytest
 from redis.asyncio import Redis
 
 import htx_async
-from htx_async import CancelReport, HtxSession, Outcome, TokenBucket, Verdict
-from htx_async.cancel.context import Context
+from htx_async import (
+    CancelError,
+    CancelReport,
+    HtxSession,
+    InvalidRequest,
+    Outcome,
+    TokenBucket,
+    Verdict,
+)
 from htx_async.cancel.ledger import Intent
-from htx_async.cancel.procedures import carry
 from htx_async.doctor import examine
 from htx_async.enums import ApiGeneration, MarginMode
-from htx_async.exchange import v1
+from htx_async.events import CallStarted, Event
 from htx_async.exchange.endpoints import (
     BUDGETS,
     CANCEL,
@@ -346,7 +352,7 @@ def test_v5_s_cancel_has_a_limit_once_the_table_names_one(
 # --- a row that is added while it runs -----------------------------------------------------------
 
 INVENTED = Endpoint(
-    "trigger_cancelall",
+    "made_up_cancelall",
     ApiGeneration.V1,
     "POST",
     ("/linear-swap-api/v1/swap_invented_cancelall", "/linear-swap-api/v1/swap_cross_invented_all"),
@@ -355,6 +361,7 @@ INVENTED = Endpoint(
     Kind.CANCEL,
     Limit(3, 1.0),
     filters=("direction", "offset"),
+    family="made-up",
 )
 EXAMPLE = (DATA / "cancelall-live.reply.json").read_bytes()
 THE_ORDER = "1442564726236282880"
@@ -370,15 +377,13 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> Endpoint:
 async def cancelled(
     htx: HtxSession, endpoint: Endpoint, code: str = "BTC-USDT", mode: MarginMode | None = None
 ) -> CancelReport:
-    """A cancel-all of another family, with all that a session's own cancels go through."""
+    """What a session's own method for another family of orders is: an intent, one call."""
     wanted = OrderFilter.checked(code, None, None, mode or MarginMode.ISOLATED)
-    resources = htx._ready()
-
-    async def procedure(context: Context) -> None:
-        await context.send(v1.cancel_all(wanted, endpoint))
-
-    scope = htx._scope(None, resources.trades, endpoint.path(wanted.margin_mode), False)
-    return await carry(htx._context(resources, Intent(wanted), scope), procedure)
+    calls = htx.cross if mode is MarginMode.CROSS else htx
+    try:
+        return await calls._cancel_all(Intent(wanted, endpoint=endpoint), None, urgent=False)
+    except CancelError as error:
+        return error.report
 
 
 def test_an_invented_endpoint_needs_one_row_and_one_recorded_example(invented: Endpoint) -> None:
@@ -511,3 +516,51 @@ def test_a_lease_covers_the_longest_period_of_the_table(monkeypatch: pytest.Monk
 
     asyncio.run(main())
     assert math.isclose(max(periods()), 2.5)
+
+
+NOTHING = (DATA / "error-1-no-orders.reply.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("generation", "answer", "outcome", "words"),
+    [
+        ("auto", EXAMPLE, Outcome.CANCELLED, "made-up orders"),
+        ("auto", NOTHING, Outcome.UNKNOWN, "nothing is known of made-up orders there"),
+        ("v1", NOTHING, Outcome.NOTHING_TO_CANCEL, "made-up orders"),
+    ],
+)
+def test_another_family_is_never_judged_by_the_lists_of_trailing_orders(
+    invented: Endpoint, generation: Any, answer: bytes, outcome: Outcome, words: str
+) -> None:
+    """No list is read and V5 is not asked, of an account that has trailing orders there, too; the
+    report, its words and the event name the family, and the session stays where it was."""
+
+    async def main() -> None:
+        exchange, heard = SimulatedExchange(clock=now, account="v5"), list[Event]()
+        exchange.place("BTC-USDT", "buy", "close")
+        exchange.record(invented.name, answer)
+        settings: Any = {"generation": generation, "on_event": heard.append}
+        async with virtual_session(exchange, lambda: 0.001, **settings) as htx:
+            before = htx.generation
+            report = await cancelled(htx, invented)
+            assert htx.generation == before
+        assert (report.outcome, report.family, report.reads) == (outcome, "made-up", ())
+        assert words in str(report)
+        assert "trailing" not in str(report)
+        assert {event.family for event in heard if isinstance(event, CallStarted)} == {"made-up"}
+        assert {arrival.path for arrival in exchange.arrivals} == {invented.path()}
+
+    run(main())
+
+
+def test_another_family_is_not_sent_where_nothing_is_known_of_it(invented: Endpoint) -> None:
+    """In a session on V5 alone it is an error of the caller's, before anything is queued."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange(clock=now, account="v5")
+        async with virtual_session(exchange, generation="v5") as htx:
+            with pytest.raises(InvalidRequest, match="made-up orders on V5, so nothing was sent"):
+                await cancelled(htx, invented)
+        assert not exchange.arrivals
+
+    run(main())

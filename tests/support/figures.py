@@ -12,7 +12,7 @@ SHIPPED, SHIPPED_BUDGETS = dict(ENDPOINTS), dict(BUDGETS)
 FIVE = Limit(5, 1.0)
 _OWN = {"cancelall": FIVE, "cancel": FIVE}
 
-ENDPOINTS.update({name: row._replace(limit=_OWN.get(name)) for name, row in SHIPPED.items()})
+ENDPOINTS.update({name: SHIPPED[name]._replace(limit=limit) for name, limit in _OWN.items()})
 BUDGETS.update(
     {
         Permission.TRADE: Limit(72, 3.0),
