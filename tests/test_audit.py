@@ -292,6 +292,7 @@ def test_a_line_says_who_why_what_and_when(path: Path) -> None:
         ("urgent", True),
         ("direction", "sell"),
         ("offset", "close"),
+        ("family", "trailing"),
     ]
 
 
