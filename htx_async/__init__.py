@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Unavailable as Unavailable,
     )
     from htx_async.exchange.signing import Credentials as Credentials
+    from htx_async.limits.host_limits import HostTokenBucket as HostTokenBucket
     from htx_async.limits.limiter import (
         BaseLimiter as BaseLimiter,
         RateLimiter as RateLimiter,
@@ -73,6 +74,7 @@ else:
         "Credentials": "htx_async.exchange.signing",
         "Direction": "htx_async.enums",
         "EndpointRetired": "htx_async.errors",
+        "HostTokenBucket": "htx_async.limits.host_limits",
         "HtxError": "htx_async.errors",
         "HtxSession": "htx_async.session",
         "InvalidRequest": "htx_async.errors",

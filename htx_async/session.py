@@ -28,6 +28,7 @@ from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.signing import Credentials
 from htx_async.filters import OrderFilter
+from htx_async.limits.host_limits import host_limiter
 from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.margin_calls import MarginCalls
@@ -91,8 +92,10 @@ class HtxSession(MarginCalls):
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
         super().__init__(as_seconds("deadline", deadline))
-        own = None if limiter is None else as_limiter(limiter)
-        named = account_key(account or credentials.access_key)
+        own, name = None if limiter is None else as_limiter(limiter), account or credentials.access_key
+        named = account_key(name)
+        if own is not None:
+            own.for_account(name)
         timeout = as_seconds("attempt_timeout", attempt_timeout)
         check_lease(own, timeout)
         hosts, heard = BaseUrls(base_urls), listeners(on_event)
@@ -120,12 +123,14 @@ class HtxSession(MarginCalls):
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:
-        """A session with `Credentials.from_env()`; `settings` as for the constructor, and the
-        generation from `HTX_GENERATION` where it is set and not given."""
+        """A session with `Credentials.from_env()`; `settings` as for the constructor, and where
+        they are not given the generation from `HTX_GENERATION`, and from `HTX_HOST_LIMIT` a
+        `HostTokenBucket`: 1, or the absolute path of its file or folder."""
         # pydantic-settings is loaded only for those who ask the environment.
-        from htx_async.exchange.environment import read_generation  # noqa: PLC0415 - see above
+        from htx_async.exchange import environment  # noqa: PLC0415 - see above
 
-        return cls(Credentials.from_env(), **{**read_generation(), **settings})
+        found = environment.read_generation() | host_limiter(environment.read_host_limit())
+        return cls(Credentials.from_env(), **{**found, **settings})
 
     @property
     def generation(self) -> tuple[ApiGeneration, str]:

@@ -19,7 +19,7 @@ from htx_async.aio.tasks import own_task
 from htx_async.enums import LimiterMode
 from htx_async.events import Event, LimiterModeChanged
 from htx_async.limits.limiter import BaseLimiter, as_limiter
-from htx_async.limits.redis_link import WITHIN
+from htx_async.limits.shared_store import WITHIN
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
 from tests.support.fault_server import bounded
@@ -941,7 +941,7 @@ async def test_waiters_get_their_tokens_whoever_cancels_every_task(server: Redis
         began = now()
         while not all(waiter.done() for waiter in waiters):
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                if "htx_async" in str(task.get_coro()) or "RedisQueue" in str(task.get_coro()):
+                if "htx_async" in str(task.get_coro()) or "SharedQueue" in str(task.get_coro()):
                     task.cancel()
             await asyncio.sleep(0.05)
         assert busiest([waiter.result() for waiter in waiters], PER) <= 2

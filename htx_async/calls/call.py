@@ -14,7 +14,7 @@ from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import ClockFailed
 from htx_async.codes import CodeClass
-from htx_async.enums import Verdict
+from htx_async.enums import LimiterMode, Verdict
 from htx_async.events import AttemptEnded, Event, TokenGranted
 from htx_async.exchange.endpoints import READS
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
@@ -154,9 +154,9 @@ class Call:
         queued = self._loop.time()
         try:
             async with self._take() as lease:
-                if self._resources.emitter is not None and not self.endings:
-                    await self._written(lease, self._resources.emitter)
                 try:
+                    if self._resources.emitter is not None and not self.endings:
+                        await self._written(self._resources.emitter)
                     result = await self._with_token(lease, queued)
                 finally:
                     if self._in_flight is None or not self._in_flight.sending.sent:
@@ -212,14 +212,9 @@ class Call:
         self._record(in_flight, in_flight.cut_off(), None, now)
         self._heard()
 
-    async def _written(self, lease: Lease, emitter: "Emitter") -> None:
+    async def _written(self, emitter: "Emitter") -> None:
         """Wait, for a short while from the call's start, until listeners have its record safe."""
-        try:
-            self.warnings = await emitter.written(self._scope.number, self.began + _TO_WRITE)
-        except BaseException:
-            # Cancelled before a byte left: the token goes back.
-            lease.not_sent()
-            raise
+        self.warnings += await emitter.written(self._scope.number, self.began + _TO_WRITE)
 
     def _would_be_cut_short(self) -> bool:
         """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
@@ -239,7 +234,13 @@ class Call:
         number = self._sink.begin(self._contracts, self._so_far)
         place = (number, self._operation, self._contracts, base_url)
         mode = getattr(lease, "mode", None)
+        if mode is LimiterMode.OWN_SHARE:
+            self._warn(getattr(lease, "warning", ""))
         return InFlight(*place, started, began - queued, began, signed, sending, mode)
+
+    def _warn(self, warning: str) -> None:
+        if warning and warning not in self.warnings:
+            self.warnings += (warning,)
 
     def _answered(self, in_flight: InFlight, answer: Answer) -> float | None:
         reply = self._operation.read(answer, in_flight.signed.scrub)

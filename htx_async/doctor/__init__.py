@@ -7,13 +7,12 @@ import asyncio
 import os
 import socket
 import ssl as tls
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from htx_async.aio.threads import in_thread
 from htx_async.aio.timers import TimeLimit
 from htx_async.arguments import as_seconds
 from htx_async.calls.base_urls import BaseUrls
@@ -259,23 +258,12 @@ def _within(seconds: float) -> TimeLimit:
 
 
 async def _looked_up(host: str, port: int) -> _Found:
-    """The addresses of `host`.
+    """The addresses of `host`."""
 
-    In a thread of its own: the loop's pool is waited for at the loop's end, and a look-up that
-    hangs cannot be cancelled.
-    """
-    result: Future[_Found] = Future()
-    # From now on a cancellation leaves it alone, so that the thread may always fill it.
-    result.set_running_or_notify_cancel()
+    def look_up() -> _Found:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
-    def look_up() -> None:
-        try:
-            result.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:
-            result.set_exception(error)
-
-    threading.Thread(target=look_up, name="htx_async look-up", daemon=True).start()
-    return await asyncio.wrap_future(result)
+    return await in_thread(look_up, "look-up")
 
 
 async def _connection(found: _Found, until: float) -> tuple[socket.socket, str]:

@@ -1,5 +1,6 @@
 """Settings from the environment; the only door to pydantic-settings, loaded when asked for."""
 
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,7 @@ class _Environment(BaseSettings):
     access_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
     generation: str | None = Field(default=None, validation_alias="HTX_GENERATION")
     secret_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
+    host_limit: str | None = Field(default=None, validation_alias="HTX_HOST_LIMIT")
 
 
 def read_keys() -> tuple[SecretStr, SecretStr]:
@@ -48,6 +50,21 @@ def read_generation() -> dict[str, Any]:
     """`HTX_GENERATION` as a setting of a session; nothing where it is not set."""
     found = _Environment().generation
     return {} if found is None else {"generation": found}
+
+
+def read_host_limit() -> str | None:
+    """`HTX_HOST_LIMIT`: a path, "" where it is 1 (the usual place), None where it is not set or 0.
+
+    Raises `InvalidRequest` for anything else.
+    """
+    told = _Environment().host_limit
+    if told in (None, "", "0"):
+        return None
+    if told == "1":
+        return ""
+    if os.path.isabs(told):
+        return told
+    raise InvalidRequest("HTX_HOST_LIMIT must be 1, 0 or the absolute path of a file or folder")
 
 
 def _key(name: str, value: SecretStr | None, file: SecretStr | None) -> SecretStr:

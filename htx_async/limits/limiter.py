@@ -53,8 +53,17 @@ class BaseLimiter(ABC):  # pragma: no mutate block
     lease: float = math.inf
     """Seconds after which the token of a holder that vanished comes back to other processes."""
 
-    promises: set[Promise] | None = None
-    """What it carries out before it closes, where it can be closed while a session is open."""
+    @property
+    def promises(self) -> set[Promise] | None:
+        """What it carries out before it closes, where it can be closed while a session is open."""
+        return None
+
+    def for_account(self, account: str) -> None:
+        """A session counts for `account`. Default: that changes nothing.
+
+        Raises `InvalidRequest` where another one counts for something else.
+        """
+        return
 
     @abstractmethod
     def take(

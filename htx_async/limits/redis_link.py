@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from htx_async.aio.background import Background
 from htx_async.aio.timers import TimeLimit
 from htx_async.errors import InvalidRequest
+from htx_async.limits.shared_store import WITHIN, Unreachable
 
 try:
     from redis.asyncio import Redis, RedisCluster
@@ -35,10 +36,8 @@ except ModuleNotFoundError:
     # redis-py before 7.
     _BRIEFLY = {"protocol": 2, "lib_name": None, "lib_version": None}
 
-WITHIN = 0.25
-"""Seconds that a caller waits for Redis to answer, and as long again where a connection has to be
-made first; redis-py's own defaults are 5 to 60."""
-
+# A caller waits as long again where a connection has to be made first; redis-py's own defaults are
+# 5 to 60 s.
 TO_CONNECT = 2.0
 """Seconds that a connection may take to be made, in the background: with the handshake and the
 script it takes several round trips."""
@@ -82,14 +81,6 @@ class RunsScripts(Protocol):
 
     async def aclose(self) -> None:
         """See redis-py."""
-
-
-class Unreachable(Exception):
-    """Redis did not do what it was asked for, or not in time: a signal between modules."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class _Cut(Unreachable):

@@ -6,37 +6,20 @@ What the script promises stands in `redis_limits.lua`.
 import asyncio
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from htx_async.exchange.headers import LONGEST_PAUSE
-from htx_async.limits.redis_link import NOT_OURS, TO_CONNECT, RedisLink, RunsScripts, Unreachable
+from htx_async.limits.redis_link import NOT_OURS, TO_CONNECT, RedisLink, RunsScripts
+from htx_async.limits.shared_store import TOO_LATE, Rule, Taken, Unreachable
 
 _MICRO = 1_000_000
 
-GRANTED, ASK_AGAIN, TOO_LATE, FENCED, ASKING = range(5)
-
-
-class Taken(NamedTuple):
-    """What `RedisStore.take` came to; `wait` in seconds from now."""
-
-    status: int
-    wait: float
-
-
-class Rule(NamedTuple):
-    """At most `size` requests in any `per` seconds."""
-
-    size: int
-    per: float
-
-    @property
-    def arguments(self) -> tuple[int, int]:
-        """As the script takes them."""
-        return self.size, _micro(self.per)
-
 
 class RedisStore:
-    """The tokens of `endpoint` for the account that `key` stands for."""
+    """See `SharedStore`; the tokens of `endpoint` for the account that `key` stands for, which
+    `share_of` processes use."""
+
+    answers_again = "Redis answers again"
+    hastens = False
 
     def __init__(
         self,
@@ -48,7 +31,9 @@ class RedisStore:
         ordinary: int,
         lease: float,
         probe: float,
+        share_of: int = 1,
     ) -> None:
+        self._share_of = share_of
         self._link = link
         # One hash tag, so that a cluster keeps them together.
         one, account = f"htx_async:{{{key}}}:{endpoint}", f"htx_async:{{{key}}}"
@@ -57,50 +42,50 @@ class RedisStore:
         self._keys.append(f"{one}:asking")
         self._ordinary = ordinary
         self._lease = (_micro(lease), _micro(probe))
-        self._rules = (*rules[0].arguments, *rules[1].arguments)
+        self._rules = (*_arguments(rules[0]), *_arguments(rules[1]))
         self._seen = 0
         self._loop = asyncio.get_running_loop()
         self._ahead: float | None = None
 
-    async def join(self, token: str, *, was_away: bool, used: int, waiting: Sequence[str]) -> None:
-        """Use this server from now on.
+    def sharers(self) -> int:
+        """See `SharedStore`."""
+        return self._share_of
 
-        `was_away`: this process did without it for a while. `used`: how many tokens of its own it
-        used in the last period, apart from those that still wait for an answer.
-        """
+    async def join(self, token: str, *, was_away: bool, used: int, waiting: Sequence[str]) -> None:
+        """See `SharedStore`."""
         await self._say("join", token, int(was_away), used, *waiting)
 
     async def take(self, token: str, *, urgent: bool) -> Taken:
-        """Grant or reserve a token; asked again for the same one, grant it when it is due."""
+        """See `SharedStore`."""
         return await self._run("take", token, int(urgent), self._ordinary)
 
     async def settle(self, *tokens: str) -> None:
-        """The requests were answered or have failed: the tokens come back one period from now."""
+        """See `SharedStore`."""
         await self._say("settle", *tokens)
 
     async def release(self, *tokens: str) -> None:
-        """The tokens were certainly not used."""
+        """See `SharedStore`."""
         await self._say("release", *tokens)
 
     async def pause(self, seconds: float) -> None:
-        """No token before then; a longer pause stays in force."""
+        """See `SharedStore`."""
         await self._say("pause", "", _micro(seconds))
 
     async def tighten(self, rule: Rule) -> None:
-        """Keep to `rule` for a minute where it is slower than what is in force."""
-        await self._say("tighten", "", *rule.arguments)
+        """See `SharedStore`."""
+        await self._say("tighten", "", *_arguments(rule))
 
     async def loosen(self) -> None:
-        """No slower limit is in force any more."""
+        """See `SharedStore`."""
         await self._say("loosen", "")
 
     async def shut(self, seconds: float, asked: float) -> None:
-        """A refusal asked for `asked` seconds: no token for `seconds`, then one for who asks."""
+        """See `SharedStore`."""
         counts = max(seconds, asked) + LONGEST_PAUSE
         await self._say("shut", "", _micro(seconds), _micro(counts))
 
     async def open(self) -> None:
-        """The one that asked was not refused."""
+        """See `SharedStore`."""
         await self._say("open", "")
 
     async def _run(self, operation: str, token: str, *arguments: object) -> Taken:
@@ -155,6 +140,11 @@ async def try_out(redis: RunsScripts) -> float:
         return took
     finally:
         await link.aclose()
+
+
+def _arguments(rule: Rule) -> tuple[int, int]:
+    """As the script takes them."""
+    return rule.size, _micro(rule.per)
 
 
 def _micro(seconds: float) -> int:

@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 
 from htx_async.enums import LimiterMode
-from htx_async.limits.redis_store import ASK_AGAIN, FENCED, GRANTED, Rule, Taken
+from htx_async.limits.shared_store import ASK_AGAIN, FENCED, GRANTED, Rule, Taken
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.support.shared_tokens import PER, Crowd, Modes, fleet, until, use

@@ -13,23 +13,17 @@ import redis
 from redis.asyncio import Redis
 
 from htx_async import InvalidRequest
-from htx_async.limits.redis_link import (
-    TO_CONNECT,
-    WITHIN,
-    RedisLink,
-    Unreachable,
-    check_client,
-    connect,
-)
-from htx_async.limits.redis_store import (
+from htx_async.limits.redis_link import TO_CONNECT, RedisLink, check_client, connect
+from htx_async.limits.redis_store import RedisStore, try_out
+from htx_async.limits.shared_store import (
     ASK_AGAIN,
     FENCED,
     GRANTED,
     TOO_LATE,
-    RedisStore,
+    WITHIN,
     Rule,
     Taken,
-    try_out,
+    Unreachable,
 )
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running

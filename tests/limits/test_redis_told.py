@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from htx_async.enums import LimiterMode
-from htx_async.limits.redis_store import ASK_AGAIN, ASKING, GRANTED, Rule, Taken
+from htx_async.limits.shared_store import ASK_AGAIN, ASKING, GRANTED, Rule, Taken
 from htx_async.redis_limits import RedisTokenBucket
 from tests.support.fault_server import bounded
 from tests.support.redis_server import PATH, Proxy, RedisServer, running

@@ -42,8 +42,9 @@ from htx_async.exchange.headers import (
 from htx_async.exchange.messages import Answer, Secret
 from htx_async.exchange.operation import Reply
 from htx_async.limits.gate import closing
-from htx_async.limits.redis_link import Arguments, RedisLink, Unreachable
-from htx_async.limits.redis_store import RedisStore, Rule, Taken
+from htx_async.limits.redis_link import Arguments, RedisLink
+from htx_async.limits.redis_store import RedisStore
+from htx_async.limits.shared_store import Rule, Taken, Unreachable
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.messages import Reply as Sent
 from htx_async.simulator.messages import Request

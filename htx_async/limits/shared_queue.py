@@ -1,7 +1,7 @@
 """Those of one process who wait for one endpoint's shared tokens.
 
 A single task asks for all of them, so that only the head of the line costs a round trip: it takes
-a token on Redis, or learns when one is reserved for it and sleeps until then, and hands it to
+a token from the store, or learns when one is reserved for it and sleeps until then, and hands it to
 whoever is at the head by that time.
 """
 
@@ -19,19 +19,23 @@ from typing import NamedTuple
 from htx_async.aio.background import Background
 from htx_async.enums import LimiterMode
 from htx_async.errors import SessionClosed
-from htx_async.limits.redis_debts import Debts
-from htx_async.limits.redis_link import Unreachable
-from htx_async.limits.redis_store import ASK_AGAIN, ASKING, FENCED, TOO_LATE, RedisStore, Rule
-from htx_async.limits.redis_told import ToldToFleet
-from htx_async.limits.token_bucket import TokenBucket
+from htx_async.limits.shared_debts import Debts
+from htx_async.limits.shared_store import (
+    ASK_AGAIN,
+    ASKING,
+    CLOSE,
+    FENCED,
+    GRANTED,
+    TOO_LATE,
+    Rule,
+    SharedStore,
+    Unreachable,
+)
+from htx_async.limits.shared_told import Share, ToldToFleet
 from htx_async.limits.token_queue import TakeToken
 from htx_async.limits.waiting_line import OnTurn, WaitingLine
 
 OnMode = Callable[[str, LimiterMode, str], object]
-
-_CLOSE = 0.02
-"""Seconds: a reservation is confirmed this shortly before it is used, since Redis may have lost it
-in the meantime."""
 
 _STALE = 0.1
 """Seconds after which a confirmed token is confirmed once more: something blocked the loop."""
@@ -52,17 +56,16 @@ class Token(NamedTuple):
     own: TakeToken | None = None
 
 
-class RedisQueue:
+class SharedQueue:
     """Hands out the tokens of `endpoint`, from `store` or, without it, from `share`."""
 
     def __init__(
         self,
         endpoint: str,
-        store: RedisStore,
+        store: SharedStore,
         rule: Rule,
-        share: TokenBucket,
+        share: Share,
         *,
-        margin: float,
         probe: float,
         tell: OnMode,
     ) -> None:
@@ -75,6 +78,8 @@ class RedisQueue:
         self._names = (f"{secrets.token_hex(8)}:{number}" for number in itertools.count(1))
         self.line = WaitingLine()
         self.mode = LimiterMode.SHARED
+        self.reason = ""
+        """Why the mode has changed last."""
         self._has_joined = False
         self._reserved = ""
         self._is_reserved_urgent = False
@@ -88,7 +93,7 @@ class RedisQueue:
         self._known: set[str] = set()
         self._own_used: deque[float] = deque()
         self.debts = Debts(store)
-        self.told = ToldToFleet(endpoint, store, rule, share, self.debts, margin)
+        self.told = ToldToFleet(endpoint, store, rule, share, self.debts)
         self._alarm = asyncio.Event()
         self._serving = Background(self._serve)
 
@@ -96,7 +101,9 @@ class RedisQueue:
         """Stand in line; when the future is done, `collect` has a token."""
         waiter = self.line.join(urgent, on_turn)
         self._serving.begin()
-        if urgent and (self._may_pass or self.told.urgent_may_pass):
+        is_first = self.line.ahead(True) == 1
+        may_pass = self._may_pass or self.told.urgent_may_pass
+        if urgent and (may_pass or (is_first and self._store.hastens)):
             self._alarm.set()
         return waiter
 
@@ -223,11 +230,11 @@ class RedisQueue:
                 await self._join(was_away=True)
             elif taken.status == ASK_AGAIN:
                 await self._sleep(taken.wait)
-            elif taken.wait > _CLOSE:
+            elif taken.wait > CLOSE:
                 self._next_turn = ready
                 if (passing := await self._passing()) is not None:
                     return passing
-                await self._sleep(min(taken.wait - _CLOSE / 2, _LOOK_AGAIN))
+                await self._sleep(min(taken.wait - CLOSE / 2, _LOOK_AGAIN))
             else:
                 await asyncio.sleep(taken.wait)
                 now = self._loop.time()
@@ -255,7 +262,7 @@ class RedisQueue:
         self._is_fenced = is_fenced
 
     async def _passing(self) -> Token | None:
-        """The one token that an urgent call may have while Redis counts all as just used."""
+        """The one token that an urgent call may have while the store counts all as just used."""
         self._may_pass = self._is_fenced
         if not (self._is_fenced and self.line.is_urgent):
             return None
@@ -263,7 +270,7 @@ class RedisQueue:
         self._passing_name = self._passing_name or next(self._names)
         taken = await self._store.take(self._passing_name, urgent=True)
         name, self._passing_name = self._passing_name, ""
-        if taken.status == 0 and taken.wait <= 0:
+        if taken.status == GRANTED and -_STALE < taken.wait <= 0:
             return Token(name, LimiterMode.SHARED)
         self._may_pass = False
         self._owe(name, None)
@@ -297,7 +304,7 @@ class RedisQueue:
             await self._join(was_away=True)
         except Unreachable:
             return False
-        self._change(LimiterMode.SHARED, "Redis answers again")
+        self._change(LimiterMode.SHARED, self._store.answers_again)
         self.debts.pay(self.told.rule.per)
         return True
 
@@ -311,7 +318,7 @@ class RedisQueue:
         self._has_joined = True
         self._known |= own & self._own_waiting
         for name in own - self._own_waiting:
-            # Answered while Redis heard that it was waiting.
+            # Answered while the store heard that it was waiting.
             self._owe(name, self._loop.time())
 
     def _do_without(self, reason: str) -> None:
@@ -336,7 +343,7 @@ class RedisQueue:
 
     def _change(self, mode: LimiterMode, reason: str) -> None:
         # Who waits is not told of a later turn: a cut may be over in a moment.
-        self.mode = mode
+        self.mode, self.reason = mode, reason
         self._tell(self._endpoint, mode, reason)
 
     async def _sleep(self, seconds: float) -> None:

@@ -4,16 +4,16 @@ import asyncio
 import math
 from functools import partial
 
-from htx_async.exchange.endpoints import Limit, limit_of
+from htx_async.exchange.endpoints import READS, Limit, limit_of
 from htx_async.exchange.headers import PERIOD
 from htx_async.limits.gate import Gate
-from htx_async.limits.redis_debts import Debts
-from htx_async.limits.redis_store import RedisStore, Rule
+from htx_async.limits.shared_debts import Debts
+from htx_async.limits.shared_store import MARGIN, Rule, SharedStore
 from htx_async.limits.slower_limit import SlowerLimit
 from htx_async.limits.token_bucket import TokenBucket
 
 _REPEAT = 10.0
-"""Seconds after which Redis is told once more of a slower limit that replies repeat."""
+"""Seconds after which the store is told once more of a slower limit that replies repeat."""
 
 
 class Share(TokenBucket):
@@ -24,14 +24,18 @@ class Share(TokenBucket):
         self._share_of = share_of
 
     def whole(self, endpoint: str) -> Limit:
-        """What all of them may use together."""
-        return super().limit(endpoint)
+        """What all of them may use together; a size that was named is none for reads."""
+        return limit_of(READS) if endpoint == READS else super().limit(endpoint)
 
     def limit(self, endpoint: str) -> Limit:
         """See `TokenBucket.limit`."""
+        return self.part(endpoint, self._share_of)
+
+    def part(self, endpoint: str, processes: int) -> Limit:
+        """What each of so many may use."""
         size, per = self.whole(endpoint)
-        share = size // self._share_of
-        return Limit(share, per) if share else Limit(1, per * self._share_of / size)
+        share = size // processes
+        return Limit(share, per) if share else Limit(1, per * processes / size)
 
 
 class ToldToFleet:
@@ -41,19 +45,17 @@ class ToldToFleet:
     def __init__(
         self,
         endpoint: str,
-        store: RedisStore,
+        store: SharedStore,
         rule: Rule,
-        share: TokenBucket,
+        share: Share,
         debts: Debts,
-        margin: float,
     ) -> None:
         self._endpoint = endpoint
         self._store = store
         self._own_rule = rule
         self._share = share
         self._debts = debts
-        self._margin = margin
-        own = Limit(rule.size, rule.per - margin)
+        own = Limit(rule.size, rule.per - MARGIN)
         self._slower = SlowerLimit(own, limit_of(endpoint))
         self._own_share = share.limit(endpoint)
         self._fraction = self._own_share.rate / own.rate
@@ -71,7 +73,7 @@ class ToldToFleet:
         limit = self._slower.limit(self._loop.time())
         if limit == self._slower.own:
             return self._own_rule
-        return Rule(limit.size, limit.per + self._margin)
+        return Rule(limit.size, limit.per + MARGIN)
 
     @property
     def slower_named(self) -> int:
@@ -112,7 +114,7 @@ class ToldToFleet:
         return told
 
     def say_rule(self, *, again: bool) -> None:
-        """Tell Redis of a slower limit; `again`: even if that was done of late."""
+        """Tell the store of a slower limit; `again`: even if that was done of late."""
         now, rule = self._loop.time(), self.rule
         if rule != self._own_rule and (again or now - self._said_at > _REPEAT):
             self._said_at = now
@@ -156,6 +158,7 @@ class ToldToFleet:
 
     def each(self, round_trip: float) -> float:
         """Seconds that one after another takes, if every process took its share all the time."""
-        rule, own, (size, per) = self.rule, self._own_rule, self._own_share
+        rule, own = self.rule, self._own_rule
+        size, per = self._share.part(self._endpoint, self._store.sharers())
         slowness = own.size / rule.size * rule.per / own.per
         return (per * slowness + round_trip) / size

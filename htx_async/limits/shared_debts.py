@@ -1,4 +1,4 @@
-"""What Redis has to hear of, off the callers' path."""
+"""What a store of shared tokens has to hear of, off the callers' path."""
 
 import asyncio
 from collections import deque
@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from htx_async.aio.background import Background
-from htx_async.limits.redis_link import Unreachable
-from htx_async.limits.redis_store import RedisStore
+from htx_async.limits.shared_store import SharedStore, Unreachable
 
 
 class Debts:
     """Tokens that `store` does not know to be back; what it never hears of ends with its lease."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: SharedStore) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._owed: dict[str, float | None] = {}
@@ -39,7 +38,7 @@ class Debts:
         self._telling.begin()
 
     async def told(self) -> None:
-        """Wait until all is told, or Redis could not be told."""
+        """Wait until all is told, or the store could not be told."""
         await self._telling.over()
 
     async def stop(self) -> None:
@@ -65,7 +64,7 @@ class Debts:
             if unused:
                 await self._store.release(*unused)
         except Unreachable:
-            # Told when Redis answers again.
+            # Told when it can be reached again.
             self._owed, self._due = self._due | self._owed, {}
         for name in due:
             self._due.pop(name, None)

@@ -1,0 +1,164 @@
+"""One endpoint's tokens in the file that the processes of a host share."""
+
+import asyncio
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from htx_async.aio.threads import in_thread
+from htx_async.limits.host_file import HostFile
+from htx_async.limits.host_tokens import Asked, HostTokens, User
+from htx_async.limits.shared_store import WITHIN, Rule, Taken, Unreachable
+
+T = TypeVar("T")
+
+_FRESH = 1.0
+"""Seconds for which the number of those who share is believed."""
+
+_SLEEPS = (0.0005, 0.01)
+"""Seconds, first and longest, between two tries for the lock in a thread."""
+
+_HELD = (
+    "its lock was not free in time: another process holds it and was stopped, perhaps, or the disk "
+    "hangs"
+)
+
+
+class HostLink:
+    """The way to the file of the account that `key` stands for, for all who use it in this process:
+    several endpoints, event loops and threads."""
+
+    def __init__(self, key: str, path: str | None) -> None:
+        self._made = partial(HostFile, key, path)
+        self._file: HostFile | None = None
+        self._user = (secrets.token_hex(4), os.getpid(), _called())
+        self._seen = 0.0
+        self._others = (0, -_FRESH)
+
+    def sharers(self) -> int:
+        """How many processes share the file, as was seen of late."""
+        others, at = self._others
+        now = time.monotonic()
+        if self._file is not None and now - at > _FRESH:
+            others = self._file.peek(lambda tokens: tokens.others(self._user[0], now), others)
+            self._others = (others, now)
+        return others + 1
+
+    async def run(self, change: Callable[[HostTokens], T]) -> tuple[T, float]:
+        """What `change` makes of the tokens, and when; `Unreachable` when that cannot be done in
+        time. The event loop waits neither for a lock nor for a file to be made."""
+        step, is_given_up = partial(self._changed, change), threading.Event()
+        done = None
+        if self._file is not None:
+            with suppress(BlockingIOError, FileNotFoundError):
+                done = self._file.step(step, self._seen, create=False)
+        try:
+            if done is None:
+                async with asyncio.timeout(WITHIN):
+                    done = await in_thread(partial(self._insist, step, is_given_up), "host limit")
+        except TimeoutError:
+            where = "the host's file" if self._file is None else self._file.path
+            raise Unreachable(f"{where}: {_HELD}") from None
+        finally:
+            # What nobody waits for any more must not happen later.
+            is_given_up.set()
+        result, at, others = done
+        self._seen, self._others = max(self._seen, at), (others, at)
+        return result, at
+
+    async def users(self) -> tuple[str, list[User], float]:
+        """Where the file lies, who else uses it or has of late, and the time of its clock."""
+        users, at = await self.run(
+            lambda tokens: [user for name, user in tokens.users.items() if name != self._user[0]]
+        )
+        return "" if self._file is None else self._file.path, users, at
+
+    def _insist(
+        self, step: Callable[[HostTokens], tuple[T, float, int]], is_given_up: threading.Event
+    ) -> tuple[T, float, int]:
+        pause, longest = _SLEEPS
+        self._file = self._file or self._made()
+
+        def unless_given_up(tokens: HostTokens) -> tuple[T, float, int]:
+            if is_given_up.is_set():
+                raise Unreachable(_HELD)
+            return step(tokens)
+
+        while not is_given_up.is_set():
+            try:
+                return self._file.step(unless_given_up, self._seen)
+            except BlockingIOError:
+                time.sleep(pause)
+                pause = min(longest, 2 * pause)
+        raise Unreachable(_HELD)
+
+    def _changed(
+        self, change: Callable[[HostTokens], T], tokens: HostTokens
+    ) -> tuple[T, float, int]:
+        tokens.used_by(*self._user)
+        return change(tokens), tokens.at, tokens.others(self._user[0], tokens.at)
+
+
+class HostStore:
+    """See `SharedStore`."""
+
+    answers_again = "the host's file can be used again"
+    hastens = True
+
+    def __init__(self, link: HostLink, asked: Asked) -> None:
+        self._link = link
+        self._asked = asked
+
+    def sharers(self) -> int:
+        """See `SharedStore`."""
+        return self._link.sharers()
+
+    async def join(self, token: str, *, was_away: bool, used: int, waiting: Sequence[str]) -> None:
+        """See `SharedStore`."""
+        await self._link.run(
+            lambda tokens: tokens.join(self._asked, token, was_away, used, waiting)
+        )
+
+    async def take(self, token: str, *, urgent: bool) -> Taken:
+        """See `SharedStore`. A process that was stopped meanwhile learns how long ago it was."""
+        taken, at = await self._link.run(lambda tokens: tokens.take(self._asked, token, urgent))
+        return Taken(taken.status, taken.wait - (time.monotonic() - at))
+
+    async def settle(self, *tokens: str) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda host: host.settle(self._asked, tokens))
+
+    async def release(self, *tokens: str) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda host: host.release(self._asked, tokens))
+
+    async def pause(self, seconds: float) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda tokens: tokens.pause(self._asked, seconds))
+
+    async def tighten(self, rule: Rule) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda tokens: tokens.tighten(self._asked, rule))
+
+    async def loosen(self) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda tokens: tokens.loosen(self._asked))
+
+    async def shut(self, seconds: float, asked: float) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda tokens: tokens.shut(self._asked, seconds, asked))
+
+    async def open(self) -> None:
+        """See `SharedStore`."""
+        await self._link.run(lambda tokens: tokens.open(self._asked))
+
+
+def _called() -> str:
+    """What this process is called: without its arguments, which may be secret."""
+    return os.path.basename(sys.argv[0] if sys.argv else "")[:40] or "python"
