@@ -92,7 +92,10 @@ class HtxSession(MarginCalls):
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
         super().__init__(as_seconds("deadline", deadline))
-        own, name = None if limiter is None else as_limiter(limiter), account or credentials.access_key
+        own, name = (
+            None if limiter is None else as_limiter(limiter),
+            account or credentials.access_key,
+        )
         named = account_key(name)
         if own is not None:
             own.for_account(name)

@@ -1,13 +1,15 @@
 """How the exchange is reached, and whose tokens the requests take."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from htx_async.cli.given import Reach
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.signing import Credentials
+from htx_async.limits.host_file import IS_HERE
+from htx_async.limits.host_limits import SHARE_OF, HostTokenBucket
 from htx_async.session import HtxSession
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ class Fleet(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Fleet of {self.share_of}>"
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return f"shared on Redis, among {self.share_of} processes"
 
     @asynccontextmanager
     async def bucket(self, account: str, say: Say) -> AsyncIterator["RedisTokenBucket"]:
@@ -48,6 +55,27 @@ class Fleet(NamedTuple):
         raise InvalidRequest(problem)
 
 
+class Host(NamedTuple):
+    """Tokens that the processes of this host share in a file: at `path`, None for the usual place;
+    `share_of` and `account` as for a `Fleet`."""
+
+    path: str | None
+    share_of: int
+    account: str | None
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return "shared with other processes of this host"
+
+    @asynccontextmanager
+    async def bucket(self, account: str, say: Say) -> AsyncIterator[HostTokenBucket]:
+        """The tokens of `account`, for a block; `say` is told when the file is lost or back."""
+        async with HostTokenBucket(account, path=self.path, share_of=self.share_of) as bucket:
+            bucket.hear(_listener(self.share_of, say))
+            yield bucket
+
+
 def _listener(share_of: int, say: Say) -> Callable[[str, LimiterMode, str], None]:
     """Tells of a change once, however many endpoints see it."""
     told = LimiterMode.SHARED
@@ -64,12 +92,12 @@ def _listener(share_of: int, say: Say) -> Callable[[str, LimiterMode, str], None
 
 
 class Access(NamedTuple):
-    """Who asks, the exchange's base URLs, the fleet that this process belongs to, if any, and the
-    generation of the API."""
+    """Who asks, the exchange's base URLs, the processes with which this one shares its limit, if
+    any, and the generation of the API."""
 
     credentials: Credentials
     base_urls: tuple[str, ...]
-    fleet: Fleet | None
+    fleet: Fleet | Host | None
     generation: str
 
     @asynccontextmanager
@@ -80,12 +108,16 @@ class Access(NamedTuple):
         async with AsyncExitStack() as stack:
             limiter = None
             if self.fleet is not None:
-                account = self.fleet.account or self.credentials.access_key
-                limiter = await stack.enter_async_context(self.fleet.bucket(account, say))
+                limiter = await stack.enter_async_context(self._bucket(self.fleet, say))
             yield await stack.enter_async_context(self._session(limiter, on_event))
 
+    def _bucket(
+        self, fleet: Fleet | Host, say: Say
+    ) -> AbstractAsyncContextManager["RedisTokenBucket | HostTokenBucket"]:
+        return fleet.bucket(fleet.account or self.credentials.access_key, say)
+
     def _session(
-        self, limiter: "RedisTokenBucket | None", on_event: "AuditLog | None"
+        self, limiter: "RedisTokenBucket | HostTokenBucket | None", on_event: "AuditLog | None"
     ) -> HtxSession:
         # Not `HtxSession.from_env`: a file of keys may be a pipe, which can be read once.
         return HtxSession(
@@ -97,22 +129,19 @@ class Access(NamedTuple):
         )
 
     async def reach(self, say: Say) -> str:
-        """Whose tokens the requests would take, and whether Redis answers; "" without one."""
+        """Whose tokens the requests would take, and whether these can be had; "" without any that
+        are shared."""
         if self.fleet is None:
             return ""
-        shared = f"shared on Redis, among {self.fleet.share_of} processes"
-        async with self.fleet.bucket(ANY, say) as bucket:
+        async with self._bucket(self.fleet, say) as bucket:
             try:
-                return f"{shared}; {await bucket.reach()}"
+                return f"{self.fleet.told}; {await bucket.reach()}"
             except HtxError as error:
-                return f"{shared}; but {error}, so that this one has its own share only"
+                return f"{self.fleet.told}; but {error}, so that this one has its own share only"
 
-
-_SHARE_OF = 5
-"""Processes of a fleet where nothing else is said."""
 
 ANY = "any"
-"""Asking whether Redis answers takes no account's tokens."""
+"""Where a limiter is only asked whether it answers, and no account is known."""
 
 
 def access(reach: Reach) -> Access:
@@ -121,17 +150,28 @@ def access(reach: Reach) -> Access:
     return Access(Credentials.from_env(), tuple(reach.base_urls), fleet, reach.generation)
 
 
-def fleet_of(reach: Reach) -> Fleet | None:
-    """The fleet that a command's options name, if any.
+def fleet_of(reach: Reach) -> Fleet | Host | None:
+    """The processes with which a command shares its limit, by its options: those of this host
+    unless something else is said.
 
-    `InvalidRequest` where they describe one and do not say where it meets: this process would take
-    the whole limit for itself.
+    `InvalidRequest` where they describe some and do not say where to meet them: this process would
+    take the whole limit for itself.
     """
-    if reach.redis is not None:
-        return Fleet(reach.redis, reach.share_of or _SHARE_OF, reach.account)
-    if reach.share_of is None and reach.account is None:
+    redis, share_of, account = reach.redis, reach.share_of, reach.account
+    host_limit = reach.host_limit
+    if redis is not None:
+        return Fleet(redis, share_of or SHARE_OF, account)
+    # Only who asks the environment waits for pydantic-settings.
+    from htx_async.exchange.environment import read_host_limit  # noqa: PLC0415 - see above
+
+    place = read_host_limit(otherwise="" if IS_HERE or host_limit else None)
+    if place is not None and host_limit is not False:
+        return Host(place or None, share_of or SHARE_OF, account)
+    if host_limit:
+        return Host(None, share_of or SHARE_OF, account)
+    if share_of is None and account is None:
         return None
-    given = "share-of" if reach.share_of is not None else "account"
+    given = "share-of" if share_of is not None else "account"
     raise InvalidRequest(
         f"--{given} (or its variable) is about a fleet, and needs --redis or HTX_REDIS_URL: "
         "without it this process would take the whole limit"

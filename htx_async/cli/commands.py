@@ -32,6 +32,7 @@ def cancel_all(
     reason: options.ReasonOption = None,
     base_url: options.BaseUrlOption = None,
     redis: options.RedisOption = None,
+    host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
     generation: options.GenerationOption = "auto",
@@ -76,7 +77,7 @@ def cancel_all(
         Course(until_clear, confirm, blind, deadline),
         Choices(dry_run, yes, as_json),
         Record(audit, actor, reason),
-        Reach(base_url or BASE_URLS, redis, share_of, account, generation),
+        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
     )
     raise typer.Exit(code)
 
@@ -91,6 +92,7 @@ def open_orders(
     as_json: options.JsonListOption = False,
     base_url: options.BaseUrlOption = None,
     redis: options.RedisOption = None,
+    host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
     generation: options.GenerationOption = "auto",
@@ -112,7 +114,7 @@ def open_orders(
         Named(contract or (), (), every or not contract),
         Orders(margin.modes, direction, offset),
         deadline,
-        Reach(base_url or BASE_URLS, redis, share_of, account, generation),
+        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
         as_json=as_json,
     )
     raise typer.Exit(code)
@@ -121,6 +123,7 @@ def open_orders(
 def doctor(
     base_url: options.BaseUrlOption = None,
     redis: options.RedisOption = None,
+    host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
     generation: options.GenerationOption = "auto",
@@ -141,7 +144,7 @@ def doctor(
     from htx_async.cli.doctor import begin
 
     code = begin(
-        Reach(base_url or BASE_URLS, redis, share_of, account, generation),
+        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
         as_json=as_json,
     )
     raise typer.Exit(code)

@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from htx_async.cli.access import ANY, Fleet, fleet_of
+from htx_async.cli.access import ANY, Fleet, Host, fleet_of
 from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import NOT_SENT, USAGE
 from htx_async.cli.given import Reach
 from htx_async.cli.running import print_account, run, unless_stopped
 from htx_async.cli.words import visible
+from htx_async.errors import InvalidRequest
+from htx_async.exchange.signing import Credentials
 
 if TYPE_CHECKING:
     from htx_async.doctor import Finding
@@ -36,16 +38,28 @@ def _examine(reach: Reach, as_json: bool, runner: asyncio.Runner, aside: Aside) 
     return USAGE if problem else 0
 
 
-async def _found(reach: Reach, fleet: Fleet | None, aside: Aside) -> "Sequence[Finding]":
+async def _found(reach: Reach, fleet: Fleet | Host | None, aside: Aside) -> "Sequence[Finding]":
     # Only who asks for it waits for it to be loaded.
     from htx_async.doctor import examine  # noqa: PLC0415 - see above
 
+    # A file of keys may be a pipe, which can be read once.
+    keys = cache(Credentials.from_env)
     async with AsyncExitStack() as stack:
         limiter = None
         if fleet is not None:
-            account = fleet.account or ANY
+            account = fleet.account or _access_key(keys)
             limiter = await stack.enter_async_context(fleet.bucket(account, aside.say))
-        return await examine(reach.base_urls, limiter=limiter, generation=reach.generation)
+        return await examine(
+            reach.base_urls, read_credentials=keys, limiter=limiter, generation=reach.generation
+        )
+
+
+def _access_key(keys: Callable[[], Credentials]) -> str:
+    try:
+        return keys().access_key
+    except InvalidRequest:
+        # That they cannot be read is a finding of its own.
+        return ANY
 
 
 def _as_json(findings: "Sequence[Finding]") -> bytes:

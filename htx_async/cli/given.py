@@ -49,14 +49,15 @@ class Record(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How the exchange is reached, and the fleet whose tokens are shared: `redis` is a URL, which
-    may hold a password."""
+    """How the exchange is reached, and the processes whose tokens are shared: `redis` is a URL,
+    which may hold a password; `host_limit`: whether those of this host, None for as usual."""
 
     base_urls: Sequence[str]
     redis: str | None
     share_of: int | None
     account: str | None
     generation: str
+    host_limit: bool | None = None
 
     def __repr__(self) -> str:
         return f"<Reach of {len(self.base_urls)} base URLs>"

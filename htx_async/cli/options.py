@@ -109,7 +109,7 @@ ShareOfOption = Annotated[
         min=1,
         envvar="HTX_SHARE_OF",
         show_default=False,
-        help="With --redis: how many processes share; 5 if it is left out.",
+        help="How many processes share, for when they cannot; 5 if it is left out.",
     ),
 ]
 GenerationOption = Annotated[
@@ -120,12 +120,21 @@ GenerationOption = Annotated[
         help="Of the exchange's API; auto finds out whether the account has moved to V5.",
     ),
 ]
+HostLimitOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--host-limit/--no-host-limit",
+        show_default=False,
+        help="Share the limit with other processes of this host, in a file that HTX_HOST_LIMIT may "
+        "name; usual without --redis.",
+    ),
+]
 AccountOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         envvar="HTX_ACCOUNT",
         show_default=False,
-        help="With --redis: the same for all of them; left out: the access key.",
+        help="The same for all that share; left out: the access key.",
     ),
 ]

@@ -119,8 +119,8 @@ def messages(result: Result) -> Iterator[str]:
         yield f"Besides, {visible(error)}."
     if alone := _went_alone(report.reports):
         yield (
-            f"Besides, {count(alone, 'request')} went without Redis, on the share of the limit "
-            "that is this process's own."
+            f"Besides, {count(alone, 'request')} went without Redis or the host's file, on the "
+            "share of the limit that is this process's own."
         )
 
 

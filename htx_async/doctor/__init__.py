@@ -108,7 +108,8 @@ _IN_MEMORY = (
 )
 _NO_LIMITER = (
     "start what it lives in, or check its address, its password, and whether that may run scripts "
-    "and write there; until then, cancel from one process with a limiter in memory"
+    "and write there; of a file, its folder, its owner and the disk; until then, cancel from one "
+    "process with a limiter in memory"
 )
 
 

@@ -52,13 +52,16 @@ def read_generation() -> dict[str, Any]:
     return {} if found is None else {"generation": found}
 
 
-def read_host_limit() -> str | None:
-    """`HTX_HOST_LIMIT`: a path, "" where it is 1 (the usual place), None where it is not set or 0.
+def read_host_limit(otherwise: str | None = None) -> str | None:
+    """`HTX_HOST_LIMIT`: a path, "" where it is 1 (the usual place), None where it is 0, and
+    `otherwise` where it is not set.
 
     Raises `InvalidRequest` for anything else.
     """
     told = _Environment().host_limit
-    if told in (None, "", "0"):
+    if not told:
+        return otherwise
+    if told == "0":
         return None
     if told == "1":
         return ""

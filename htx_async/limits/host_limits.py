@@ -20,8 +20,8 @@ from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.endpoints import BUDGETS, READS, TRAILING, Permission
 from htx_async.limits.account_budget import ordinary
 from htx_async.limits.host_file import IS_HERE
+from htx_async.limits.host_records import Asked
 from htx_async.limits.host_store import HostLink, HostStore
-from htx_async.limits.host_tokens import Asked
 from htx_async.limits.registry import account_key
 from htx_async.limits.shared_limits import PROBE, SLACK, Here, SharedTokenBucket, as_rule
 from htx_async.limits.shared_store import Rule, Unreachable

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from htx_async.aio.threads import in_thread
 from htx_async.limits.host_file import HostFile
-from htx_async.limits.host_tokens import Asked, HostTokens, User
+from htx_async.limits.host_records import Asked, User
+from htx_async.limits.host_tokens import HostTokens
 from htx_async.limits.shared_store import WITHIN, Rule, Taken, Unreachable
 
 T = TypeVar("T")

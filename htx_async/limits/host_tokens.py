@@ -7,10 +7,10 @@ Times are seconds of the machine's monotonic clock, one for all its processes.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
+from htx_async.limits.host_records import Asked, Endpoint, Token, User, room_for
 from htx_async.limits.shared_store import ASK_AGAIN, ASKING, CLOSE, FENCED, GRANTED, Rule, Taken
 from htx_async.limits.slower_limit import BELIEVED
 
@@ -27,63 +27,6 @@ _KNOWN = 60.0
 """Seconds for which it is still told of."""
 
 _SAME = 1e-6
-
-
-@dataclass
-class Token:
-    """One request's. `ready`: from when it may be used. `ends`: when its lease does, unless it is
-    `answered` before. `counts`: whether it is one of the account's trade calls. `asks`: whether it
-    asks, for all others, if a refusal still holds."""
-
-    endpoint: str
-    ready: float
-    ends: float
-    answered: float | None = None
-    counts: bool = True
-    urgent: bool = False
-    asks: bool = False
-
-
-@dataclass
-class Endpoint:
-    """What is known of one beside its tokens. `last`: when a token was asked for last. `fence`:
-    until when it is closed, since the file knew nothing; `may_pass`: one urgent call may go all the
-    same. `slower`: size and period that the exchange told, and when. `shut`: until when a refusal
-    closes it, 0 for none; `forgotten`: when that counts no more; `urgent_at`: when the next urgent
-    call may pass. `wishes`: urgent callers for whom there is no token yet, and until when."""
-
-    last: float = 0.0
-    fence: float = 0.0
-    may_pass: bool = False
-    paused: float = 0.0
-    slower: tuple[int, float, float] | None = None
-    shut: float = 0.0
-    forgotten: float = 0.0
-    urgent_at: float = 0.0
-    wishes: dict[str, float] = field(default_factory=dict)
-
-
-class User(NamedTuple):
-    """A process, what it is called, and when it asked last."""
-
-    pid: int
-    name: str
-    at: float
-
-
-class Asked(NamedTuple):
-    """Who asks for what: an endpoint's rule, and the account's with the part of it that ordinary
-    callers may use, or None where it does not count. `broad`: of an account that nothing is known
-    of, half counts as used, since no more than that is kept for one endpoint. `lease` and `probe`
-    as for a limiter."""
-
-    endpoint: str
-    rule: Rule
-    account: Rule | None
-    ordinary: int
-    lease: float
-    probe: float
-    broad: bool = False
 
 
 class HostTokens:
@@ -338,34 +281,19 @@ class HostTokens:
     def _place(self, asked: Asked, endpoint: Endpoint, urgent: bool) -> float | None:
         """When there is room for one more, by the endpoint's limit and the account's."""
         rule, of = self._rule(asked, endpoint), self._of(asked)
-        at = _room(of, rule, self.at)
+        at = room_for(of, rule, self.at)
         if urgent and rule.per > max(asked.rule.per, PERIOD):
             # As far as the endpoint's own limit lets it, one each second.
-            own = _room(of, asked.rule, self.at)
+            own = room_for(of, asked.rule, self.at)
             if own is not None:
                 passing = max(own, endpoint.urgent_at)
                 at = passing if at is None else min(at, passing)
         if at is None or asked.account is None:
             return at
         account = Rule(asked.account.size if urgent else asked.ordinary, asked.account.per)
-        room = _room((one for one in self.tokens.values() if one.counts), account, self.at)
+        room = room_for((one for one in self.tokens.values() if one.counts), account, self.at)
         return None if room is None else max(at, room)
 
     def _again(self, asked: Asked) -> Taken:
         ends = (one.ends for one in self._of(asked) if one.answered is None)
         return Taken(ASK_AGAIN, min([ASK_EVERY, *(end - self.at for end in ends)]))
-
-
-def _room(tokens: Iterable[Token], rule: Rule, now: float) -> float | None:
-    """When one more may be used; a token that is reserved takes the place of one that comes back.
-    None when that takes an answer first."""
-    out, back = 0, []
-    for token in tokens:
-        if token.answered is None:
-            out += 1
-        elif token.answered + rule.per > now:
-            back.append(token.answered + rule.per)
-    short = out + len(back) - rule.size + 1
-    if short <= 0:
-        return now
-    return sorted(back)[short - 1] if short <= len(back) else None

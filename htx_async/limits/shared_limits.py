@@ -30,9 +30,6 @@ from htx_async.limits.waiting_line import OnTurn
 PROBE = 0.25
 """Seconds within which every process that does without its store has looked for it again."""
 
-LOOK = 0.2
-"""Seconds between two such looks."""
-
 SLACK = 0.5
 """Seconds added to every lease, for what happens between a grant and the request's first byte."""
 
@@ -68,6 +65,13 @@ class SharedTokenBucket(BaseLimiter):
     @abstractmethod
     def _store(self, endpoint: str, rule: Rule) -> SharedStore:
         """Where the tokens of `endpoint` lie."""
+
+    @abstractmethod
+    async def reach(self) -> str:
+        """Where the tokens lie and that they can be had, in words; `HtxError` when they cannot.
+
+        Takes none of the account's.
+        """
 
     async def __aenter__(self) -> Self:
         self._here()
@@ -171,7 +175,7 @@ class SharedTokenBucket(BaseLimiter):
         if queue is None:
             rule = as_rule(here.share.whole(endpoint))
             store = self._store(endpoint, rule)
-            queue = SharedQueue(endpoint, store, rule, here.share, probe=LOOK, tell=here.tell)
+            queue = SharedQueue(endpoint, store, rule, here.share, here.tell)
             here.queues[endpoint] = queue
         return queue
 

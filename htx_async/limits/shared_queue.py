@@ -37,6 +37,9 @@ from htx_async.limits.waiting_line import OnTurn, WaitingLine
 
 OnMode = Callable[[str, LimiterMode, str], object]
 
+_LOOK = 0.2
+"""Seconds between two looks for a store that is away."""
+
 _STALE = 0.1
 """Seconds after which a confirmed token is confirmed once more: something blocked the loop."""
 
@@ -60,19 +63,11 @@ class SharedQueue:
     """Hands out the tokens of `endpoint`, from `store` or, without it, from `share`."""
 
     def __init__(
-        self,
-        endpoint: str,
-        store: SharedStore,
-        rule: Rule,
-        share: Share,
-        *,
-        probe: float,
-        tell: OnMode,
+        self, endpoint: str, store: SharedStore, rule: Rule, share: Share, tell: OnMode
     ) -> None:
         self._endpoint = endpoint
         self._store = store
         self._share = share
-        self._probe = probe
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._names = (f"{secrets.token_hex(8)}:{number}" for number in itertools.count(1))
@@ -290,7 +285,7 @@ class SharedQueue:
             if wait <= 0:
                 taken = self._share.take(self._endpoint, urgent=urgent)
                 return self._own(await taken.__aenter__())
-            await self._sleep(min(self._probe, wait))
+            await self._sleep(min(_LOOK, wait))
         return None
 
     def _own(self, taken: TakeToken | None) -> Token:

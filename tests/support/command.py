@@ -39,6 +39,8 @@ def environment(**variables: _Variable) -> dict[str, str]:
     known = {name: value for name, value in os.environ.items() if not _HIDDEN.fullmatch(name)}
     # On v1: what is counted is that call alone, unless a test is about the generations.
     keys = {"HTX_ACCESS_KEY": ACCESS, "HTX_SECRET_KEY": SECRET, "HTX_GENERATION": "v1"}
+    # No limit of the machine's, which tests that run side by side would share.
+    keys["HTX_HOST_LIMIT"] = "0"
     given: dict[str, _Variable] = {**keys, **variables}
     return known | {name: str(value) for name, value in given.items() if value is not None}
 
