@@ -96,9 +96,8 @@ class SharedQueue:
         """Stand in line; when the future is done, `collect` has a token."""
         waiter = self.line.join(urgent, on_turn)
         self._serving.begin()
-        is_first = self.line.ahead(True) == 1
         may_pass = self._may_pass or self.told.urgent_may_pass
-        if urgent and (may_pass or (is_first and self._store.hastens)):
+        if urgent and (may_pass or self._store.hastens):
             self._alarm.set()
         return waiter
 
