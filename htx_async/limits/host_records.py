@@ -29,7 +29,8 @@ class Endpoint:
     until when it is closed, since the file knew nothing; `may_pass`: one urgent call may go all the
     same. `slower`: size and period that the exchange told, and when. `shut`: until when a refusal
     closes it, 0 for none; `forgotten`: when that counts no more; `urgent_at`: when the next urgent
-    call may pass. `wishes`: urgent callers for whom there is no token yet, and until when."""
+    call may pass. `wishes`: those for whom there is no token yet, in the order in which they came,
+    with until when that holds and whether they are urgent."""
 
     last: float = 0.0
     fence: float = 0.0
@@ -39,7 +40,7 @@ class Endpoint:
     shut: float = 0.0
     forgotten: float = 0.0
     urgent_at: float = 0.0
-    wishes: dict[str, float] = field(default_factory=dict)
+    wishes: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
 
 class User(NamedTuple):
@@ -65,10 +66,10 @@ class Asked(NamedTuple):
     broad: bool = False
 
 
-def room_for(tokens: Iterable[Token], rule: Rule, now: float) -> float | None:
-    """When one more may be used; a token that is reserved takes the place of one that comes back.
-    None when that takes an answer first."""
-    out, back = 0, []
+def room_for(tokens: Iterable[Token], rule: Rule, now: float, ahead: int = 0) -> float | None:
+    """When one more may be used, behind `ahead` others; a token that is reserved takes the place of
+    one that comes back. None when that takes an answer first."""
+    out, back = ahead, []
     for token in tokens:
         if token.answered is None:
             out += 1

@@ -6,6 +6,7 @@ endpoint and for the account: how long it counts for which limit is reckoned whe
 Times are seconds of the machine's monotonic clock, one for all its processes.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -18,7 +19,9 @@ ASK_EVERY = 0.05
 """Seconds until whoever finds every token unanswered asks again."""
 
 _WISHED = 4 * ASK_EVERY
-"""Seconds for which the wish of an urgent caller stands, unless it asks again."""
+"""Seconds for which the wish of a caller stands, unless it asks again."""
+
+_A_MOMENT = 0.03
 
 _IN_USE = 5.0
 """Seconds for which a process counts as one that shares, after it asked last."""
@@ -178,7 +181,7 @@ class HostTokens:
             self._unreserve(asked)
         self.per = max(self.per, *(rule.per for rule in (asked.rule, asked.account) if rule))
         self.tokens = {name: one for name, one in self.tokens.items() if not self._is_over(one)}
-        endpoint.wishes = {name: until for name, until in endpoint.wishes.items() if until > now}
+        endpoint.wishes = {name: one for name, one in endpoint.wishes.items() if one[0] > now}
         is_asked = any(token.asks for token in self._of(asked))
         if endpoint.shut and now >= endpoint.forgotten and not is_asked:
             endpoint.shut = endpoint.forgotten = 0.0
@@ -239,22 +242,19 @@ class HostTokens:
     def _ready(self, asked: Asked, endpoint: Endpoint, name: str, urgent: bool) -> float | None:
         """When the token `name` may be used; None when that takes an answer first."""
         now, held = self.at, self.tokens.get(name)
-        if not urgent:
-            endpoint.wishes.pop(name, None)
         if held is not None:
             ready: float | None = max(now, held.ready)
         elif urgent and now < endpoint.fence and endpoint.may_pass:
             endpoint.may_pass = False
             self.tokens.pop(f"fence:{asked.endpoint}:0", None)
             return now
-        elif endpoint.wishes and not urgent:
-            return None
         else:
-            ready = self._place(asked, endpoint, urgent)
+            ready = self._place(asked, endpoint, self._ahead(asked, endpoint, name, urgent), urgent)
         if urgent and (held is None or not held.urgent):
             ready = self._hastened(asked, name, ready)
-            if ready is None:
-                endpoint.wishes[name] = now + _WISHED
+        if ready is None:
+            # Who was told to ask again keeps its place.
+            endpoint.wishes[name] = now + _WISHED, urgent
         return ready
 
     def _hastened(self, asked: Asked, name: str, ready: float | None) -> float | None:
@@ -278,13 +278,14 @@ class HostTokens:
             token.ready = ready
         return found
 
-    def _place(self, asked: Asked, endpoint: Endpoint, urgent: bool) -> float | None:
-        """When there is room for one more, by the endpoint's limit and the account's."""
+    def _place(self, asked: Asked, endpoint: Endpoint, ahead: int, urgent: bool) -> float | None:
+        """When there is room for one more behind `ahead` others, by the endpoint's limit and the
+        account's."""
         rule, of = self._rule(asked, endpoint), self._of(asked)
-        at = room_for(of, rule, self.at)
+        at = room_for(of, rule, self.at, ahead)
         if urgent and rule.per > max(asked.rule.per, PERIOD):
             # As far as the endpoint's own limit lets it, one each second.
-            own = room_for(of, asked.rule, self.at)
+            own = room_for(of, asked.rule, self.at, ahead)
             if own is not None:
                 passing = max(own, endpoint.urgent_at)
                 at = passing if at is None else min(at, passing)
@@ -294,6 +295,29 @@ class HostTokens:
         room = room_for((one for one in self.tokens.values() if one.counts), account, self.at)
         return None if room is None else max(at, room)
 
+    def _ahead(self, asked: Asked, endpoint: Endpoint, name: str, urgent: bool) -> int:
+        """How many go before `name`: urgent callers, then those whose processes have used fewer of
+        late, then those who came before. Beside those who wish for a token, these are processes
+        that had one a moment ago, and are about to ask for the next."""
+        of = {other: one for other, one in self.tokens.items() if one.endpoint == asked.endpoint}
+        used = Counter(map(_owner, of))
+        comers = {other: is_urgent for other, (_, is_urgent) in endpoint.wishes.items()}
+        comers.setdefault(name, urgent)
+        known = set(map(_owner, comers))
+        for other, one in of.items():
+            is_new = one.answered is None and 0 <= self.at - one.ready < _A_MOMENT
+            if is_new and _owner(other) not in known:
+                comers[_owner(other)] = False
+                known.add(_owner(other))
+        # Sorting leaves equals in the order in which they came.
+        places = sorted(comers, key=lambda one: (not comers[one], used[_owner(one)]))
+        return places.index(name)
+
     def _again(self, asked: Asked) -> Taken:
         ends = (one.ends for one in self._of(asked) if one.answered is None)
         return Taken(ASK_AGAIN, min([ASK_EVERY, *(end - self.at for end in ends)]))
+
+
+def _owner(name: str) -> str:
+    """Whose token that is: those of one process's line are numbered."""
+    return name.partition(":")[0]
