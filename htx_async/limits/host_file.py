@@ -168,16 +168,17 @@ class HostFile:
             raise Unreachable(f"{self.path} is used by another version of htx_async")
         if version != _VERSION or checksum != _checksum(body):
             return None
-        whole = json.loads(body)
-        if whole["account"] != self._key:
-            raise Unreachable(f"{self.path} is used for another account: name one file for each")
-        if whole["boot"] != self._clock.boot:
-            if written > self._clock.since and not is_left:
-                raise Unreachable(f"{self.path} is used by another machine, whose clock differs")
+        try:
+            whole = json.loads(body)
+            account, boot, tokens = whole["account"], whole["boot"], HostTokens.of(whole)
+        except (KeyError, TypeError, ValueError):
             return None
-        tokens = HostTokens.of(whole)
-        # Else a clock that went back, or an old copy in its place.
-        return tokens if seen <= tokens.at <= now else None
+        if account != self._key:
+            raise Unreachable(f"{self.path} is used for another account: name one file for each")
+        if boot != self._clock.boot and written > self._clock.since and not is_left:
+            raise Unreachable(f"{self.path} is used by another machine, whose clock differs")
+        # An earlier boot, a clock that went back, or an old copy in its place.
+        return tokens if boot == self._clock.boot and seen <= tokens.at <= now else None
 
     def _content(self, tokens: HostTokens) -> bytes:
         whole = {"account": self._key, "boot": self._clock.boot} | tokens.content()

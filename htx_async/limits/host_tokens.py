@@ -97,7 +97,7 @@ class HostTokens:
             if not urgent and any(one.asks for one in self._of(asked)):
                 return self._again(asked)
             least = max(least, endpoint.urgent_at if urgent else endpoint.shut)
-        ready = self._ready(asked, endpoint, name, urgent)
+        ready = self._ready(asked, endpoint, name, urgent, least)
         if ready is None:
             return self._again(asked)
         ready = max(ready, least)
@@ -239,12 +239,14 @@ class HostTokens:
         counts = asked.account is not None
         self.tokens[name] = Token(asked.endpoint, self.at, self.at, self.at, counts)
 
-    def _ready(self, asked: Asked, endpoint: Endpoint, name: str, urgent: bool) -> float | None:
+    def _ready(
+        self, asked: Asked, endpoint: Endpoint, name: str, urgent: bool, least: float
+    ) -> float | None:
         """When the token `name` may be used; None when that takes an answer first."""
         now, held = self.at, self.tokens.get(name)
         if held is not None:
             ready: float | None = max(now, held.ready)
-        elif urgent and now < endpoint.fence and endpoint.may_pass:
+        elif urgent and least <= now < endpoint.fence and endpoint.may_pass:
             endpoint.may_pass = False
             self.tokens.pop(f"fence:{asked.endpoint}:0", None)
             return now
