@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from htx_async.enums import LimiterMode
+from htx_async.limits.shared_limits import SharedTokenBucket
 from htx_async.redis_limits import RedisTokenBucket
 from tests.support.redis_server import PATH, RedisServer, Stored
 from tests.support.tokens import now
@@ -75,7 +76,7 @@ async def until(condition: Callable[[], object], every: float = 0.005) -> None:
 class Modes:
     """Hears a bucket's changes of mode."""
 
-    def __init__(self, bucket: RedisTokenBucket) -> None:
+    def __init__(self, bucket: SharedTokenBucket) -> None:
         self.heard: list[tuple[float, LimiterMode, str]] = []
         self.stop = bucket.hear(self._note)
         self._changed = asyncio.Event()

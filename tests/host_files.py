@@ -1,0 +1,68 @@
+"""The file that a host's processes share, as tests prepare it and look into it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from htx_async.limits.host_file import HostFile
+from htx_async.limits.registry import account_key
+
+PATH = "/linear-swap-api/v1/swap_track_cancelall"
+ACCOUNT = "desk-7"
+LONG_AGO = -1e6
+
+
+def key_of(account: str) -> str:
+    """Under which the file of `account` is known."""
+    return account_key(account)[:32]
+
+
+def opened(path: Path, account: str = ACCOUNT) -> Path:
+    """A file that was used a long time ago, so that no token counts as just used."""
+
+    def age(tokens: Any) -> None:
+        tokens.began = LONG_AGO
+
+    HostFile(key_of(account), str(path)).step(age, 0.0)
+    return path
+
+
+def content(path: Path) -> dict[str, Any]:
+    """What stands in it."""
+    return dict(json.loads(path.read_bytes().partition(b"\n")[2]))
+
+
+def tokens(path: Path, *, out: bool = True) -> list[str]:
+    """The names of those that wait for an answer, or of those that come back."""
+    found = content(path)["tokens"]
+    return [name for name, one in found.items() if (one["answered"] is None) is out]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """As if a process were stopped with the lock in its hand."""
+    file = os.open(path, os.O_RDWR)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def remove(path: Path) -> None:
+    """Unlink it."""
+    path.unlink()
+
+
+def spoil(path: Path) -> None:
+    """Put another program's in its place."""
+    path.write_bytes(b"somebody's notes")
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Files, and no folders, in it and below it."""
+    return [file for file in folder.rglob("*") if file.is_file()]
