@@ -66,3 +66,8 @@ def spoil(path: Path) -> None:
 def files_in(folder: Path) -> list[Path]:
     """Files, and no folders, in it and below it."""
     return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def used_by_another(path: Path, account: str = ACCOUNT) -> None:
+    """A process of another container, say, uses it just now."""
+    HostFile(key_of(account), str(path)).step(lambda tokens: tokens.used_by("it", 7, "bot.py"), 0.0)

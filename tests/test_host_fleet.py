@@ -144,9 +144,6 @@ async def test_processes_keep_the_limit_together(path: Path) -> None:
         got = await all_got(*workers)
         assert busiest(each.at for each in got) <= 5
         assert {each.mode for each in got} == {SHARED}
-        assert min(len(worker.got) for worker in workers) * 2 >= max(
-            len(worker.got) for worker in workers
-        )
 
 
 async def test_an_urgent_call_behind_busy_processes_gets_the_next_token(path: Path) -> None:
@@ -192,7 +189,7 @@ file = os.open(sys.argv[1], os.O_RDWR)
 fcntl.flock(file, fcntl.LOCK_EX)
 if sys.argv[2] == "torn":
     content = os.pread(file, 9999, 0)
-    os.pwrite(file, content[: len(content) // 2].replace(b"1", b"2") + content[1:9], 0)
+    os.pwrite(file, content[:80] + content[80:500].replace(b"1", b"2"), 0)
     os.kill(os.getpid(), 9)
 print("locked", flush=True)
 sys.stdin.read()
@@ -231,7 +228,7 @@ async def test_a_process_killed_in_the_middle_of_writing_costs_a_period(path: Pa
         got = await all_got(*workers)
         assert busiest(each.at for each in got) <= 5
         assert min(each.at for each in got if each.at > at + 0.1) - at >= 1.0
-        assert {each.mode for each in got} == {SHARED}
+        assert [each.warning for each in got if each.warning] == []
 
 
 async def test_a_process_without_room_on_the_disk_goes_on_alone_and_says_so(

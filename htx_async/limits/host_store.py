@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from htx_async.aio.threads import in_thread
@@ -25,10 +26,7 @@ _FRESH = 1.0
 _SLEEPS = (0.0005, 0.01)
 """Seconds, first and longest, between two tries for the lock in a thread."""
 
-_HELD = (
-    "its lock was not free in time: another process holds it and was stopped, perhaps, or the disk "
-    "hangs"
-)
+_HELD = "its lock was not free in time, for a process that was stopped while it held it, perhaps"
 
 
 class HostLink:
@@ -38,7 +36,7 @@ class HostLink:
     def __init__(self, key: str, path: str | None) -> None:
         self._made = partial(HostFile, key, path)
         self._file: HostFile | None = None
-        self._user = (secrets.token_hex(4), os.getpid(), _called())
+        self._user = _this_process()
         self._seen = 0.0
         self._others = (0, -_FRESH)
 
@@ -61,11 +59,12 @@ class HostLink:
                 done = self._file.step(step, self._seen, create=False)
         try:
             if done is None:
-                async with asyncio.timeout(WITHIN):
+                # The thread itself gives up in time; a disk may hang.
+                async with asyncio.timeout(2 * WITHIN):
                     done = await in_thread(partial(self._insist, step, is_given_up), "host limit")
         except TimeoutError:
             where = "the host's file" if self._file is None else self._file.path
-            raise Unreachable(f"{where}: {_HELD}") from None
+            raise Unreachable(f"{where}: the disk hangs") from None
         finally:
             # What nobody waits for any more must not happen later.
             is_given_up.set()
@@ -83,21 +82,23 @@ class HostLink:
     def _insist(
         self, step: Callable[[HostTokens], tuple[T, float, int]], is_given_up: threading.Event
     ) -> tuple[T, float, int]:
-        pause, longest = _SLEEPS
-        self._file = self._file or self._made()
+        until, (pause, longest) = time.monotonic() + WITHIN, _SLEEPS
+        file = self._file = self._file or self._made()
 
         def unless_given_up(tokens: HostTokens) -> tuple[T, float, int]:
             if is_given_up.is_set():
-                raise Unreachable(_HELD)
+                raise Unreachable("nobody waits any longer")
             return step(tokens)
 
         while not is_given_up.is_set():
             try:
-                return self._file.step(unless_given_up, self._seen)
+                return file.step(unless_given_up, self._seen)
             except BlockingIOError:
+                if time.monotonic() > until:
+                    break
                 time.sleep(pause)
                 pause = min(longest, 2 * pause)
-        raise Unreachable(_HELD)
+        raise Unreachable(f"{file.path}: {_HELD}")
 
     def _changed(
         self, change: Callable[[HostTokens], T], tokens: HostTokens
@@ -160,6 +161,12 @@ class HostStore:
         await self._link.run(lambda tokens: tokens.open(self._asked))
 
 
-def _called() -> str:
-    """What this process is called: without its arguments, which may be secret."""
-    return os.path.basename(sys.argv[0] if sys.argv else "")[:40] or "python"
+_KNOWN: dict[int, str] = {}
+"""This process, and those that forked it: containers of one host may have equal process ids."""
+
+
+def _this_process() -> tuple[str, int, str]:
+    """A name of its own, its id, and what it is called: without arguments, which may be secret."""
+    pid, program = os.getpid(), Path(sys.argv[0] if sys.argv else "python")
+    called = program.parent.name if program.name == "__main__.py" else program.name
+    return _KNOWN.setdefault(pid, secrets.token_hex(4)), pid, called[:40]
