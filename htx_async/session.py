@@ -92,11 +92,8 @@ class HtxSession(MarginCalls):
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
         super().__init__(as_seconds("deadline", deadline))
-        own, name = (
-            None if limiter is None else as_limiter(limiter),
-            account or credentials.access_key,
-        )
-        named = account_key(name)
+        name = account or credentials.access_key
+        own, named = None if limiter is None else as_limiter(limiter), account_key(name)
         if own is not None:
             own.for_account(name)
         timeout = as_seconds("attempt_timeout", attempt_timeout)

@@ -17,11 +17,12 @@ import pytest
 from blockbuster import BlockBuster, BlockingError
 from blockbuster.blockbuster import BlockBusterFunction
 
-from htx_async import HtxSession, Outcome, TokenBucket
+from htx_async import HostTokenBucket, HtxSession, Outcome, TokenBucket
 from htx_async.audit import AuditLog
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import Request, SimulatedExchange
 from tests.support.fault_server import Arrived, FaultServer, authority, echoes, reply, server_tls
+from tests.support.host_files import locked
 from tests.support.paths import ROOT
 from tests.support.redis_server import RedisServer, Stored, running
 
@@ -143,6 +144,26 @@ async def test_a_fleet_on_redis_never_blocks_its_loop(redis_server: RedisServer)
                 exchange.place(CODES[0], "buy", "close", 3)
                 report = await htx.cancel_all_trailing(CODES[0])
                 assert report.outcome is Outcome.CANCELLED
+    assert not found, "\n".join(found)
+
+
+async def test_a_file_that_a_host_shares_never_blocks_a_loop(tmp_path: Path) -> None:
+    """Made, found, and locked by somebody else for a moment."""
+    exchange = SimulatedExchange(limit=10_000, account="v5")
+    path = tmp_path / "limit"
+    async with exchange:
+        settings: dict[str, Any] = {"base_urls": exchange.url}
+        with watched() as found:
+            bucket = HostTokenBucket(ACCOUNT, path=path, size=1000, per=0.05)
+            settings["limiter"] = bucket
+            async with bucket, HtxSession(exchange.credentials, **settings) as htx:
+                exchange.place(CODES[0], "buy", "close", 3)
+                report = await htx.cancel_all_trailing(CODES[0], urgent=True)
+                assert report.outcome is Outcome.CANCELLED
+                with locked(path):
+                    calling = asyncio.create_task(htx.open_trailing(CODES[0]))
+                    await asyncio.sleep(0.1)
+                assert await calling == ()
     assert not found, "\n".join(found)
 
 

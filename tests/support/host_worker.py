@@ -1,7 +1,7 @@
 """One process that takes tokens of its host's file, one time after the other, and says when.
 
 Prints "ready", begins when it reads a line, writes a line for each token as it gets it, and ends
-with its input; run by `tests/test_host_fleet.py`.
+with its input; run by `tests/limits/test_host_fleet.py`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from htx_async import HostTokenBucket
-from tests.host_files import ACCOUNT, PATH
+from tests.support.host_files import ACCOUNT, PATH
 
 
 async def work(given: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from htx_async.limits.host_records import Asked
 from htx_async.limits.host_tokens import ASK_EVERY, HostTokens
 from htx_async.limits.shared_store import ASK_AGAIN, ASKING, FENCED, GRANTED, Rule, Taken
-from tests.virtual import SOAK
+from tests.support.virtual import SOAK
 
 PATH, READS = "/an/endpoint", "reads"
 PER, LEASE, PROBE = 100.0, 500.0, 20.0

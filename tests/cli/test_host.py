@@ -10,7 +10,7 @@ import pytest
 
 from htx_async import HostTokenBucket
 from htx_async.simulator import SimulatedExchange
-from tests.command import (
+from tests.support.command import (
     ACCESS,
     CODE,
     Ended,
@@ -20,7 +20,7 @@ from tests.command import (
     exchange_of_the_command,
     one_by_one,
 )
-from tests.host_files import content, files_in, key_of, opened
+from tests.support.host_files import content, files_in, key_of, opened
 
 NAME = "desk-7"
 

@@ -19,7 +19,7 @@ from htx_async.limits.host_file import Clock, HostFile
 from htx_async.limits.host_records import Token
 from htx_async.limits.host_tokens import HostTokens
 from htx_async.limits.shared_store import Unreachable
-from tests.host_files import ACCOUNT, LONG_AGO, content, key_of, locked, opened
+from tests.support.host_files import ACCOUNT, LONG_AGO, content, key_of, locked, opened
 
 KEY = key_of(ACCOUNT)
 

@@ -1,8 +1,8 @@
 """Processes of one host that share a file, and what becomes of it when they are killed, stopped,
 forked, or find no room.
 
-Real processes, `tests/host_worker.py`, which say when they got each token. Bounds in seconds have
-slack for one thing only: that a busy machine runs a process late.
+Real processes, `tests/support/host_worker.py`, which say when they got each token. Bounds in
+seconds have slack for one thing only: that a busy machine runs a process late.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ import pytest
 
 from htx_async import LimiterMode
 from htx_async.limits.host_file import HostFile
-from tests.host_files import ACCOUNT, key_of, opened, tokens
-from tests.test_token_bucket import busiest
+from tests.limits.test_token_bucket import busiest
+from tests.support.host_files import ACCOUNT, key_of, opened, tokens
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 BOUND = 60.0
 SLACK = 1.0
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Got(NamedTuple):
@@ -100,7 +100,7 @@ class Host:
         """One more, whose callers wait for `go`."""
         bucket = {"path": str(self.path), **given.pop("bucket", {})}
         told = json.dumps({"bucket": bucket, "callers": callers, "latency": latency, **given})
-        return Worker(await self.python("-W", "error", "-m", "tests.host_worker", told))
+        return Worker(await self.python("-W", "error", "-m", "tests.support.host_worker", told))
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
@@ -251,7 +251,7 @@ async def test_a_process_without_room_on_the_disk_goes_on_alone_and_says_so(
 FORKS = """
 import asyncio, os, sys, threading, time
 from htx_async import HostTokenBucket
-from tests.host_files import ACCOUNT, PATH
+from tests.support.host_files import ACCOUNT, PATH
 
 bucket = HostTokenBucket(ACCOUNT, path=sys.argv[1])
 
@@ -299,7 +299,7 @@ async def test_forked_children_and_threads_share_with_their_parent(path: Path) -
 INHERITS = """
 import os, sys, time
 from htx_async.limits.host_file import HostFile
-from tests.host_files import ACCOUNT, key_of
+from tests.support.host_files import ACCOUNT, key_of
 
 def fork(tokens):
     if os.fork() == 0:

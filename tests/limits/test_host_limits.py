@@ -30,8 +30,9 @@ from htx_async.limits import host_limits
 from htx_async.limits.limiter import as_limiter
 from htx_async.limits.shared_store import WITHIN
 from htx_async.simulator import SimulatedExchange
-from tests.fault_server import bounded
-from tests.host_files import (
+from tests.limits.test_token_bucket import busiest, now
+from tests.support.fault_server import bounded
+from tests.support.host_files import (
     ACCOUNT,
     PATH,
     content,
@@ -44,7 +45,6 @@ from tests.host_files import (
     used_by_another,
 )
 from tests.test_redis_limits import Modes, until
-from tests.test_token_bucket import busiest, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
