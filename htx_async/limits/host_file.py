@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import stat
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -36,15 +37,17 @@ _MAGIC = b"htx_async tokens of a host, version "
 _VERSION = b"1"
 _PAGE = 4096
 _MOST = 1 << 20
-_TRIES = 10
 _OF_A_GROUP = 0o660
 
 _LEFT_ALONE = 60.0
 """Seconds after which a file of another machine or version is nobody's: those who use one write to
 it far more often."""
 
+_FRESH = 0.25
+"""Seconds for which an opened file is used."""
+
 _OPEN: set[int] = set()
-"""Files that are open just now. A child forked meanwhile shares their lock, and would keep it when
+"""Files that are open just now. A child that is forked shares their locks, and would keep one when
 this process is killed."""
 
 
@@ -89,61 +92,96 @@ class HostFile:
     """The file of the account that `key` stands for: at `path`, or in it where that is a folder; by
     default in a folder of this user's own, found without any environment variable.
 
-    Every step opens it anew, so that no process goes on with a file that is not there any more.
+    `open` may wait for a disk, and belongs into a thread; the rest never waits. What was opened is
+    used for a quarter of a second at most, so that a file which was moved away is noticed before
+    the one that was begun in its place lets anybody through.
     """
+
+    _file: int | None = None
 
     def __init__(self, key: str, path: str | None) -> None:
         self._key = key
         self._folder, self._name = _place(key) if path is None else _named(path, key)
         self._is_own = path is None
         self._clock = Clock.of_this_machine()
+        # One opened file has one lock, which says nothing between threads that use it.
+        self._mutex = threading.Lock()
+        self._process = os.getpid()
+        self._opened = 0.0
 
     @property
     def path(self) -> str:
         """Where it lies."""
         return os.path.join(self._folder, self._name)
 
-    def step(self, change: Callable[[HostTokens], T], seen: float, *, create: bool = True) -> T:
+    def open(self) -> None:
+        """Open the file anew, and make it where there is none; `Unreachable` with what stands
+        against it."""
+        try:
+            file = self._open()
+        except OSError as error:
+            raise Unreachable(self._told(error)) from None
+        with self._mutex:
+            self._close()
+            self._file, self._opened = file, time.monotonic()
+            _OPEN.add(file)
+
+    def close(self) -> None:
+        """Let go of it until it is opened once more."""
+        with self._mutex:
+            self._close()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def step(self, change: Callable[[HostTokens], T], seen: float) -> T:
         """What `change` makes of the tokens, once it is written. `seen`: the latest time that the
         caller has seen in it.
 
-        Raises `BlockingIOError` while somebody else has the lock, `FileNotFoundError` where there
-        is none and none is to be made, and `Unreachable` with what stands against it.
+        Raises `FileNotFoundError` where it has to be opened first, `BlockingIOError` while somebody
+        else has the lock, and `Unreachable` with what stands against it.
         """
-        for _ in range(_TRIES):
-            file = self._open(create)
-            _OPEN.add(file)
+        if not self._mutex.acquire(blocking=False):
+            raise BlockingIOError
+        try:
+            file = self._file
+            if file is None or time.monotonic() - self._opened > _FRESH:
+                raise FileNotFoundError
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file).st_nlink:
-                    return self._change(file, change, seen)
-                # Unlinked in between: the next one is another file.
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                raise Unreachable(self._told(error)) from None
+                if not os.fstat(file).st_nlink:
+                    raise FileNotFoundError
+                return self._change(file, change, seen)
             finally:
-                _OPEN.discard(file)
-                # Said, not only done by closing: a child may have the file as well.
-                with suppress(OSError):
-                    fcntl.flock(file, fcntl.LOCK_UN)
-                os.close(file)
-        raise Unreachable(f"{self.path} is taken away again and again")
+                fcntl.flock(file, fcntl.LOCK_UN)
+        except (BlockingIOError, FileNotFoundError):
+            raise
+        except OSError as error:
+            raise Unreachable(self._told(error)) from None
+        finally:
+            self._mutex.release()
 
     def peek(self, read: Callable[[HostTokens], T], default: T) -> T:
         """What `read` finds in the file, without its lock; `default` where nothing can be read."""
-        try:
-            file = self._open(create=False)
-        except (OSError, Unreachable):
+        if not self._mutex.acquire(blocking=False):
             return default
         try:
-            content, now = os.pread(file, _MOST, 0), time.monotonic()
-            tokens = self._parsed(content, os.fstat(file).st_mtime, 0.0, now)
+            if self._file is None:
+                return default
+            content, written = os.pread(self._file, _MOST, 0), os.fstat(self._file).st_mtime
+            tokens = self._parsed(content, written, 0.0, time.monotonic())
+            return default if tokens is None else read(tokens)
         except (OSError, Unreachable):
             return default
         finally:
+            self._mutex.release()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        # In a child it was closed at the fork, and its number may be another file's by now.
+        if file is not None and self._process == os.getpid():
+            _OPEN.discard(file)
             os.close(file)
-        return default if tokens is None else read(tokens)
 
     def _change(self, file: int, change: Callable[[HostTokens], T], seen: float) -> T:
         found, now = os.fstat(file), time.monotonic()
@@ -185,26 +223,17 @@ class HostFile:
         body = json.dumps(whole).encode()
         return b"".join((_MAGIC, _VERSION, b", checksum ", _checksum(body), b"\n", body))
 
-    def _open(self, create: bool) -> int:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        flags |= os.O_CREAT if create else 0
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        folder = self._open_folder()
         try:
-            folder = self._open_folder(create)
-            try:
-                file = os.open(
-                    self._name, flags, 0o600 if self._is_own else _OF_A_GROUP, dir_fd=folder
-                )
-            finally:
-                os.close(folder)
-        except FileNotFoundError as error:
-            if not create:
-                raise
-            raise Unreachable(self._told(error)) from None
-        except OSError as error:
-            raise Unreachable(self._told(error)) from None
+            mode = 0o600 if self._is_own else _OF_A_GROUP
+            file = os.open(self._name, flags, mode, dir_fd=folder)
+        finally:
+            os.close(folder)
         try:
             self._check(file, stat.S_ISREG, self.path, "is no plain file")
-            if create and not self._is_own and not os.fstat(file).st_size:
+            if not self._is_own and not os.fstat(file).st_size:
                 # For users of one group, whatever the umask of the first of them is.
                 with suppress(OSError):
                     os.fchmod(file, _OF_A_GROUP)
@@ -213,13 +242,12 @@ class HostFile:
             raise
         return file
 
-    def _open_folder(self, create: bool) -> int:
+    def _open_folder(self) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         if not self._is_own:
             return os.open(self._folder, flags)
-        if create:
-            with suppress(FileExistsError):
-                os.mkdir(self._folder, 0o700)
+        with suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
         folder = os.open(self._folder, flags | os.O_NOFOLLOW)
         try:
             self._check(folder, stat.S_ISDIR, self._folder, "is no folder")

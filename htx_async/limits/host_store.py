@@ -4,14 +4,13 @@ import asyncio
 import os
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from htx_async.aio.tasks import own_task
 from htx_async.aio.threads import in_thread
 from htx_async.limits.host_file import HostFile
 from htx_async.limits.host_records import Asked, User
@@ -23,9 +22,10 @@ T = TypeVar("T")
 _FRESH = 1.0
 """Seconds for which the number of those who share is believed."""
 
-_SLEEPS = (0.0005, 0.01)
-"""Seconds, first and longest, between two tries for the lock in a thread."""
+_SHORTEST, _LONGEST = 0.001, 0.01
+"""Seconds between two tries for the lock."""
 
+_GONE = "it is taken away again and again"
 _HELD = "its lock was not free in time, for a process that was stopped while it held it, perhaps"
 
 
@@ -51,26 +51,34 @@ class HostLink:
 
     async def run(self, change: Callable[[HostTokens], T]) -> tuple[T, float]:
         """What `change` makes of the tokens, and when; `Unreachable` when that cannot be done in
-        time. The event loop waits neither for a lock nor for a file to be made."""
-        step, is_given_up = partial(self._changed, change), threading.Event()
-        done = None
+        time.
+
+        The event loop waits neither for a lock nor for a disk: a lock is tried now and then, and
+        what has to be opened is opened in a thread. The step itself is made here: in a thread it
+        would keep the lock for as long as a busy loop lets no other thread run.
+        """
+        until, pause, problem = time.monotonic() + WITHIN, _SHORTEST, _GONE
+        while True:
+            is_late = time.monotonic() > until
+            try:
+                result, at, others = self._step(change)
+            except FileNotFoundError:
+                if not is_late:
+                    await self._open()
+            except BlockingIOError:
+                problem = _HELD
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST)
+            else:
+                self._seen, self._others = max(self._seen, at), (others, at)
+                return result, at
+            if is_late:
+                raise Unreachable(f"{self._where}: {problem}")
+
+    def close(self) -> None:
+        """Let go of the file until somebody needs it."""
         if self._file is not None:
-            with suppress(BlockingIOError, FileNotFoundError):
-                done = self._file.step(step, self._seen, create=False)
-        try:
-            if done is None:
-                # The thread itself gives up in time; a disk may hang.
-                async with asyncio.timeout(2 * WITHIN):
-                    done = await in_thread(partial(self._insist, step, is_given_up), "host limit")
-        except TimeoutError:
-            where = "the host's file" if self._file is None else self._file.path
-            raise Unreachable(f"{where}: the disk hangs") from None
-        finally:
-            # What nobody waits for any more must not happen later.
-            is_given_up.set()
-        result, at, others = done
-        self._seen, self._others = max(self._seen, at), (others, at)
-        return result, at
+            self._file.close()
 
     async def users(self) -> tuple[str, list[User], float]:
         """Where the file lies, who else uses it or has of late, and the time of its clock."""
@@ -79,32 +87,36 @@ class HostLink:
         )
         return "" if self._file is None else self._file.path, users, at
 
-    def _insist(
-        self, step: Callable[[HostTokens], tuple[T, float, int]], is_given_up: threading.Event
-    ) -> tuple[T, float, int]:
-        until, (pause, longest) = time.monotonic() + WITHIN, _SLEEPS
-        file = self._file = self._file or self._made()
+    def _step(self, change: Callable[[HostTokens], T]) -> tuple[T, float, int]:
+        name, pid, called = self._user
 
-        def unless_given_up(tokens: HostTokens) -> tuple[T, float, int]:
-            if is_given_up.is_set():
-                raise Unreachable("nobody waits any longer")
-            return step(tokens)
+        def changed(tokens: HostTokens) -> tuple[T, float, int]:
+            tokens.used_by(name, pid, called)
+            return change(tokens), tokens.at, tokens.others(name, tokens.at)
 
-        while not is_given_up.is_set():
-            try:
-                return file.step(unless_given_up, self._seen)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    break
-                time.sleep(pause)
-                pause = min(longest, 2 * pause)
-        raise Unreachable(f"{file.path}: {_HELD}")
+        if self._file is None:
+            raise FileNotFoundError
+        return self._file.step(changed, self._seen)
 
-    def _changed(
-        self, change: Callable[[HostTokens], T], tokens: HostTokens
-    ) -> tuple[T, float, int]:
-        tokens.used_by(*self._user)
-        return change(tokens), tokens.at, tokens.others(self._user[0], tokens.at)
+    async def _open(self) -> None:
+        def opened() -> HostFile:
+            file = self._file or self._made()
+            file.open()
+            return file
+
+        opening = own_task(in_thread(opened, "host limit"))
+        try:
+            # Not a timeout, which a busy machine lets come before an answer that is there.
+            await asyncio.wait([opening], timeout=WITHIN)
+            if not opening.done():
+                raise Unreachable(f"{self._where}: the disk does not answer in time")
+            self._file = opening.result()
+        finally:
+            opening.cancel()
+
+    @property
+    def _where(self) -> str:
+        return "the host's file" if self._file is None else self._file.path
 
 
 class HostStore:

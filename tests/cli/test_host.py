@@ -83,7 +83,7 @@ async def test_a_session_and_a_command_meet_unasked(
 ) -> None:
     """The session has given its access key, as the command does: what it has in use, the command
     waits for."""
-    async with HostTokenBucket(ACCESS, path=folder) as bucket:
+    async with HostTokenBucket(ACCESS, path=folder, lease=120.0) as bucket:
         path = next(iter(await asyncio.gather(_arrives_at(exchange, folder))))
         for _ in range(5):
             await bucket.take(path).__aenter__()

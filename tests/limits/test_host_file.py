@@ -1,7 +1,6 @@
 """The file of a host's processes: where it lies, who may have it, and what may happen to it."""
 
 import errno
-import fcntl
 import os
 import pwd
 import random
@@ -18,10 +17,18 @@ from htx_async.limits import host_file
 from htx_async.limits.host_file import Clock, HostFile
 from htx_async.limits.host_records import Token
 from htx_async.limits.host_tokens import HostTokens
+from htx_async.limits.shared_limits import PROBE
 from htx_async.limits.shared_store import Unreachable
-from tests.support.host_files import ACCOUNT, LONG_AGO, content, key_of, locked, opened
+from tests.support.host_files import ACCOUNT, LONG_AGO, content, key_of, locked, opened, step
 
 KEY = key_of(ACCOUNT)
+FRESH, PATIENT = host_file._FRESH, 60.0
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may let time pass between two lines of a test."""
+    monkeypatch.setattr(host_file, "_FRESH", PATIENT)
 
 
 def began(tokens: HostTokens) -> float:
@@ -30,7 +37,7 @@ def began(tokens: HostTokens) -> float:
 
 def is_known(path: Path, seen: float = 0.0) -> bool:
     """Whether what was in it is still believed, by somebody who asks it now."""
-    return HostFile(KEY, str(path)).step(began, seen) == LONG_AGO
+    return step(path, began, seen) == LONG_AGO
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ def refused(path: Path) -> str:
     """Why a file cannot be used, once it is certain that it was left as it is."""
     before = path.read_bytes() if path.is_file() else b""
     with pytest.raises(Unreachable) as caught:
-        HostFile(KEY, str(path)).step(began, 0.0)
+        step(path, began)
     assert (path.read_bytes() if path.is_file() else b"") == before
     assert str(path) in caught.value.reason
     return caught.value.reason
@@ -68,7 +75,9 @@ def test_the_usual_place_depends_on_no_variable(
     second = HostFile(KEY, None)
     folders = [home / ".htx_async", memory / f"htx_async-{os.geteuid()}"]
     for file, folder in zip((first, second), folders, strict=True):
-        file.step(began, 0.0)
+        file.open()
+        assert file.step(began, 0.0) > 0
+        file.close()
         assert Path(file.path).parent == folder
         assert ACCOUNT not in file.path
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -103,7 +112,7 @@ def test_a_folder_that_others_made_is_not_entered(
         folder.mkdir()
         folder.chmod(0o770)
     with pytest.raises(Unreachable, match=f"htx_async-{os.geteuid()}"):
-        HostFile(KEY, None).step(began, 0.0)
+        HostFile(KEY, None).open()
     assert list(other.iterdir()) == []
 
 
@@ -127,7 +136,7 @@ def test_a_file_that_is_not_this_users_alone_is_not_used_in_the_usual_place(
     else:
         path.mkdir()
     with pytest.raises(Unreachable, match=KEY):
-        HostFile(KEY, None).step(began, 0.0)
+        HostFile(KEY, None).open()
     assert other.read_bytes() == b""
 
 
@@ -143,7 +152,7 @@ def test_a_named_place_is_for_users_of_one_group(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for account in ("one", "another"):
-        HostFile(key_of(account), str(folder)).step(began, 0.0)
+        step(folder, began, account=account)
     assert {file.name for file in folder.iterdir()} == {key_of("one"), key_of("another")}
     (tmp_path / "link").symlink_to(tmp_path / "limit")
     assert "a link stands in its place" in refused(tmp_path / "link")
@@ -161,7 +170,7 @@ def test_what_is_no_file_of_ours_is_left_as_it_is(path: Path, tmp_path: Path) ->
         assert refused(tmp_path / "socket")
     assert "No such file" in refused(tmp_path / "none" / "limit")
     with pytest.raises(Unreachable, match="used for another account"):
-        HostFile(key_of("another"), str(path)).step(began, 0.0)
+        step(path, began, account="another")
     assert is_known(path)
 
 
@@ -190,7 +199,7 @@ def test_a_file_torn_anywhere_is_begun_anew(path: Path) -> None:
 
     for _ in range(100):
         old = path.read_bytes()
-        HostFile(KEY, str(path)).step(more, 0.0)
+        step(path, more)
         new = path.read_bytes()
         cut = chance.randrange(len(new))
         torn = new[:cut] + old[cut:]
@@ -222,7 +231,7 @@ def test_a_file_of_an_earlier_boot_is_begun_anew_and_one_of_another_machine_refu
 def test_an_old_copy_in_its_place_and_a_clock_that_went_back_are_noticed(path: Path) -> None:
     """By whoever has seen it newer; and by everybody where its time is still to come."""
     old = path.read_bytes()
-    seen = HostFile(KEY, str(path)).step(lambda tokens: tokens.at, 0.0)
+    seen = step(path, lambda tokens: tokens.at)
     assert is_known(path, seen)
     path.write_bytes(old)
     assert not is_known(path, seen)
@@ -230,49 +239,49 @@ def test_an_old_copy_in_its_place_and_a_clock_that_went_back_are_noticed(path: P
     def ahead(tokens: HostTokens) -> None:
         tokens.began, tokens.at = LONG_AGO, time.monotonic() + 100.0
 
-    HostFile(KEY, str(path)).step(ahead, 0.0)
+    step(path, ahead)
     assert not is_known(path)
 
 
 def test_a_file_that_was_taken_away_is_made_again(path: Path) -> None:
-    """Unlinked, or moved: nobody goes on in the one that is gone."""
+    """Unlinked, or moved: nobody goes on for long in the one that is gone."""
     file = HostFile(KEY, str(path))
+    file.open()
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        file.step(began, 0.0, create=False)
+        file.step(began, 0.0)
+    file.open()
     assert file.step(began, 0.0) > 0
     opened(path)
     path.rename(path.with_suffix(".old"))
+    file.open()
     assert file.step(began, 0.0) > 0
     assert content(path)["began"] > 0
+    file.close()
 
 
-def test_a_file_unlinked_while_it_is_opened_is_not_used(
+def test_a_file_is_used_no_longer_than_a_new_one_is_closed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between its opening and its lock: the next one is opened; not for ever."""
-    times = 0
-
-    def vanish(file: int, operation: int) -> None:
-        nonlocal times
-        times += operation & fcntl.LOCK_EX == fcntl.LOCK_EX
-        if times <= vanishes and operation & fcntl.LOCK_EX:
-            path.unlink(missing_ok=True)
-        flock(file, operation)
-
-    flock = fcntl.flock
-    monkeypatch.setattr(fcntl, "flock", vanish)
-    vanishes = 2
-    assert not is_known(path)
-    assert times == 3
-    vanishes, times = 10**9, 0
-    with pytest.raises(Unreachable, match="again and again"):
-        HostFile(KEY, str(path)).step(began, 0.0)
+    """One that was moved away keeps its name's successor from no more than that."""
+    assert FRESH <= PROBE
+    file = HostFile(KEY, str(path))
+    with pytest.raises(FileNotFoundError):
+        file.step(began, 0.0)
+    file.open()
+    assert file.step(began, 0.0) == LONG_AGO
+    later = time.monotonic() + PATIENT
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with pytest.raises(FileNotFoundError):
+        file.step(began, 0.0)
+    file.close()
 
 
 def test_who_has_the_lock_keeps_the_others_out_and_a_look_needs_none(path: Path) -> None:
     """Threads as well as processes; what a change raises lets go of it and writes nothing."""
     file = HostFile(KEY, str(path))
+    assert file.peek(began, 7.0) == 7.0
+    file.open()
     with locked(path):
         with pytest.raises(BlockingIOError):
             file.step(began, 0.0)
@@ -281,15 +290,18 @@ def test_who_has_the_lock_keeps_the_others_out_and_a_look_needs_none(path: Path)
 
     def fail(tokens: HostTokens) -> None:
         with pytest.raises(BlockingIOError):
-            HostFile(KEY, str(path)).step(began, 0.0)
+            step(path, began)
+        with pytest.raises(BlockingIOError):
+            file.step(began, 0.0)
+        assert file.peek(began, 7.0) == 7.0
         raise KeyError
 
     with pytest.raises(KeyError):
         file.step(fail, 0.0)
     assert path.read_bytes() == before
     assert file.step(began, 0.0) == LONG_AGO
-    path.unlink()
-    assert file.peek(began, 7.0) == 7.0
+    file.close()
+    file.close()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
@@ -308,7 +320,7 @@ def test_a_disk_that_takes_nothing_is_told_and_nothing_is_granted(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite" if number in (errno.ENOSPC, errno.EIO) else "open", fail)
         with pytest.raises(Unreachable) as caught:
-            HostFile(KEY, str(path)).step(many, 0.0)
+            step(path, many)
     assert caught.value.reason == f"{path}: {os.strerror(number)}"
     assert is_known(path)
     assert content(path)["tokens"] == {}
@@ -324,18 +336,25 @@ def test_writing_goes_on_where_it_was_cut_short(
     assert is_known(path)
 
 
-def test_a_step_leaves_no_descriptor_behind(path: Path) -> None:
-    """However it ends."""
-    file, before = HostFile(KEY, str(path)), len(os.listdir("/dev/fd"))
+def test_no_descriptor_is_left_behind(path: Path, tmp_path: Path) -> None:
+    """However a step ends, whether it is closed or forgotten, and where it cannot be opened."""
+    before = len(os.listdir("/dev/fd"))
     for _ in range(20):
-        file.step(began, 0.0)
-        file.peek(began, 0.0)
+        step(path, began)
+        file = HostFile(KEY, str(path))
+        file.open()
+        file.open()
+        del file
     with locked(path):
         for _ in range(20):
             with pytest.raises(BlockingIOError):
-                file.step(began, 0.0)
+                step(path, began)
     path.write_bytes(b"foreign")
     for _ in range(20):
         with pytest.raises(Unreachable):
-            file.step(began, 0.0)
+            step(path, began)
+    (tmp_path / KEY).mkdir()
+    for _ in range(20):
+        with pytest.raises(Unreachable):
+            step(tmp_path, began)
     assert len(os.listdir("/dev/fd")) == before

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from htx_async import LimiterMode
-from htx_async.limits.host_file import HostFile
 from tests.limits.test_token_bucket import busiest
-from tests.support.host_files import ACCOUNT, key_of, opened, tokens
+from tests.support.host_files import opened, step, tokens
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 BOUND = 60.0
@@ -211,7 +210,8 @@ async def test_a_process_stopped_with_the_lock_leaves_each_its_share(path: Path)
         await asyncio.gather(*(worker.gets(2, SHARED) for worker in workers))
         got = await all_got(*workers)
         assert busiest(each.at for each in got) <= 5
-        assert all("its lock was not free" in each.warning for each in got if each.warning)
+        warnings = {each.warning for each in got if each.warning}
+        assert all("its lock was not free" in warning for warning in warnings), warnings
         assert {each.mode for each in got if each.warning} == {OWN_SHARE}
 
 
@@ -298,8 +298,8 @@ async def test_forked_children_and_threads_share_with_their_parent(path: Path) -
 
 INHERITS = """
 import os, sys, time
-from htx_async.limits.host_file import HostFile
-from tests.support.host_files import ACCOUNT, key_of
+from pathlib import Path
+from tests.support.host_files import step
 
 def fork(tokens):
     if os.fork() == 0:
@@ -309,7 +309,7 @@ def fork(tokens):
         os._exit(0)
     time.sleep(30)
 
-HostFile(key_of(ACCOUNT), sys.argv[1]).step(fork, 0.0)
+step(Path(sys.argv[1]), fork)
 """
 
 
@@ -322,10 +322,10 @@ async def test_a_child_keeps_no_lock_of_a_parent_that_was_killed(path: Path) -> 
         assert word == b"child"
         try:
             with pytest.raises(BlockingIOError):
-                HostFile(key_of(ACCOUNT), str(path)).step(str, 0.0)
+                step(path, str)
             process.kill()
             await process.wait()
-            assert HostFile(key_of(ACCOUNT), str(path)).step(lambda tokens: tokens.began, 0.0) < 0
+            assert step(path, lambda tokens: tokens.began) < 0
         finally:
             os.kill(int(child), 9)
 

@@ -349,13 +349,12 @@ async def test_a_process_that_cannot_use_the_file_says_so_and_goes_on(
     heard: list[Event] = []
     bucket = HostTokenBucket(ACCOUNT, path=path, per=PER, share_of=2, size=2)
     settings: dict[str, Any] = {"limiter": bucket, "generation": "v1", "on_event": heard.append}
-    async with exchange, bucket:
+    async with exchange:
         with faulty(path, what, monkeypatch):
-            began = now()
-            async with HtxSession(exchange.credentials, base_urls=exchange.url, **settings) as htx:
+            settings["base_urls"] = exchange.url
+            async with bucket, HtxSession(exchange.credentials, **settings) as htx:
                 report = await htx.cancel_all_trailing("BTC-USDT", confirm=True)
         assert report.attempts[0].waited >= PER * 0.9
-        assert now() - began < 4 + SLACK
     assert report.is_clear
     assert [one.limiter_mode for one in report.attempts] == [OWN_SHARE]
     (warning,) = report.warnings

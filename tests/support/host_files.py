@@ -3,13 +3,16 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from htx_async.limits.host_file import HostFile
+from htx_async.limits.host_tokens import HostTokens
 from htx_async.limits.registry import account_key
+
+T = TypeVar("T")
 
 PATH = "/linear-swap-api/v1/swap_track_cancelall"
 ACCOUNT = "desk-7"
@@ -27,8 +30,24 @@ def opened(path: Path, account: str = ACCOUNT) -> Path:
     def age(tokens: Any) -> None:
         tokens.began = LONG_AGO
 
-    HostFile(key_of(account), str(path)).step(age, 0.0)
+    step(path, age, account=account)
     return path
+
+
+def step(
+    path: Path, change: Callable[[HostTokens], T], seen: float = 0.0, account: str = ACCOUNT
+) -> T:
+    """One step of a process that has just begun."""
+    file = HostFile(key_of(account), str(path))
+    try:
+        # A busy machine may let too much time pass after it was opened.
+        for _ in range(50):
+            file.open()
+            with suppress(FileNotFoundError):
+                return file.step(change, seen)
+    finally:
+        file.close()
+    raise AssertionError
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -70,4 +89,4 @@ def files_in(folder: Path) -> list[Path]:
 
 def used_by_another(path: Path, account: str = ACCOUNT) -> None:
     """A process of another container, say, uses it just now."""
-    HostFile(key_of(account), str(path)).step(lambda tokens: tokens.used_by("it", 7, "bot.py"), 0.0)
+    step(path, lambda tokens: tokens.used_by("it", 7, "bot.py"), account=account)

@@ -160,9 +160,11 @@ async def test_a_file_that_a_host_shares_never_blocks_a_loop(tmp_path: Path) -> 
                 exchange.place(CODES[0], "buy", "close", 3)
                 report = await htx.cancel_all_trailing(CODES[0], urgent=True)
                 assert report.outcome is Outcome.CANCELLED
-                with locked(path):
-                    calling = asyncio.create_task(htx.open_trailing(CODES[0]))
-                    await asyncio.sleep(0.1)
+                lock = locked(path)
+                await asyncio.to_thread(lock.__enter__)
+                calling = asyncio.create_task(htx.open_trailing(CODES[0]))
+                await asyncio.sleep(0.1)
+                lock.__exit__(None, None, None)
                 assert await calling == ()
     assert not found, "\n".join(found)
 
