@@ -13,8 +13,7 @@ OTHER_LOOP = (
     "another event loop that is still open uses this account's limiter; two loops cannot share its "
     "tokens. Run both on one loop, close the other, or give each a fixed part of the account's "
     "five a second with limiter=, as TokenBucket(4) there and TokenBucket(1) for a watchdog "
-    "here, or let both share them: limiter=HostTokenBucket() on one host, "
-    "limiter=RedisTokenBucket(...) anywhere"
+    "here, or let both share them on Redis with limiter=RedisTokenBucket(...)"
 )
 _OTHER_PROCESS = (
     "the process that forked this one uses this account's limiter; two processes cannot share its "

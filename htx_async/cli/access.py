@@ -9,7 +9,7 @@ from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.host_file import IS_HERE
-from htx_async.limits.host_limits import SHARE_OF, HostTokenBucket
+from htx_async.limits.host_limits import DEFAULT_SHARE_OF, HostTokenBucket
 from htx_async.session import HtxSession
 
 if TYPE_CHECKING:
@@ -160,15 +160,15 @@ def fleet_of(reach: Reach) -> Fleet | Host | None:
     redis, share_of, account = reach.redis, reach.share_of, reach.account
     host_limit = reach.host_limit
     if redis is not None:
-        return Fleet(redis, share_of or SHARE_OF, account)
+        return Fleet(redis, share_of or DEFAULT_SHARE_OF, account)
     # Only who asks the environment waits for pydantic-settings.
     from htx_async.exchange.environment import read_host_limit  # noqa: PLC0415 - see above
 
     place = read_host_limit(otherwise="" if IS_HERE or host_limit else None)
     if place is not None and host_limit is not False:
-        return Host(place or None, share_of or SHARE_OF, account)
+        return Host(place or None, share_of or DEFAULT_SHARE_OF, account)
     if host_limit:
-        return Host(None, share_of or SHARE_OF, account)
+        return Host(None, share_of or DEFAULT_SHARE_OF, account)
     if share_of is None and account is None:
         return None
     given = "share-of" if share_of is not None else "account"

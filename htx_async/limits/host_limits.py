@@ -27,10 +27,10 @@ from htx_async.limits.shared_limits import PROBE, SLACK, Here, SharedTokenBucket
 from htx_async.limits.shared_store import Rule, Unreachable
 from htx_async.limits.shared_told import Share
 
-SHARE_OF = 5
+DEFAULT_SHARE_OF = 5
 """Processes of a host where nothing else is said."""
 
-_MOST_TOLD = 5
+_MOST_SHOWN = 5
 
 
 class HostTokenBucket(SharedTokenBucket):
@@ -61,7 +61,7 @@ class HostTokenBucket(SharedTokenBucket):
         account: str | None = None,
         *,
         path: str | os.PathLike[str] | None = None,
-        share_of: int = SHARE_OF,
+        share_of: int = DEFAULT_SHARE_OF,
         lease: float = 5.0,
         size: int | None = None,
         per: float = TRAILING.per,
@@ -136,8 +136,8 @@ class HostTokenBucket(SharedTokenBucket):
             reason = failure.reason
         else:
             told = [f"{user.pid} ({user.name}, {now - user.at:.0f} s ago)" for user in users]
-            others = ", ".join(told[:_MOST_TOLD]) or "no other process"
-            more = f" and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
+            others = ", ".join(told[:_MOST_SHOWN]) or "no other process"
+            more = f" and {len(told) - _MOST_SHOWN} more" if len(told) > _MOST_SHOWN else ""
             return f"{path}, used in the last minute by {others}{more}"
         raise HtxError(reason)
 

@@ -23,7 +23,7 @@ _WISHED = 4 * ASK_EVERY
 
 _A_MOMENT = 0.03
 
-_IN_USE = 5.0
+_IN_USE_SECONDS = 5.0
 """Seconds for which a process counts as one that shares, after it asked last."""
 
 _KNOWN = 60.0
@@ -72,7 +72,7 @@ class HostTokens:
 
     def others(self, name: str, now: float) -> int:
         """How many processes beside this one use it at present."""
-        return sum(now - one.at < _IN_USE for n, one in self.users.items() if n != name)
+        return sum(now - one.at < _IN_USE_SECONDS for n, one in self.users.items() if n != name)
 
     def join(self, asked: Asked, name: str, was_away: bool, used: int, out: Iterable[str]) -> None:
         """See `SharedStore.join`."""
