@@ -92,10 +92,10 @@ class HtxSession(MarginCalls):
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
         super().__init__(as_seconds("deadline", deadline))
-        name = account or credentials.access_key
-        own, named = None if limiter is None else as_limiter(limiter), account_key(name)
+        own = None if limiter is None else as_limiter(limiter)
+        named = account_key(account or credentials.access_key)
         if own is not None:
-            own.for_account(name)
+            own.for_account(named)
         timeout = as_seconds("attempt_timeout", attempt_timeout)
         check_lease(own, timeout)
         hosts, heard = BaseUrls(base_urls), listeners(on_event)

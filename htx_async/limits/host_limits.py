@@ -78,7 +78,7 @@ class HostTokenBucket(SharedTokenBucket):
         share = Share(*self._share_settings)
         self.size, self.per, self.share_of = share.size, share.per, share_of
         self.lease = as_seconds("lease", lease)
-        self._account = account
+        self._account = None if account is None else account_key(account)
         self._is_named = account is not None
         self._begin()
 
@@ -175,7 +175,7 @@ class HostTokenBucket(SharedTokenBucket):
             )
         self._here()
         with self._lock:
-            self._link = self._link or HostLink(account_key(self._account)[:32], self._path)
+            self._link = self._link or HostLink(self._account[:32], self._path)
         return self._link
 
 

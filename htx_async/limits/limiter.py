@@ -59,7 +59,7 @@ class BaseLimiter(ABC):  # pragma: no mutate block
         return None
 
     def for_account(self, account: str) -> None:
-        """A session counts for `account`. Default: that changes nothing.
+        """A session counts for `account` (an `account_key`). Default: that changes nothing.
 
         Raises `InvalidRequest` where another one counts for something else.
         """
