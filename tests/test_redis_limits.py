@@ -19,7 +19,6 @@ from htx_async.aio.tasks import own_task
 from htx_async.enums import LimiterMode
 from htx_async.events import Event, LimiterModeChanged
 from htx_async.limits.limiter import BaseLimiter, as_limiter
-from htx_async.limits.shared_limits import SharedTokenBucket
 from htx_async.limits.shared_store import WITHIN
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange

@@ -22,6 +22,8 @@ from tests.support.command import (
 )
 from tests.support.host_files import content, files_in, key_of, opened
 
+pytestmark = pytest.mark.slow
+
 NAME = "desk-7"
 
 

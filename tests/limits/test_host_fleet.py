@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from htx_async import LimiterMode
-from tests.limits.test_token_bucket import busiest
 from tests.support.host_files import opened, step, tokens
+from tests.support.tokens import busiest
+
+pytestmark = pytest.mark.slow
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 BOUND = 60.0

@@ -30,7 +30,6 @@ from htx_async.limits import host_limits
 from htx_async.limits.limiter import as_limiter
 from htx_async.limits.shared_store import WITHIN
 from htx_async.simulator import SimulatedExchange
-from tests.limits.test_token_bucket import busiest, now
 from tests.support.fault_server import bounded
 from tests.support.host_files import (
     ACCOUNT,
@@ -44,7 +43,8 @@ from tests.support.host_files import (
     tokens,
     used_by_another,
 )
-from tests.test_redis_limits import Modes, until
+from tests.support.shared_tokens import Modes, until
+from tests.support.tokens import busiest, now
 
 pytestmark = pytest.mark.usefixtures("tasks")
 

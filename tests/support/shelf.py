@@ -9,7 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from htx_async.limits.redis_link import RedisLink
-from htx_async.limits.redis_store import RedisStore, Rule, Taken
+from htx_async.limits.redis_store import RedisStore
+from htx_async.limits.shared_store import Rule, Taken
 from tests.support.redis_server import PATH, RedisServer, Stored
 
 PER = 100.0
