@@ -51,8 +51,9 @@ def step(
 
 
 def content(path: Path) -> dict[str, Any]:
-    """What stands in it."""
-    return dict(json.loads(path.read_bytes().partition(b"\n")[2]))
+    """What stands in it; nothing while it is only made."""
+    body = path.read_bytes().partition(b"\n")[2].strip()
+    return dict(json.loads(body)) if body else {"tokens": {}, "endpoints": {}}
 
 
 def tokens(path: Path, *, out: bool = True) -> list[str]:
