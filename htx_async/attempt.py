@@ -1,10 +1,11 @@
 """One request of a call and what came of it; one order that the exchange did not cancel."""
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from htx_async.codes import Code, CodeClass
+from htx_async.codes import Code, CodeClass, classify
 from htx_async.enums import LimiterMode, Verdict
 
 
@@ -20,6 +21,12 @@ class OrderError(Frozen):
     order_id: str
     err_code: Code | None
     err_msg: str
+
+
+def _class_of(known: dict[str, Any]) -> CodeClass | None:
+    if known["verdict"] is not Verdict.REFUSED and known["code"] is None:
+        return None
+    return classify(known["code"], known["http_status"])
 
 
 class Attempt(Frozen):
@@ -54,4 +61,4 @@ class Attempt(Frozen):
     limiter_mode: LimiterMode | None = None
     request: int = 0
     excerpt: str = ""
-    code_class: CodeClass | None = None
+    code_class: CodeClass | None = Field(default_factory=_class_of)

@@ -94,7 +94,7 @@ class RedisTokenBucket(SharedTokenBucket):
 
     @property
     def promises(self) -> set[Promise]:
-        """See `KeepsPromises`."""
+        """See `BaseLimiter`."""
         return self._one.promises
 
     async def __aenter__(self) -> Self:

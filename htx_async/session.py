@@ -48,10 +48,10 @@ class HtxSession(MarginCalls):
     that gave no answer in the last 30 s at the end.
     `account`: what the exchange counts by; sessions of one account and event loop share one
     limiter. Default: the access key; give two keys of one account the same name. `limiter`: a
-    `RateLimiter` or an `aiolimiter.AsyncLimiter` in place of that shared one; with the latter the
-    limit is kept only as far as it keeps it. `retry`: see `RetryPolicy`. `deadline`: seconds for a
-    call that brings none of its own, counted from the earliest moment at which its turn could
-    come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
+    `RateLimiter` (one that can do more derives from `BaseLimiter`) or an `aiolimiter.AsyncLimiter`
+    in place of that shared one; with the latter the limit is kept only as far as it keeps it.
+    `retry`: see `RetryPolicy`. `deadline`: seconds for a call that brings none of its own, counted
+    from the earliest moment at which its turn could come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
     caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
     authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `generation`:
     of the exchange's API, "v1", "v5", or "auto", which starts on v1, goes over to V5 when a reply

@@ -95,14 +95,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_each_third_party_has_its_door() -> None:
     """Foreign packages are imported where the table says, and nowhere else."""
     for file in MODULES:
-        used = {module.split(".")[0] for module in imports_of(file)}
+        used = {module.split(".")[0] for module in imports_of(file, for_types=True)}
         foreign = used - set(sys.stdlib_module_names) - {"htx_async"}
         assert foreign <= set(DOORS), name_of(file)
         assert all(name_of(file) in DOORS[module] for module in foreign), name_of(file)
 
 
 def test_rooms_stay_small() -> None:
-    """No file over 350 lines, no function over 40 but for its docstring."""
+    """No file over 350 lines, no function over 40 but for its docstring; 22 modules at the root."""
+    assert len(list(PACKAGE.glob("*.py"))) <= 22
     for file in MODULES:
         text = file.read_text()
         assert len(text.splitlines()) <= 350, name_of(file)

@@ -9,7 +9,7 @@ import pytest
 
 import htx_async
 from htx_async import errors
-from htx_async.codes import Code, classify
+from htx_async.codes import Code
 from htx_async.enums import Outcome, Verdict
 from htx_async.errors import CancelError, CancelRefused, HtxError, RateLimited
 from htx_async.report import Attempt, CancelReport, OrderError
@@ -48,7 +48,6 @@ def attempt(number: int, verdict: Verdict, code: Code | None = None, message: st
         http_status=None if verdict is Verdict.NOT_SENT else 200,
         verdict=verdict,
         code=code,
-        code_class=classify(code),
         message=message,
         sent=verdict is not Verdict.NOT_SENT,
     )

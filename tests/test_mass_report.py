@@ -29,7 +29,6 @@ from htx_async import (
     Unavailable,
     Verdict,
 )
-from htx_async.codes import classify
 from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import run, virtual_session
 
@@ -46,7 +45,6 @@ def attempt(
         http_status=status,
         verdict=verdict,
         code=code,
-        code_class=classify(code, status),
         message="words",
         sent=verdict is not Verdict.NOT_SENT,
         paused=paused,

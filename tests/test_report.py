@@ -31,10 +31,7 @@ def attempt(number: int = 1, verdict: Verdict = Verdict.ACCEPTED, **changed: Any
         "message": "",
         "sent": True,
     }
-    fields |= changed
-    if fields["verdict"] is Verdict.REFUSED:
-        fields["code_class"] = classify(fields["code"], fields["http_status"])
-    return Attempt(**fields)
+    return Attempt(**{**fields, **changed})
 
 
 def report(outcome: Outcome = Outcome.CANCELLED, **changed: Any) -> CancelReport:
@@ -153,6 +150,17 @@ def test_the_json_is_complete() -> None:
         "excerpt": "",
         "code_class": None,
     }
+
+
+@pytest.mark.parametrize(("code", "status"), [(4002, 200), (1032, 200), (None, 429), (403, 403)])
+def test_a_refusal_has_its_class_whoever_makes_it(code: int | None, status: int) -> None:
+    """Also one from a JSON document that was kept before there was such a field."""
+    made = attempt(1, Verdict.REFUSED, code=code, http_status=status)
+    assert made.code_class is classify(code, status)
+    kept = json.loads(made.model_dump_json())
+    del kept["code_class"]
+    assert Attempt.model_validate(kept) == made
+    assert attempt(1, Verdict.ACCEPTED).code_class is None
 
 
 def test_a_report_comes_back_from_json_and_pickle() -> None:

@@ -1,4 +1,4 @@
-"""One call: a job carried through attempts to an answer. The only loop that waits."""
+"""One call: an operation carried through attempts to an answer. The only loop that waits."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,12 +35,11 @@ _TO_WRITE = 0.05
 class Call:
     """Carries `operation` through attempts, each with a token and a signature of its own.
 
-    `scope`: until when, and how urgently. `sink`: hears of each attempt, as one for
-    `contracts`. `choose`: says, each time
-    that a token is granted, which request uses it; it is one of the same path, or None, and then
-    the token goes back and the call ends. `persists`: goes on to its deadline, not only to the
-    policy's number of unknown outcomes. `lost`: how many outcomes of the same are unknown from
-    calls before this one.
+    `scope`: until when, and how urgently. `sink`: hears of each attempt, as one for `contracts`.
+    `choose`: says, each time that a token is granted, which request uses it; it is one of the same
+    path, or None, and then the token goes back and the call ends. `persists`: goes on to its
+    deadline, not only to the policy's number of unknown outcomes. `lost`: how many outcomes of the
+    same are unknown from calls before this one.
     """
 
     warnings: tuple[str, ...] = ()
@@ -233,7 +232,9 @@ class Call:
         self._emit(TokenGranted, began, base_url, began - queued)
         number = self._sink.begin(self._contracts, self._so_far)
         place = (number, self._operation, self._contracts, base_url)
-        mode = getattr(lease, "mode", None)
+        # A lease of a user's own may have anything under that name.
+        told = getattr(lease, "mode", None)
+        mode = told if isinstance(told, LimiterMode) else None
         if mode is LimiterMode.OWN_SHARE:
             self._warn(getattr(lease, "warning", ""))
         return InFlight(*place, started, began - queued, began, signed, sending, mode)

@@ -36,14 +36,19 @@ class Emitter:
         finally:
             for record in records:
                 record.cancel()
-        return (*filter(None, (record.result() for record in safe)), *(_LATE for _ in late))
+        return (*filter(None, map(_said, safe)), *(_LATE for _ in late))
+
+
+def _said(record: asyncio.Task[str]) -> str:
+    # A listener may have cancelled the task that it runs in: its own affair.
+    return f"{_FAILED}: it was cancelled" if record.cancelled() else record.result()
 
 
 async def _kept(listener: WritesAhead, call: int) -> str:
     """Why the record of `call` is not kept; "" when it is."""
     try:
         told: object = await listener.written(call)
-    except LEAVING:
+    except (*LEAVING, GeneratorExit):
         raise
     except BaseException as error:
         task = asyncio.current_task()

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from htx_async.codes import classify
 from htx_async.enums import ApiGeneration, LimiterMode, Verdict
 from htx_async.exchange.messages import SignedRequest
 from htx_async.exchange.operation import Kind, Operation, Reply
@@ -55,7 +54,6 @@ class InFlight(NamedTuple):
     def ending(self, number: int, now: float, reply: Reply, status: int | None) -> Heard:
         """How it ended, as attempt `number`, at loop time `now` by `reply`."""
         operation, request = self.operation, self.request
-        has_class = reply.verdict is Verdict.REFUSED or reply.code is not None
         attempt = Attempt(
             number=number,
             request=request,
@@ -70,7 +68,6 @@ class InFlight(NamedTuple):
             sent=reply.verdict is not Verdict.NOT_SENT,
             limiter_mode=self.limiter_mode,
             excerpt=reply.excerpt,
-            code_class=classify(reply.code, status) if has_class else None,
         )
         place = (request, operation.kind, operation.generation, self.contracts, operation.order_ids)
         return Heard(*place, attempt, reply, self.began, now)

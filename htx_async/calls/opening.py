@@ -19,7 +19,7 @@ from htx_async.calls.wall_clock import WallClock
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.signing import Credentials, Signer
 from htx_async.limits.account_limiter import public_budget, reads_limiter
-from htx_async.limits.limiter import BaseLimiter
+from htx_async.limits.limiter import BaseLimiter, as_limiter
 from htx_async.transport.http import Transport
 
 _INHERITED: list[Transport] = []
@@ -79,6 +79,7 @@ class Opening:
     def _made(self) -> Resources:
         loop = running_loop()
         limiter, public = self._limiter(), public_budget()
+        reads = limiter.reads
         settings = (self._clock, public, self._attempt_timeout)
         time = ExchangeTime(self.transport, self._base_urls, *settings)
         if self._keep_warm:
@@ -87,7 +88,7 @@ class Opening:
         return Resources(
             signer=Signer(self._credentials),
             trades=limiter,
-            reads=limiter.reads or reads_limiter(),
+            reads=reads_limiter() if reads is None else as_limiter(reads),
             public=public,
             transport=self.transport,
             base_urls=self._base_urls,

@@ -221,7 +221,8 @@ class CancelGuard:
 
 
 class UnderWay:
-    """The guards of one desk from their entering until their work is done, and its mass cancels."""
+    """The guards of one margin mode, from their entering until their work is done, and its mass
+    cancels."""
 
     def __init__(self) -> None:
         self.guards: set[Promise] = set()

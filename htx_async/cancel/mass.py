@@ -260,7 +260,7 @@ class MassCancel:
             result = on_report(report)
             if inspect.isawaitable(result):
                 await result
-        except LEAVING:
+        except (*LEAVING, GeneratorExit):
             raise
         except BaseException as error:
             task = asyncio.current_task()
@@ -270,11 +270,15 @@ class MassCancel:
 
     async def _end_callbacks(self, tasks: Mapping[asyncio.Task[None], str], within: float) -> None:
         """Callbacks have until the deadline and a moment; none holds up the account for longer."""
-        _, late = await asyncio.wait(tasks, timeout=within)
+        ended, late = await asyncio.wait(tasks, timeout=within)
         for task in late:
             task.cancel()
-        late_codes = [code for task, code in tasks.items() if task in late]
-        self._callback_errors += [f"{code}: on_report did not end" for code in late_codes]
+        for task, code in tasks.items():
+            if task in late:
+                self._callback_errors.append(f"{code}: on_report did not end")
+            elif task in ended and task.cancelled():
+                # By itself: nobody else has hold of it.
+                self._callback_errors.append(f"{code}: on_report cancelled its task")
         if late:
             await asyncio.wait(late, timeout=_TO_END)
 

@@ -1,2 +1,2 @@
 """What HTX says and understands, with its sources: endpoints, generations of the API, signatures.
-Pure."""
+Pure, but for `environment`."""

@@ -117,7 +117,7 @@ class HostTokenBucket(SharedTokenBucket):
 
     @property
     def promises(self) -> set[Promise]:
-        """See `KeepsPromises`; those of the running event loop."""
+        """See `BaseLimiter`; those of the running event loop."""
         return self._here().promises
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -94,7 +95,8 @@ class BaseLimiter(ABC):  # pragma: no mutate block
         size, per = limit_of(endpoint)
         now = asyncio.get_running_loop().time()
         first = self.earliest(endpoint, urgent=urgent)
-        return (now if first is None else first) + (count - 1) * (per + round_trip) / size
+        begin = now if first is None else max(now, first)
+        return begin + (count - 1) * (per + round_trip) / size
 
     def waiting(self, endpoint: str) -> int | None:
         """How many callers wait for `endpoint`. Default: not known."""
@@ -177,8 +179,13 @@ class _Adapted(BaseLimiter):
             await asyncio.sleep(min(left, LONGEST_PAUSE))
 
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
-        """Not known, except that a pause holds."""
-        return self._paused.get(endpoint)
+        """Not known, except while a pause holds."""
+        until = self._paused.get(endpoint, -math.inf)
+        return until if until > asyncio.get_running_loop().time() else None
+
+
+_MORE = ("drain", "foresee", "hear", "lease", "may_hold", "promises", "reads", "refused", "tighten")
+"""What a session asks of a `BaseLimiter` only."""
 
 
 class _KeptLease:
@@ -193,16 +200,37 @@ def as_limiter(limiter: RateLimiter | AsyncLimiter) -> BaseLimiter:
     """`limiter` itself where it can do all of it, else wrapped; `InvalidRequest` for what is no
     limiter."""
     if isinstance(limiter, BaseLimiter):
+        _check_takes_turns(limiter)
         return limiter
     if isinstance(limiter, AsyncLimiter):
         return _Adapted(limiter)
     methods = [getattr(limiter, name, None) for name in ("take", "pause", "earliest")]
     if all(map(callable, methods)) and not isinstance(limiter, type):
+        _check_does_no_more(limiter)
         return _Wrapped(limiter)
     raise InvalidRequest(
         "limiter must be a RateLimiter (take, pause, earliest) or an aiolimiter.AsyncLimiter, "
         f"not {type(limiter).__name__}"
     )
+
+
+def _check_takes_turns(limiter: BaseLimiter) -> None:
+    try:
+        inspect.signature(limiter.take).bind("", urgent=False, on_turn=None)
+    except TypeError as error:
+        raise InvalidRequest(
+            f"limiter: {type(limiter).__name__}.take cannot be called as BaseLimiter.take is, with "
+            f"endpoint, urgent= and on_turn= ({error})"
+        ) from None
+
+
+def _check_does_no_more(limiter: RateLimiter) -> None:
+    more = [name for name in _MORE if hasattr(limiter, name)]
+    if more:
+        raise InvalidRequest(
+            f"limiter: {type(limiter).__name__} has {', '.join(more)}, which would not be used: "
+            "derive it from htx_async.BaseLimiter, or leave them out"
+        )
 
 
 def check_lease(limiter: BaseLimiter | None, attempt_timeout: float) -> None:

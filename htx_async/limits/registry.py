@@ -7,7 +7,7 @@ import threading
 from htx_async.limits.account_limiter import AccountLimiter
 
 _LOOKED_AT = 4
-"""Registry that are looked at, in turn, each time that one is asked for."""
+"""Accounts that are looked at, in turn, each time that one is asked for."""
 
 
 class Registry:

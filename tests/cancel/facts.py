@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from htx_async.calls.in_flight import Heard
 from htx_async.cancel.judge import report, states
 from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Warned
-from htx_async.codes import Code, classify
+from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply
 from htx_async.orders import TrailingOrder
@@ -80,7 +80,6 @@ class Account:
                 http_status=each.status,
                 verdict=each.verdict,
                 code=each.code,
-                code_class=classify(each.code, each.status),
                 message=each.message,
                 sent=each.verdict is not Verdict.NOT_SENT,
             )

@@ -228,14 +228,22 @@ async def is_cancelled(call: int) -> str:
     raise asyncio.CancelledError
 
 
+async def cancels_its_own_task(call: int) -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+    return ""
+
+
 async def tells_a_number(call: int) -> int:
     return 5
 
 
 @pytest.mark.parametrize(
     "written",
-    [raises_at_once, is_cancelled, tells_a_number, 7, lambda call: None],
-    ids=["raises", "cancelled", "number", "no function", "no awaitable"],
+    [raises_at_once, is_cancelled, cancels_its_own_task, tells_a_number, 7, lambda call: None],
+    ids=["raises", "cancelled", "cancels itself", "number", "no function", "no awaitable"],
 )
 def test_a_listener_that_is_broken_changes_nothing(written: Any) -> None:
     """The cancel goes, and its report comes; the record was not kept."""

@@ -16,7 +16,6 @@ from typing import Any
 
 from htx_async.calls.in_flight import Heard
 from htx_async.cancel.ledger import Intent, Ledger, Listed, Unread
-from htx_async.codes import classify
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply
 from htx_async.filters import OrderFilter
@@ -224,7 +223,6 @@ class World:
             http_status=404 if reply.code == 404 else 200,
             verdict=reply.verdict,
             code=reply.code,
-            code_class=classify(reply.code, 404 if reply.code == 404 else 200),
             message="",
             sent=reply.verdict is not Verdict.NOT_SENT,
         )

@@ -1,18 +1,23 @@
 """What a session takes its tokens from: the account's limiter, a user's own, and the registry."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiolimiter import AsyncLimiter
 
-from htx_async import InvalidRequest, TokenBucket
+from htx_async import Credentials, HtxSession, InvalidRequest, Outcome, TokenBucket
 from htx_async.enums import LimiterMode
 from htx_async.limits.account_limiter import AccountLimiter, public_budget
 from htx_async.limits.limiter import as_limiter, check_lease
+from htx_async.simulator import SimulatedExchange
 from tests.support.tokens import HOLD, PATH, Holder, busiest, now, queue_up, use
-from tests.support.virtual import run
+from tests.support.virtual import run, virtual_session
+
+KEYS = Credentials("an-access-key", "a-secret-key")
 
 pytestmark = pytest.mark.usefixtures("tasks")
 
@@ -237,6 +242,97 @@ def test_what_a_limiter_cannot_foresee_is_reckoned_by_five_a_second() -> None:
                 turn = bucket.foresee(PATH, 2, urgent=urgent)
                 assert turn - now() == pytest.approx(turns * HOLD, abs=1e-3)
         await asyncio.gather(*waiting)
+
+    run(main())
+
+
+class Plain:
+    """A limiter of a user's with the three that are asked for; it tells of a free token as `first`
+    does, which may be a moment long past."""
+
+    def __init__(self, first: float | None = None) -> None:
+        self.first = first
+        self._one_by_one = asyncio.Lock()
+
+    @asynccontextmanager
+    async def take(self, endpoint: str, *, urgent: bool = False) -> AsyncIterator[Any]:
+        async with self._one_by_one:
+            await asyncio.sleep(0.21)
+        yield Mock()
+
+    def pause(self, endpoint: str, seconds: float) -> None:
+        self.first = now() + seconds
+
+    def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
+        return self.first
+
+
+def own(kind: str) -> Any:
+    """A limiter of a user's own."""
+    return AsyncLimiter(5, 1.0) if kind == "aiolimiter" else Plain(None if kind == "mute" else 0.0)
+
+
+@pytest.mark.parametrize("kind", ["aiolimiter", "mute", "since long ago"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_time_that_is_over_is_no_head_start(kind: str, paused: bool) -> None:
+    """What a limiter told of a pause, or of a token, an hour ago shortens no default deadline: a
+    mass cancel of 40 contracts is carried out to its last one."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange(clock=now)
+        codes = [f"C{number}-USDT" for number in range(40)]
+        for code in codes:
+            exchange.place(code, "buy", "close")
+        limiter = own(kind)
+        async with virtual_session(exchange, limiter=limiter, deadline=2.0) as htx:
+            if paused:
+                htx._ready().trades.pause(PATH, 1.0)
+            await asyncio.sleep(3600.0)
+            assert htx.plan(codes).seconds == pytest.approx(39 / 5)
+            report = await htx.mass_cancel_trailing(codes)
+        assert {each.outcome for each in report.reports} == {Outcome.CANCELLED}
+
+    run(main())
+
+
+class Proxy:
+    """What a user may put around a limiter, to log what is asked of it."""
+
+    def __init__(self, limiter: object) -> None:
+        self._limiter = limiter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._limiter, name)
+
+
+def test_what_would_not_be_used_is_told_when_the_session_is_made() -> None:
+    """A wrapper that can do more than a `RateLimiter` is no `BaseLimiter`: it would lose the lease,
+    the promises and the shared reads without a word."""
+    with pytest.raises(InvalidRequest, match=r"Proxy has .*lease.*derive it"):
+        HtxSession(KEYS, limiter=Proxy(TokenBucket()))
+    assert as_limiter(Proxy(Plain())).reads is None
+
+
+def test_a_base_limiter_is_held_to_its_signature_and_so_are_its_reads() -> None:
+    """What would be a TypeError at the first cancel, or at closing, is told at once or wrapped."""
+
+    class Deaf(TokenBucket):
+        def take(self, endpoint: str, *, urgent: bool = False) -> Any:  # type: ignore[override]  # on purpose
+            raise NotImplementedError
+
+    class WithReads(TokenBucket):
+        @property
+        def reads(self) -> Any:
+            return Plain()
+
+    with pytest.raises(InvalidRequest, match=r"Deaf\.take cannot be called .* on_turn="):
+        HtxSession(KEYS, limiter=Deaf())
+
+    async def main() -> None:
+        exchange = SimulatedExchange(clock=now)
+        exchange.place("BTC-USDT", "buy", "close")
+        async with virtual_session(exchange, limiter=WithReads()) as htx:
+            assert len(await htx.open_trailing("BTC-USDT")) == 1
 
     run(main())
 
