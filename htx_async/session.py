@@ -51,17 +51,17 @@ class HtxSession(MarginCalls):
     `RateLimiter` (one that can do more derives from `BaseLimiter`) or an `aiolimiter.AsyncLimiter`
     in place of that shared one; with the latter the limit is kept only as far as it keeps it.
     `retry`: see `RetryPolicy`. `deadline`: seconds for a call that brings none of its own, counted
-    from the earliest moment at which its turn could come. `attempt_timeout`: seconds for one request. `http`: an `aiohttp.ClientSession` of the
-    caller's, used and never closed. `ssl`: a context that verifies, in place of the system's
-    authorities. `keep_warm`: use one connection every 10 s, so that it stays open. `generation`:
-    of the exchange's API, "v1", "v5", or "auto", which starts on v1, goes over to V5 when a reply
-    shows that the account has moved, and back when V5 says that it is not there, and believes no
-    "nothing to cancel" of v1 without V5's word.
-    `on_event`: one listener or several, called with each event of `htx_async.events` as it
-    happens, on the event loop; plain functions, since none is awaited. What one raises is logged by
-    name and changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program.
-    `now`: the wall clock, for signatures and reports only, as an aware datetime or as Unix seconds;
-    asked once at once, and a call at which it fails later ends with its account.
+    from the earliest moment at which its turn could come. `attempt_timeout`: seconds for one
+    request. `http`: an `aiohttp.ClientSession` of the caller's, used and never closed. `ssl`: a
+    context that verifies, in place of the system's authorities. `keep_warm`: use one connection
+    every 10 s, so that it stays open. `generation`: of the exchange's API, "v1", "v5", or "auto",
+    which starts on v1, goes over to V5 when a reply shows that the account has moved, and back when
+    V5 says that it is not there, and believes no "nothing to cancel" of v1 without V5's word.
+    `on_event`: one listener or several, called with each event of `htx_async.events` as it happens,
+    on the event loop; plain functions, since none is awaited. What one raises is logged by name and
+    changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program. `now`: the
+    wall clock, for signatures and reports only, as an aware datetime or as Unix seconds; asked once
+    at once, and a call at which it fails later ends with its account.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when a session that is open

@@ -84,8 +84,9 @@ class SimulatedExchange(Holdings):
     for arrivals, limits and what takes effect when, by default the running loop's time. `now`:
     Unix seconds for Timestamp, `ts`, `ratelimit-reset` and the times of orders.
 
-    ValueError for a setting outside its table, a limit without a place, and a contract that cannot
-    be. `async with` serves HTTP (OSError if the port is taken); `handle` needs no server.
+    ValueError for an account, a form or an order of rows that there is not, and for a limit without
+    a place; numbers are taken as they are. `async with` serves HTTP (OSError if the port is taken);
+    `handle` needs no server.
     """
 
     credentials: Credentials
