@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from htx_async.cancel.judge import report, states
@@ -15,7 +15,7 @@ from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from htx_async.report import CancelReport
 from tests.cancel.world import BTC, V1, V5, World, intent_of
-from tests.support.virtual import SOAK
+from tests.support.virtual import MUTATED, SOAK
 
 SEEN: Counter[Outcome] = Counter()
 ACTIONS = (
@@ -71,7 +71,18 @@ def assert_true(world: World, told: CancelReport) -> None:
         assert taken <= errors | {*told.triggered} | world.taken_before, "taken, and not told"
 
 
-@settings(max_examples=5000 if SOAK else 300, deadline=None)
+MANY = settings(max_examples=5000 if SOAK else 300, deadline=None)
+FEW = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    # A mutant is killed by the first failure, however long that is.
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@(FEW if MUTATED else MANY)
 @given(st.data())
 def test_no_book_that_the_facts_allow_contradicts_a_report(data: st.DataObject) -> None:
     """Over accounts on v1, moved, moving, whatever a procedure asked in whatever order."""

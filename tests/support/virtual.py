@@ -21,6 +21,9 @@ Ts = TypeVarTuple("Ts")
 SOAK = os.environ.get("HTX_SOAK") == "1"
 """Whether the long runs were asked for, as `make soak` does."""
 
+MUTATED = "MUTANT_UNDER_TEST" in os.environ
+"""Whether mutmut runs the tests: each of its mutants is to meet the same ones, and few."""
+
 SLOW = 2.0
 OWN: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 """The package's own tasks, which `asyncio.all_tasks()` does not list."""
