@@ -1,4 +1,4 @@
-"""Ledgers made by hand, on an account that is on v1: what was answered, in short, and in order."""
+"""Ledgers made by hand: what was answered, in short, and in order."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 
 from htx_async.calls.in_flight import Heard
 from htx_async.cancel.judge import report, states
-from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Warned
+from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Unread, Warned
+from htx_async.cancel.states import States
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError
 
-V1 = ApiGeneration.V1
+V1, V5 = ApiGeneration.V1, ApiGeneration.V5
 START = 1_700_000_000_000
 """Unix milliseconds at the exchange when the call begins."""
 
@@ -31,6 +32,15 @@ class Made:
     successes: tuple[str, ...] = ()
     errors: tuple[OrderError, ...] = ()
     ts: int | None = None
+    data: Page | None = None
+    is_exact: bool = True
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the reader of a list hands on."""
+
+    orders: tuple[TrailingOrder, ...]
 
 
 def ok(*codes: Code | None, ids: int = 0, ts: int | None = None) -> Made:
@@ -58,17 +68,26 @@ UNSENT = Made(Verdict.NOT_SENT, status=None, message="the connection could not b
 
 
 class Account:
-    """A call that means `intent`; each request takes 0.1 s, and 0.1 s pass between two."""
+    """A call that means `intent`; each request takes 0.1 s, and 0.1 s pass between two. On v1
+    alone, unless said otherwise."""
 
-    def __init__(self, intent: Intent) -> None:
+    def __init__(
+        self, intent: Intent, known: ApiGeneration | None = V1, *, is_pinned: bool = True
+    ) -> None:
         self.intent = intent
         self.now = 0.0
-        self.ledger = Ledger(self.now, V1, is_pinned=True)
+        self.ledger = Ledger(self.now, known, is_pinned=is_pinned)
         self._contracts = (intent.contract,)
         self._attempts = 0
 
-    def said(self, *made: Made, order_ids: tuple[str, ...] = ()) -> None:
-        """The exchange answered cancels, of `order_ids` or of all."""
+    def said(
+        self,
+        *made: Made,
+        order_ids: tuple[str, ...] = (),
+        by: ApiGeneration = V1,
+        kind: Kind = Kind.CANCEL,
+    ) -> None:
+        """The exchange answered cancels, of `order_ids` or of all, or requests for a list."""
         for each in made:
             self._attempts += 1
             attempt = Attempt(
@@ -84,21 +103,39 @@ class Account:
                 sent=each.verdict is not Verdict.NOT_SENT,
             )
             reply = Reply(
-                each.verdict, each.code, each.message, each.successes, each.errors, each.ts
+                each.verdict,
+                each.code,
+                each.message,
+                each.successes,
+                each.errors,
+                each.ts,
+                each.data,
+                each.is_exact,
             )
             request = self.ledger.next_request()
             heard = (attempt, reply, self.now, self.now + 0.1)
-            about = (request, Kind.CANCEL, V1, self._contracts, order_ids)
+            about = (request, kind, by, self._contracts, order_ids)
             self.ledger.file(Heard(*about, *heard))
             self.now += 0.2
 
-    def listed(self, kind: Kind, rows: Sequence[TrailingOrder]) -> None:
-        """A whole list showed `rows`, late enough to show all."""
-        self.now += 2.0
+    def listed(
+        self,
+        kind: Kind,
+        rows: Sequence[TrailingOrder],
+        *,
+        by: ApiGeneration = V1,
+        after: float = 2.0,
+        is_whole: bool = True,
+    ) -> None:
+        """A list showed `rows`, asked for `after` seconds: late enough to show all."""
+        self.now += after
         ids = tuple(row.order_id for row in rows)
-        about = (kind, V1, self._contracts, ids)
-        self.ledger.list_rows(Listed(*about, True, self.now, self.now + 0.1), rows)
+        about = (kind, by, self._contracts, ids)
+        self.ledger.list_rows(Listed(*about, is_whole, self.now, self.now + 0.1), rows)
         self.now += 0.2
+
+    def unread(self, problem: str, *, by: ApiGeneration = V1) -> None:
+        self.ledger.file(Unread(Kind.OPEN, by, self._contracts, problem, self.now))
 
     def warned(self, *warnings: str) -> None:
         for warning in warnings:
@@ -107,5 +144,8 @@ class Account:
     def ended(self, reason: str) -> None:
         self.ledger.file(Ended(self._contracts, reason))
 
+    def states(self) -> States:
+        return states(self.intent, self.ledger)
+
     def report(self) -> CancelReport:
-        return report(states(self.intent, self.ledger), 1.5)
+        return report(self.states(), 1.5)

@@ -1,6 +1,8 @@
 """Do the tests notice when the code changes? Runs mutmut, writes `mutants.md`; see `make mutants`.
 
 mutmut changes functions only: the table of codes, which is none, is changed here row by row.
+`python -m tests.support.mutants htx_async/cancel/judge.py ...` runs these modules alone, and keeps
+what was written of the others.
 """
 
 import json
@@ -11,7 +13,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +27,8 @@ from htx_async.codes import Code, CodeClass
 
 REPORT = Path(__file__).parent / "mutants.md"
 WORK = Path("mutants")
-LONGEST = 1800.0
+PACKAGE = Path("htx_async")
+LONGEST = 5400.0
 """Seconds for all of mutmut's work."""
 
 _KILLED = {1, 3, -24, 24, 36, 152, 255}
@@ -34,6 +38,9 @@ _QUIETLY = ["-q", "-pno:cacheprovider", "-Wignore::pytest.PytestAssertRewriteWar
 """The package is imported before pytest could rewrite its asserts; it has none."""
 
 _LISTED = re.compile(r"\| `(.+?)` \| `(.+?)` \| (\d+) \| (.+?) \|")
+_MODULE = re.compile(r"^\| `(.+?)` \| ([\d,]+) \| [\d,]+ \| [\d,]+ \| ([\d-]+) \|$", re.M)
+_MODULES = "| module | mutants | killed | survived | run |\n|---|---|---|---|---|\n"
+_TABLE = "table of codes"
 _UNKNOWN = "?"
 _SURVIVORS = "| where | line | mutants | why no test notices |\n|---|---|---|---|\n"
 
@@ -46,25 +53,32 @@ class Place(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What became of the mutants of one module."""
+    """What became of the mutants of one module, and on which day."""
 
     name: str
     mutants: int
     survivors: Counter[Place]
+    day: str = datetime.now(UTC).date().isoformat()
 
 
-def main() -> int:
+def main(modules: Sequence[str]) -> int:
     """0 when each mutant was killed, or has a reason why it could not be."""
     shutil.rmtree(WORK, ignore_errors=True)
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1"]
+    names = [_dotted(module) for module in modules]
     try:
-        subprocess.run(command, check=True, timeout=LONGEST)
+        subprocess.run([*command, *(f"{name}.*" for name in names)], check=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         print(f"\nunfinished after {LONGEST:g} s; nothing was written")
         return 1
-    tallies = [_tally(meta) for meta in sorted(WORK.rglob("*.py.meta"))]
-    tallies = [*(tally for tally in tallies if tally.mutants), _tally_of_the_table()]
+    run = [WORK / f"{module}.meta" for module in modules] or sorted(WORK.rglob("*.py.meta"))
+    tallies = [tally for tally in map(_tally, run) if tally.mutants]
+    if not modules or str(PACKAGE / "codes.py") in modules:
+        tallies.append(_tally_of_the_table())
     reasons = _reasons()
+    if modules:
+        tallies = [*_kept(tallies, reasons), *tallies]
+    tallies.sort(key=lambda tally: tally.name)
     REPORT.write_text(_report(tallies, reasons))
     save("mutants", {"inline": _figures(tallies)}, versions=installed("mutmut"))
     found = sum((tally.survivors for tally in tallies), Counter[Place]())
@@ -75,11 +89,29 @@ def main() -> int:
     return int(bool(missing))
 
 
+def _dotted(path: str) -> str:
+    return path.removesuffix(".py").replace("/", ".")
+
+
+def _kept(run: Sequence[Tally], reasons: dict[Place, tuple[int, str]]) -> Iterator[Tally]:
+    """What the last report says of modules that are not `run` now, and that there still are."""
+    again = {tally.name for tally in run}
+    for name, mutants, day in _MODULE.findall(REPORT.read_text()):
+        if name in again or not (name == _TABLE or (PACKAGE / name).exists()):
+            continue
+        its = {
+            place: count
+            for place, (count, _) in reasons.items()
+            if f"{place.where}.".startswith(f"{_dotted(name)}.")
+        }
+        yield Tally(name, int(mutants.replace(",", "")), Counter(its), day)
+
+
 def _tally(meta: Path) -> Tally:
     ends: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
     source = meta.with_suffix("")
     survivors = Counter(_place(source, key) for key in ends if ends[key] not in _KILLED)
-    name = source.relative_to(WORK / "htx_async").as_posix()
+    name = source.relative_to(WORK / PACKAGE).as_posix()
     return Tally(name, len(ends), survivors)
 
 
@@ -104,7 +136,7 @@ class Table:
     """A plugin of pytest: runs the tests of the table of codes once for each change of a row."""
 
     def __init__(self) -> None:
-        self.tally = Tally("codes.py, the table", 0, Counter())
+        self.tally = Tally(_TABLE, 0, Counter())
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if _is_noticed(session, lambda: None):
@@ -130,7 +162,7 @@ def _changes_of_the_table() -> Iterator[tuple[Place, Callable[[], object]]]:
         other = next(each for each in others if each is not code_class)
         rows = {"left out": None, f"as {other}": (other, words), "no words": (code_class, "")}
         for name, row in rows.items():
-            yield Place("codes._TABLE", f"{code!r}: {name}"), partial(_put, code, row)
+            yield Place(_TABLE, f"{code!r}: {name}"), partial(_put, code, row)
 
 
 def _put(code: Code, row: tuple[CodeClass, str] | None) -> None:
@@ -185,8 +217,8 @@ def _score(tallies: list[Tally]) -> str:
 
 def _report(tallies: list[Tally], reasons: dict[Place, tuple[int, str]]) -> str:
     modules = "".join(
-        f"| `{name}` | {mutants} | {mutants - survivors.total()} | {survivors.total()} |\n"
-        for name, mutants, survivors in tallies
+        f"| `{name}` | {mutants} | {mutants - survivors.total()} | {survivors.total()} | {day} |\n"
+        for name, mutants, survivors, day in tallies
     )
     rows = "".join(
         f"| `{place.where}` | `{place.line}` | {count} | {_why(reasons, place, count)} |\n"
@@ -194,11 +226,8 @@ def _report(tallies: list[Tally], reasons: dict[Place, tuple[int, str]]) -> str:
         for place, count in tally.survivors.items()
     )
     head = REPORT.read_text().partition("| module |")[0] if REPORT.exists() else ""
-    return (
-        f"{head}| module | mutants | killed | survived |\n|---|---|---|---|\n{modules}\n"
-        f"{_score(tallies)}.\n\n{_SURVIVORS}{rows}"
-    )
+    return f"{head}{_MODULES}{modules}\n{_score(tallies)}.\n\n{_SURVIVORS}{rows}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,588 @@
+"""What the facts of both generations say of where an account is, and of what is left there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY, WAY_OUT, problem
+from htx_async.cancel.ledger import Intent, NotOnV5, Round
+from htx_async.cancel.order import State
+from htx_async.codes import Code
+from htx_async.enums import ApiGeneration, Outcome
+from htx_async.exchange.operation import Kind
+from htx_async.filters import OrderFilter
+from tests.cancel.facts import (
+    LOST,
+    START,
+    UNSENT,
+    V1,
+    V5,
+    Account,
+    Made,
+    Page,
+    no,
+    order_error,
+    took,
+)
+from tests.cancel.test_lists import ALL, BTC, row
+
+Does = Callable[[Account], None]
+OTHER = row("9", contract_code="ETH-USDT")
+
+
+def either(
+    *does: Does, known: ApiGeneration | None = None, order_ids: tuple[str, ...] = (), **more: Any
+) -> Account:
+    """An account that may be on v1 or on V5."""
+    account = Account(Intent(ALL, order_ids, **more), known, is_pinned=False)
+    for each in does:
+        each(account)
+    return account
+
+
+def v1(*made: Made, of: str = "") -> Does:
+    """v1 answers a cancel of all, or of ids of one letter each."""
+    return lambda account: account.said(*made, order_ids=tuple(of))
+
+
+def v5(*made: Made, of: str = "") -> Does:
+    """V5 answers a cancel."""
+    return lambda account: account.said(*made, order_ids=tuple(of), by=V5)
+
+
+def asked(made: Made, by: ApiGeneration = V1) -> Does:
+    """A generation answers the request for a list."""
+    return lambda account: account.said(made, by=by, kind=Kind.OPEN)
+
+
+def lists(ids: str = "", by: ApiGeneration = V1, **more: Any) -> Does:
+    """A list of open orders."""
+    return lambda account: account.listed(Kind.OPEN, [row(i) for i in ids], by=by, **more)
+
+
+def history(ids: str, by: ApiGeneration = V1, status: int = 6) -> Does:
+    """A list of what has ended."""
+    return lambda account: account.listed(Kind.ENDED, [row(i, status) for i in ids], by=by)
+
+
+def unread(problem: str, by: ApiGeneration) -> Does:
+    return lambda account: account.unread(problem, by=by)
+
+
+def outcome_of(*does: Does, **more: Any) -> Outcome:
+    return either(*does, **more).report().outcome
+
+
+@pytest.mark.parametrize(
+    ("does", "on", "why"),
+    [
+        ([], {V1, V5}, ""),
+        ([v1(took("1"))], {V1, V5}, ""),
+        ([v1(no(6002))], {V5}, "v1 answered 6002"),
+        ([asked(no(6002))], {V5}, "v1 answered 6002"),
+        ([v1(no(1066)), lists("1", V5)], {V5}, "V5 lists an order of the account"),
+        ([lists("1", V5)], {V5}, "V5 lists orders that v1 does not know"),
+        ([asked(no(4007), V5)], {V1}, "V5 answered 4007, so the account is not on it"),
+        ([v5(no(6001), of="1")], {V1}, "V5 answered 6001, so the account is not on it"),
+        # Each refuses it: nobody knows where it is.
+        ([v1(no(6002)), asked(no(4007), V5)], set(), ""),
+        # Of two that contradict each other the later one holds.
+        ([asked(no(4007), V5), v1(no(6002))], {V5}, ""),
+        # Neither a fault of the moment nor another refusal says where it is.
+        ([v1(no(1056)), asked(no(1056), V5)], {V1, V5}, ""),
+        ([asked(LOST, V5), v1(LOST)], {V1, V5}, ""),
+        ([v1(no(10000))], {V1, V5}, ""),
+    ],
+)
+def test_where_an_account_is_goes_by_what_each_generation_says_of_it(
+    does: list[Does], on: set[ApiGeneration], why: str
+) -> None:
+    """v1's code for moved accounts, V5's for accounts that it does not have, or orders shown."""
+    known = either(*does).states()
+    assert (set(known.on), known.why) == (on, why)
+
+
+@pytest.mark.parametrize("code", [1066, 10000])
+@pytest.mark.parametrize(
+    ("show", "how"),
+    [
+        (history("7", V5), "V5's history has an order of the account"),
+        (
+            lambda account: account.listed(Kind.OPEN, [OTHER], by=V5),
+            "V5 lists an order of the acco",
+        ),
+    ],
+)
+def test_any_order_on_v5_is_proof_where_v1_does_not_serve_the_account(
+    code: int, show: Does, how: str
+) -> None:
+    """Ended, or of another side; whichever is heard first. Where v1 serves it, it is none."""
+    for does in ([v1(no(code)), show], [show, v1(no(code))]):
+        known = either(*does).states()
+        assert set(known.on) == {V5}
+        assert known.why.startswith(how)
+    assert set(either(show).states().on) == {V1, V5}
+    # v1 has served it since.
+    assert set(either(v1(no(10000)), v1(took()), show).states().on) == {V1, V5}
+    assert set(either(v1(no(10000)), lists("1"), show).states().on) == {V1, V5}
+
+
+@pytest.mark.parametrize("known", [V1, V5])
+def test_a_session_that_is_pinned_asks_no_other(known: ApiGeneration) -> None:
+    """Whatever the codes say; one that only knows it from before may be told otherwise."""
+    account = Account(Intent(ALL), known, is_pinned=True)
+    account.said(no(6002))
+    account.said(no(4007), by=V5, kind=Kind.OPEN)
+    assert account.states().on == {known}
+    assert either(known=V5).states().on == {V5}
+    assert either(asked(no(4007), V5), known=V5).states().on == {V1}
+    assert either(known=V1).states().on == {V1, V5}
+
+
+def test_another_call_of_the_session_may_have_asked_v5() -> None:
+    """What it was told counts from when it was asked."""
+    account = either(v1(no(1051)))
+    account.ledger.file(NotOnV5((), 4007, 1.0))
+    account.ledger.file(NotOnV5((), 6001, 0.5))
+    known = account.states()
+    assert (set(known.on), known.absent) == ({V1}, 4007)
+    assert account.report().outcome is Outcome.NOTHING_TO_CANCEL
+
+
+@pytest.mark.parametrize("nothing", [v1(no(1051)), v1(took())])
+@pytest.mark.parametrize(
+    ("then", "is_clear"),
+    [
+        (lists(by=V5), True),
+        (asked(no(4007), V5), True),
+        (asked(no(1056), V5), False),
+        (asked(LOST, V5), False),
+        (lists(by=V5, is_whole=False), False),
+        (lists(), False),
+    ],
+)
+def test_that_nothing_is_left_is_believed_once_v5_has_been_asked_too(
+    nothing: Does, then: Does, is_clear: bool
+) -> None:
+    """v1 says so to accounts that have moved as well. What V5 said before does not count."""
+    assert either(nothing, then).report().is_clear is is_clear
+    assert not either(then, nothing).report().is_clear
+
+
+def test_a_reply_that_names_orders_is_of_the_generation_that_has_them() -> None:
+    """It needs no word of V5's."""
+    assert outcome_of(v1(took("1"))) is Outcome.CANCELLED
+    assert outcome_of(v1(took(errors=[order_error("1", 1061)]))) is Outcome.NOTHING_TO_CANCEL
+    # Also where the orders that it shows are not those that are meant.
+    account = either(lambda account: account.listed(Kind.OPEN, [OTHER]))
+    assert account.states().is_clear
+
+
+def test_ids_that_v1_does_not_know_may_be_on_v5() -> None:
+    """1061 is what v1 answers of a moved account's orders; V5's word after it settles it. One that
+    v1 takes beside it shows that the account is there."""
+    gone = took(errors=[order_error("1", 1061)])
+    assert outcome_of(v1(gone, of="1"), order_ids=("1",)) is Outcome.UNKNOWN
+    then = [v1(gone, of="1"), lists(by=V5)]
+    assert outcome_of(*then, order_ids=("1",)) is Outcome.NOTHING_TO_CANCEL
+    mixed = took("2", errors=[order_error("1", 1061)])
+    assert outcome_of(v1(mixed, of="12"), order_ids=("1", "2")) is Outcome.CANCELLED
+    # Other codes are about an order that v1 has; and V5 knows its own.
+    executed = took(errors=[order_error("1", 1063)])
+    assert outcome_of(v1(executed, of="1"), order_ids=("1",)) is Outcome.NOTHING_TO_CANCEL
+    on_v5 = [v1(no(6002), of="1"), v5(gone, of="1")]
+    assert outcome_of(*on_v5, order_ids=("1",)) is Outcome.NOTHING_TO_CANCEL
+    again = [v1(gone, of="1"), v1(took(errors=[order_error("1", 1004)]), of="1")]
+    assert outcome_of(*again, order_ids=("1",)) is Outcome.PARTIAL
+
+
+def test_an_answer_that_speaks_of_no_id_doubts_the_generation() -> None:
+    """v1's empty ok to a cancel by ids: V5 has to be asked, and the ids are not known."""
+    known = either(v1(took(), of="1"), order_ids=("1",)).states()
+    assert (known.is_open_question, known.having(State.UNKNOWN)) == (True, ("1",))
+    pinned = Account(Intent(ALL, ("1",)))
+    pinned.said(took(), order_ids=("1",))
+    assert not pinned.states().is_open_question
+
+
+def test_a_missing_field_that_was_not_missing_doubts_the_generation() -> None:
+    """1066 is HTX's answer to moved accounts, too: an empty V5 clears that up, v1's own list
+    does not."""
+    assert either(v1(took("1")), asked(no(1066))).states().is_open_question
+    assert not either(v1(took("1")), asked(no(1066)), lists(by=V5)).states().is_open_question
+    assert not either(v1(took("1")), asked(no(1056))).states().is_open_question
+
+
+NOTHING_PROVEN = (
+    "v1 says that nothing is left, which it also says to accounts that have moved to V5"
+)
+SAYS_NOTHING = "v1 answered 10000, which says nothing about the account"
+
+
+@pytest.mark.parametrize(
+    ("does", "outcome", "told"),
+    [
+        ([v1(no(1051))], Outcome.UNKNOWN, f"{NOTHING_PROVEN}; V5 was not asked"),
+        (
+            [v1(no(1051)), unread("V5 answered 1056.", V5)],
+            Outcome.UNKNOWN,
+            f"{NOTHING_PROVEN}; V5's list could not be read: V5 answered 1056",
+        ),
+        (
+            [v1(no(6002)), asked(no(4007), V5)],
+            Outcome.REFUSED,
+            "v1 answered 6002 and V5 answered 4007, so neither API serves this account",
+        ),
+        (
+            [v1(no(10000)), asked(no(4007), V5)],
+            Outcome.REFUSED,
+            "v1 answered 10000 and V5 answered 4007, so neither API serves this account",
+        ),
+        (
+            [v1(no(10000)), asked(no(404, 404), V5)],
+            Outcome.REFUSED,
+            "v1 answered 10000 and V5 answered 404, so neither API serves this account",
+        ),
+        (
+            [v1(no(10000))],
+            Outcome.UNKNOWN,
+            f"{SAYS_NOTHING}; V5 was not asked; {WAY_OUT}",
+        ),
+        (
+            [v1(no(10000)), unread("words", V5)],
+            Outcome.UNKNOWN,
+            f"{SAYS_NOTHING}; V5's list could not be read: words; {WAY_OUT}",
+        ),
+        (
+            [v1(no(10000)), lists(by=V5)],
+            Outcome.UNKNOWN,
+            f"{SAYS_NOTHING}; V5 shows no order of it, open or ended, which is no proof that it is "
+            f"there; {WAY_OUT}",
+        ),
+        ([v1(LOST), v1(no(1014))], Outcome.UNKNOWN, ""),
+    ],
+)
+def test_a_call_that_proves_nothing_says_why(does: list[Does], outcome: Outcome, told: str) -> None:
+    """By what each generation answered, and with the way out where there is one."""
+    account = either(*does)
+    assert account.report().outcome is outcome
+    assert account.report().ended_by == told
+    assert problem(account.states()) == (told or "nobody has answered for the account")
+
+
+def test_a_pinned_session_doubts_nothing() -> None:
+    """v1's refusal is what it is."""
+    account = Account(Intent(ALL))
+    account.said(no(10000))
+    assert (account.report().outcome, account.report().ended_by) == (Outcome.REFUSED, "")
+
+
+def test_a_list_that_is_not_to_be_had_has_a_reason() -> None:
+    """The last one that was heard; without any, nobody has answered."""
+    assert problem(either().states()) == "nobody has answered for the account"
+    two = either(unread("first", V1), unread("second", V5))
+    assert problem(two.states()) == "second"
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        ([unread("no answer.", V1)], "the list of open orders could not be read: no answer"),
+        (
+            [v1(no(6002)), v5(took("1"), of="1"), unread("no answer.", V5)],
+            "the list of open orders could not be read to its end: no answer",
+        ),
+        ([v1(no(6002)), v5(took("1"), of="1"), unread("words", V1)], ""),
+        ([v1(no(6002)), v5(took("1"), of="1"), lists("1", V5), unread("words", V5)], ""),
+    ],
+)
+def test_a_list_that_was_needed_and_not_read_is_told(does: list[Does], told: str) -> None:
+    """Before anything could be sent, or to know what is left; v1's is not, of an account on V5."""
+    assert either(*does).report().ended_by == told
+
+
+@pytest.mark.parametrize(
+    ("does", "outcome"),
+    [
+        # V5's orders are known by its lists alone.
+        ([v1(no(6002)), lists(by=V5)], Outcome.NOTHING_TO_CANCEL),
+        ([v1(no(6002)), lists("1", V5), v5(took("1"), of="1")], Outcome.CANCELLED),
+        ([v1(no(6002)), v5(took("1"), of="1")], Outcome.UNKNOWN),
+        ([v1(no(6002)), lists("12", V5), v5(took("1"), of="1")], Outcome.PARTIAL),
+        ([v1(no(6002)), lists("1", V5, is_whole=False), v5(took("1"), of="1")], Outcome.UNKNOWN),
+        ([v1(no(6002)), lists("1", V5), v5(LOST, of="1")], Outcome.UNKNOWN),
+        ([v1(no(6002)), lists("1", V5), v5(no(1014), of="1")], Outcome.REFUSED),
+        ([v1(no(6002)), lists("1", V5), v5(UNSENT, of="1")], Outcome.REFUSED),
+        ([lists("1", V5), v5(UNSENT, of="1")], Outcome.NOT_SENT),
+        ([v1(no(6002))], Outcome.REFUSED),
+        ([asked(no(1056))], Outcome.REFUSED),
+        ([asked(UNSENT)], Outcome.NOT_SENT),
+        ([v1(no(6002)), asked(LOST, V5)], Outcome.REFUSED),
+        # Taken by v1, and moved before its list was read.
+        ([v1(took("1")), asked(no(6002)), lists(by=V5)], Outcome.CANCELLED),
+        ([v1(took("1")), asked(no(6002)), lists("1", V5)], Outcome.PARTIAL),
+        ([v1(took("1")), asked(no(6002))], Outcome.UNKNOWN),
+        ([v1(LOST), asked(no(6002)), lists(by=V5)], Outcome.CLEAR_AFTER_RETRY),
+    ],
+)
+def test_what_is_left_of_an_account_that_has_moved(does: list[Does], outcome: Outcome) -> None:
+    """By V5's lists, and by what was sent since."""
+    assert outcome_of(*does) is outcome
+
+
+def test_a_refusal_of_the_generation_that_is_not_the_accounts_own_says_nothing() -> None:
+    """V5 knows none of the orders of an account that is on v1; it knows those of one on V5."""
+    gone = took(errors=[order_error("1", 1061)])
+    may_be = either(v5(gone, of="1"), order_ids=("1",)).states()
+    assert may_be.having(State.UNKNOWN) == ("1",)
+    moved = either(v1(no(6002), of="1"), v5(gone, of="1"), order_ids=("1",)).states()
+    assert moved.having(State.GONE) == ("1",)
+    triggered = either(v5(took(errors=[order_error("1", 1063)]), of="1"), order_ids=("1",)).states()
+    assert triggered.having(State.TRIGGERED) == ("1",)
+
+
+def test_a_late_empty_list_confirms_and_an_early_one_does_not() -> None:
+    """An order may be listed 1.5 s after it was placed, so the list has to be asked for then."""
+    early = either(lists(by=V5, after=0.5), known=V5, confirm=True)
+    assert early.report().warnings == (TOO_EARLY,)
+    assert early.report().confirmed is None
+    assert not early.states().is_late(V5)
+    exact = either(lists(by=V5, after=1.5), known=V5, confirm=True)
+    assert exact.states().is_late(V5)
+    assert (exact.report().confirmed, exact.report().warnings) == (True, ())
+    # A round begins anew.
+    again = either(lists(by=V5), known=V5, confirm=True, until_clear=True)
+    again.ledger.file(Round((BTC,), again.now))
+    assert not again.states().is_late(V5)
+    assert not either().states().is_late(V1)
+
+
+def test_a_list_from_before_the_last_cancel_confirms_nothing() -> None:
+    """What was sent since may have changed what it speaks of."""
+    account = either(lists("1", V5), v5(took("1"), of="1"), known=V5, confirm=True)
+    assert (account.report().outcome, account.report().confirmed) == (Outcome.CANCELLED, None)
+    lists(by=V5)(account)
+    history("1", V5)(account)
+    assert account.report().confirmed is True
+
+
+@pytest.mark.parametrize("why", ["", "the read failed"])
+def test_a_confirmation_that_was_asked_for_and_is_missing_says_why(why: str) -> None:
+    """The list was not read yet, or could not be."""
+    account = either(v1(took("1")), confirm=True)
+    if why:
+        unread("before", V1)(account)
+        unread(why, V5)(account)
+    told = f"{NOT_CONFIRMED} by the list of open orders ({why or 'it was not read yet'})"
+    assert account.report().warnings == (told,)
+    assert either(v1(took("1"))).report().warnings == ()
+    assert either(v1(no(1014)), confirm=True).report().warnings == ()
+
+
+@pytest.mark.parametrize("code", [6002, 10000])
+def test_a_doubt_beside_a_clear_call_is_a_warning(code: int) -> None:
+    """v1 took the cancel, and then neither API served the account, so no list confirms it."""
+    then = [v1(took("1"), of="1"), asked(no(code)), asked(no(4007), V5)]
+    told = either(*then, order_ids=("1",), confirm=True).report()
+    neither = f"v1 answered {code} and V5 answered 4007, so neither API serves this account"
+    assert (told.outcome, told.ended_by) == (Outcome.CANCELLED, "")
+    assert (told.warnings, told.confirmed) == ((f"{neither}, so {NOT_CONFIRMED}",), None)
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ([history("12")], None),
+        ([history("1")], "(1 of them are not in it yet)"),
+        ([], "(2 of them are not in it yet)"),
+        ([unread("no answer", V1)], "(no answer)"),
+        ([unread("an earlier one", V5), unread("no answer", V1)], "(no answer)"),
+    ],
+)
+def test_a_confirmed_call_says_what_the_history_does_not_tell(
+    then: list[Does], told: str | None
+) -> None:
+    """A success that is not in it may have triggered instead."""
+    account = Account(Intent(ALL, confirm=True))
+    for each in (v1(no(1032, ts=START), took("1", "2")), lists(), *then):
+        each(account)
+    report = account.report()
+    assert report.confirmed
+    words = "the history does not tell which of the orders had triggered"
+    assert report.warnings == (() if told is None else (f"{words} {told}",))
+
+
+@pytest.mark.parametrize(("made", "is_told"), [((LOST, took()), True), ((took(),), False)])
+def test_after_a_lost_answer_the_history_is_wanted_too(
+    made: tuple[Made, ...], is_told: bool
+) -> None:
+    """It alone has what the lost request cancelled; read, it need not have anything."""
+    account = Account(Intent(ALL, confirm=True))
+    for each in (v1(*made), lists()):
+        each(account)
+    assert bool(account.report().warnings) is is_told
+    history("")(account)
+    assert account.report().warnings == ()
+
+
+def placed(ms: float, ts: tuple[int | None, ...] = (0, 0), data: int | None = None) -> bool:
+    """Whether an order that was placed `ms` after the call began is meant: two requests were told
+    the exchange's time `ts`, `data` ms after the call began in the list's own order."""
+    account = Account(Intent(ALL))
+    for each in ts:
+        told = None if each is None else START + each
+        account.said(Made(no(1056).verdict, 1056, ts=told))
+    if data is not None:
+        page = Page((row("8", created_at=START + data), row("7", created_at=None)))
+        account.said(Made(took().verdict, ts=START + 10_000, data=page), kind=Kind.OPEN)
+        account.said(Made(took().verdict, ts=START + 10_100, data=page), kind=Kind.OPEN)
+    account.listed(Kind.OPEN, [row("1", created_at=math.floor(START + ms))])
+    return "1" in account.states().orders
+
+
+def test_what_was_placed_after_the_call_began_is_not_meant() -> None:
+    """By two replies that tell the exchange's time: each was told after its request was sent, here
+    0 and 200 ms after the call began. The more cautious one holds."""
+    assert placed(101, (100, 300))
+    assert not placed(102, (100, 300))
+    assert placed(2000, (100,))
+    assert placed(2000, (None, 100))
+    assert placed(300, (100, 500))
+    assert not placed(302, (100, 500))
+
+
+def test_replies_that_contradict_each_other_leave_in_doubt_what_is_meant() -> None:
+    """Then the most cautious bound holds: the later of the two."""
+    assert placed(5000, (100, 5300))
+    assert not placed(5200, (100, 5300))
+
+
+def test_a_clock_that_lists_contradict_proves_nothing() -> None:
+    """An order that was placed after the time of its own list: every order is meant again."""
+    assert not placed(15_000, (100, 300), data=10_000)
+    assert not placed(15_000, (100, 300), data=10_001)
+    assert placed(15_000, (100, 300), data=10_002)
+
+
+def test_what_stood_on_the_first_list_is_meant_whenever_it_was_placed() -> None:
+    """And what a cancel spoke of; later lists add nothing that is newer."""
+    new = row("1", created_at=START + 60_000)
+    account = Account(Intent(ALL))
+    account.listed(Kind.OPEN, [new], after=0.0)
+    account.said(no(1056, ts=START), no(1056, ts=START + 200))
+    account.listed(Kind.OPEN, [new, row("2", created_at=START + 60_000)])
+    assert account.states().having(State.OPEN) == ("1",)
+    account.said(took(errors=[order_error("2", 1004)]))
+    assert account.states().having(State.OPEN, State.REFUSED) == ("1", "2")
+    account.intent = account.intent._replace(until_clear=True)
+    account.listed(Kind.OPEN, [row("3", created_at=START + 60_000)])
+    assert "3" in account.states().orders
+
+
+def test_v5s_first_list_is_the_first_of_its_own() -> None:
+    """v1 was asked to cancel before: what V5 shows then is meant all the same."""
+    new = row("1", created_at=START + 60_000)
+    account = either(v1(no(6002, ts=START), no(6002, ts=START + 200)))
+    account.listed(Kind.OPEN, [new], by=V5)
+    assert account.states().having(State.OPEN) == ("1",)
+    account.listed(Kind.OPEN, [new, row("2", created_at=START + 60_000)], by=V5)
+    assert account.states().having(State.OPEN) == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("made", "state", "code"),
+    [
+        ([took("1"), took(errors=[order_error("1", 1061)])], State.TAKEN, None),
+        ([took("1"), took(errors=[order_error("1", 1063)])], State.TRIGGERED, 1063),
+        ([took("1"), took(errors=[order_error("1", 1004)])], State.REFUSED, 1004),
+        ([took("1", errors=[order_error("1", 1062)])], State.TAKEN, None),
+        ([took("1", errors=[order_error("1", 1004)])], State.TAKEN, None),
+        (
+            [took(errors=[order_error("1", 1004), order_error("1", 1061)])],
+            State.REFUSED,
+            1004,
+        ),
+        (
+            [took(errors=[order_error("1", 1061), order_error("1", 1004)])],
+            State.REFUSED,
+            1004,
+        ),
+        (
+            [took(errors=[order_error("1", 1004)]), took(errors=[order_error("1", 1061)])],
+            State.GONE,
+            1061,
+        ),
+    ],
+)
+def test_what_was_said_of_one_order_twice(
+    made: list[Made], state: State, code: Code | None
+) -> None:
+    """ "Not there" after a cancel that was taken is what that cancel did; within one reply what
+    leaves it open counts; otherwise the later word does."""
+    account = Account(Intent(ALL, ("1",)))
+    account.said(*made, order_ids=("1",))
+    order = account.states().orders["1"]
+    assert order.state is state
+    assert (None if order.error is None else order.error.err_code) == code
+
+
+def test_answers_that_were_lost_are_counted_by_order() -> None:
+    """Two lost ones are two; one that does not speak of an order is no lost one."""
+    account = Account(Intent(ALL, ("1", "2")))
+    account.said(LOST, LOST, order_ids=("1",))
+    account.said(took(), UNSENT, order_ids=("2",))
+    known = account.states()
+    assert (known.orders["1"].losses, known.orders["2"].losses) == (2, 0)
+    assert known.losses == 0
+    assert known.orders["1"].tried == pytest.approx(0.3)
+    assert known.orders["2"].tried == pytest.approx(0.5)
+
+
+def test_a_rounded_id_makes_the_ids_incomplete() -> None:
+    """A number in the place of a text may have lost digits, whatever comes later."""
+    account = Account(Intent(ALL))
+    account.said(Made(took().verdict, successes=("1",), is_exact=False), took("2"))
+    assert not account.report().ids_complete
+
+
+def test_what_a_list_showed_is_gone_by_another_list_alone() -> None:
+    """One reply to a cancel-all may be wrong; and a list has to be asked for after the other was
+    answered."""
+    account = Account(Intent(ALL))
+    account.listed(Kind.OPEN, [row("1")])
+    account.said(no(1051))
+    assert account.states().having(State.OPEN) == ("1",)
+    account.listed(Kind.OPEN, [], after=0.0)
+    assert account.states().having(State.GONE) == ("1",)
+    assert account.states().is_clear
+
+
+def test_the_last_list_is_the_one_that_was_asked_for_last() -> None:
+    """It shows what is meant alone, in its order; a cancel-all is no list."""
+    account = either(lists("12"), lists("321", after=0.5), lists("3", V5, is_whole=False))
+    account.said(took("3", "2", "1"))
+    known = account.states()
+    assert (known.shown(V1), known.shown(V5)) == (("3", "2", "1"), ())
+    last = known.last_list(V1)
+    assert last is not None
+    assert last.asked == pytest.approx(2.7)
+    by_ids = either(lists("12"), order_ids=("2",)).states()
+    assert by_ids.shown(V1) == ("2",)
+
+
+def test_offset_filters_are_sure_of_no_one_way_order() -> None:
+    """What is left and one way may be no order of that offset: partial, not untried."""
+    wanted = OrderFilter.checked(BTC, None, "open")
+    for offset, outcome in (("both", Outcome.PARTIAL), ("open", Outcome.REFUSED)):
+        account = Account(Intent(wanted))
+        account.said(no(1014))
+        account.listed(Kind.OPEN, [row("1", offset=offset)])
+        assert account.report().outcome is outcome
+    account = Account(Intent(ALL))
+    account.said(no(1014))
+    account.listed(Kind.OPEN, [row("1", offset="both")])
+    assert account.report().outcome is Outcome.REFUSED
