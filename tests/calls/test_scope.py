@@ -191,6 +191,17 @@ def test_a_pause_ends_when_the_scope_does() -> None:
     assert [at for _, at in ends] == pytest.approx([2.0, 2.0, 3.5, 3.5, 3.5], abs=0.001)
 
 
+def test_a_pause_until_the_very_deadline_is_not_begun() -> None:
+    """Nothing could be sent after it."""
+
+    async def main() -> tuple[bool, float]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        return await Scope(began + 2.0, 2.0).pause(2.0), loop.time() - began
+
+    assert run(main()) == (False, 0.0)
+
+
 def test_idle_is_when_the_last_part_is_over() -> None:
     """Of those, too, that begin while one waits; at once where nothing goes on."""
 

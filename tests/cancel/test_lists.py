@@ -77,6 +77,14 @@ def test_what_triggered_is_no_success(status: int) -> None:
     assert report.outcome is Outcome.CANCELLED
 
 
+@pytest.mark.parametrize(("after", "counts"), [(-101, True), (-102, False)])
+def test_what_ended_before_the_call_began_is_not_its_own(after: int, counts: bool) -> None:
+    """The exchange told 0 ms, cut off, in an answer that came 100 ms after the call began: what had
+    ended by 101 ms before that may have done so before the call."""
+    report = told([took()], ended=[row("1", 4, after)])
+    assert report.triggered == (("1",) if counts else ())
+
+
 def test_all_triggered_is_nothing_cancelled() -> None:
     """Then the exchange had nothing to cancel after all."""
     report = told([took("1")], ended=[row("1", 4)])

@@ -95,7 +95,7 @@ def test_the_table_says_what_is_documented() -> None:
 def test_a_row_names_the_path_of_each_margin_mode() -> None:
     """A call without a twin has one path for both."""
     assert CANCEL.path(MarginMode.CROSS).endswith("/swap_cross_track_cancel")
-    assert CANCEL.path() == CANCEL.path(MarginMode.ISOLATED)
+    assert CANCEL.path() == CANCEL.path(MarginMode.ISOLATED) == CANCEL.paths[0]
     assert V5_CANCEL.path() == V5_CANCEL.path(MarginMode.CROSS)
     assert at(CANCEL.path(MarginMode.CROSS)) is ENDPOINTS["cancel"]
     assert at("/nowhere") is None
@@ -117,6 +117,21 @@ def test_a_row_takes_no_other_s_name_or_path(row: Endpoint) -> None:
     with pytest.raises(ValueError, match="already"):
         add(row)
     assert before == ENDPOINTS
+
+
+def test_a_row_that_is_new_stands_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its name, and is found by any of its paths; who adds it has it at hand."""
+    monkeypatch.delitem(ENDPOINTS, V5_CANCEL.name)
+    assert add(V5_CANCEL) is ENDPOINTS[V5_CANCEL.name] is V5_CANCEL
+    assert [at(path) for path in V5_CANCEL.every_path] == [V5_CANCEL, V5_CANCEL]
+
+
+def test_a_limit_takes_what_a_caller_names_in_the_place_of_its_own() -> None:
+    """Either figure or both; 0 is a figure, for a limiter to refuse."""
+    limit = Limit(5, 1.0)
+    assert limit.but(None, None) == limit
+    assert (limit.but(3, None), limit.but(None, 2.0)) == (Limit(3, 1.0), Limit(5, 2.0))
+    assert limit.but(0, 0.0) == Limit(0, 0.0)
 
 
 def test_what_is_not_known_of_an_endpoint_is_taken_from_the_trailing_ones() -> None:
