@@ -292,6 +292,7 @@ def test_a_list_that_is_not_to_be_had_has_a_reason() -> None:
     ("does", "told"),
     [
         ([unread("no answer.", V1)], "the list of open orders could not be read: no answer"),
+        ([v1(UNSENT), unread("words", V1)], "the list of open orders could not be read: words"),
         (
             [v1(no(6002)), v5(took("1"), of="1"), unread("no answer.", V5)],
             "the list of open orders could not be read to its end: no answer",
