@@ -42,16 +42,17 @@ soak: $(READY) ## The long runs: the same tests with far more histories, seeds a
 		tests/whole_calls/test_histories.py tests/whole_calls/test_soak.py \
 		tests/whole_calls/test_two_hosts.py
 
-# Changes the code of the limiter, the retries, the routes and the codes in one place at a time and
-# looks whether the tests notice; the figures go into tests/support/mutants.md. Some ten minutes on
-# one core.
+# Changes the code of the limiter, the retries, the exchange's tables and replies, the scope and the
+# judge in one place at a time and looks whether the tests notice; the figures go into
+# tests/support/mutants.md. Half an hour on one core; MODULES="htx_async/cancel/judge.py ..." runs
+# these alone.
 mutants: $(READY) ## Whether the tests notice changes of the code, into tests/support/mutants.md
 	@test -x $(BIN)/mutmut || { \
 		if $(BIN)/python -m pip --version >/dev/null 2>&1; then PIP="$(BIN)/python -m pip"; \
 		else PIP="pip --python $(BIN)/python"; fi; \
 		$$PIP install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'; \
 	}
-	@$(BIN)/python -m tests.support.mutants
+	@$(BIN)/python -m tests.support.mutants $(MODULES)
 	@$(BIN)/python -m benchmarks.figures
 
 fmt: $(READY) ## Mends the style where ruff can
