@@ -13,6 +13,7 @@ from htx_async.cancel.ledger import Intent, NotOnV5, Round
 from htx_async.cancel.order import State
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Outcome
+from htx_async.exchange.endpoints import CANCEL_ALL
 from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from tests.cancel.facts import (
@@ -587,3 +588,93 @@ def test_offset_filters_are_sure_of_no_one_way_order() -> None:
     account.said(no(1014))
     account.listed(Kind.OPEN, [row("1", offset="both")])
     assert account.report().outcome is Outcome.REFUSED
+
+
+AT_ONCE = -0.1
+"""Seconds after which what is asked for next is asked in the moment of the last answer."""
+
+
+def test_what_is_asked_for_in_the_moment_of_an_answer_is_later_than_it() -> None:
+    """As a procedure does that waits for nothing between the two."""
+    assert either(v1(no(1051)), lists(by=V5, after=AT_ONCE)).states().is_clear
+
+    def state(*does: Does) -> State:
+        account = Account(Intent(ALL, ("1",)))
+        for each in does:
+            each(account)
+        return account.states().orders["1"].state
+
+    refused = v1(took(errors=[order_error("1", 1004)]), of="1")
+    assert state(refused, lists("1", after=AT_ONCE)) is State.OPEN
+    assert state(v1(LOST, of="1"), lists(after=AT_ONCE)) is State.GONE
+    assert state(lists("1"), lists(after=AT_ONCE)) is State.GONE
+
+
+def test_a_list_that_was_under_way_when_a_cancel_was_answered_is_not_the_last_word() -> None:
+    """It may have been made before the cancel did its work, so that neither is proof."""
+    account = Account(Intent(ALL))
+    account.said(LOST)
+    account.listed(Kind.OPEN, [], after=-0.15)
+    assert account.report().outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("before", "is_own"),
+    [
+        (v1(took("1"), of="1"), True),
+        (v1(LOST, of="1"), True),
+        (lists("1"), True),
+        (v1(took(errors=[order_error("1", 1071)]), of="1"), False),
+    ],
+)
+def test_what_the_history_has_as_cancelled_is_this_calls_where_it_was_open_before(
+    before: Does, is_own: bool
+) -> None:
+    """Listed, or taken, or perhaps so; an order that was said to be cancelled before is not."""
+    account = Account(Intent(ALL, ("1",)))
+    before(account)
+    history("1")(account)
+    assert account.states().orders["1"].state is State.CANCELLED
+    assert account.report().successes == (("1",) if is_own else ())
+
+
+def test_successes_are_told_in_the_order_in_which_they_were_taken() -> None:
+    """Not in that of the list that showed them; taken once more, an order keeps its place."""
+    account = Account(Intent(ALL))
+    lists("12")(account)
+    account.said(took("2"), took("1"), took("2"))
+    assert account.report().successes == ("2", "1")
+
+
+def test_a_list_that_v1_hands_out_again_ends_the_doubt() -> None:
+    """After it was not served, any list is an answer for the account; none at all is not."""
+    away = asked(no(10000))
+    assert problem(either(away, asked(LOST)).states()).startswith(SAYS_NOTHING)
+    again = problem(either(away, asked(took())).states())
+    assert again == "nobody has answered for the account"
+
+
+def test_ids_that_one_code_answered_together_are_to_be_asked_for_alone() -> None:
+    """1051 to two of them speaks of neither; to one alone it speaks of that one."""
+    account = Account(Intent(ALL, ("1", "2", "3")))
+    account.said(no(1051), order_ids=("1", "2"))
+    account.said(no(1051), order_ids=("3",))
+    orders = account.states().orders
+    assert [orders[i].is_alone for i in "123"] == [True, True, False]
+
+
+def test_nothing_is_confirmed_or_denied_of_a_call_that_changed_nothing() -> None:
+    """What is open was open before: it is not told as still open after a cancel."""
+    account = Account(Intent(ALL, confirm=True))
+    account.said(no(1014))
+    lists("1")(account)
+    told = account.report()
+    assert (told.outcome, told.confirmed, told.still_open) == (Outcome.REFUSED, None, ())
+
+
+def test_a_report_names_the_family_of_its_orders() -> None:
+    """Its words are of trailing orders only where those were cancelled."""
+    other = CANCEL_ALL._replace(name="invented", family="trigger orders")
+    account = Account(Intent(ALL, endpoint=other))
+    account.said(took("1"))
+    assert account.report().family == "trigger orders"
