@@ -52,6 +52,10 @@ class Place(NamedTuple):
     line: str
 
 
+Reasons = dict[Place, tuple[int, str]]
+"""How many mutants survive on a line, and why."""
+
+
 class Tally(NamedTuple):
     """What became of the mutants of one module, and on which day."""
 
@@ -76,10 +80,12 @@ def main(modules: Sequence[str]) -> int:
     if not modules or str(PACKAGE / "codes.py") in modules:
         tallies.append(_tally_of_the_table())
     reasons = _reasons()
+    others: Counter[Place] = Counter()
     if modules:
-        tallies = [*_kept(tallies, reasons), *tallies]
+        tallies.extend(_kept(tallies, reasons))
+        others = _places(reasons, lambda place: not any(_is_of(place, one) for one in tallies))
     tallies.sort(key=lambda tally: tally.name)
-    REPORT.write_text(_report(tallies, reasons))
+    REPORT.write_text(_report(tallies, others, reasons))
     save("mutants", {"inline": _figures(tallies)}, versions=installed("mutmut"))
     found = sum((tally.survivors for tally in tallies), Counter[Place]())
     missing = [place for place in found if _why(reasons, place, found[place]) == _UNKNOWN]
@@ -93,18 +99,23 @@ def _dotted(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".")
 
 
-def _kept(run: Sequence[Tally], reasons: dict[Place, tuple[int, str]]) -> Iterator[Tally]:
+def _kept(run: Sequence[Tally], reasons: Reasons) -> Iterator[Tally]:
     """What the last report says of modules that are not `run` now, and that there still are."""
     again = {tally.name for tally in run}
     for name, mutants, day in _MODULE.findall(REPORT.read_text()):
         if name in again or not (name == _TABLE or (PACKAGE / name).exists()):
             continue
-        its = {
-            place: count
-            for place, (count, _) in reasons.items()
-            if f"{place.where}.".startswith(f"{_dotted(name)}.")
-        }
-        yield Tally(name, int(mutants.replace(",", "")), Counter(its), day)
+        one = Tally(name, int(mutants.replace(",", "")), Counter(), day)
+        yield one._replace(survivors=_places(reasons, partial(_is_of, tally=one)))
+
+
+def _is_of(place: Place, tally: Tally) -> bool:
+    return f"{place.where}.".startswith(f"{_dotted(tally.name)}.")
+
+
+def _places(reasons: Reasons, wanted: Callable[[Place], bool]) -> Counter[Place]:
+    """Those of the last report that are `wanted`."""
+    return Counter({place: count for place, (count, _) in reasons.items() if wanted(place)})
 
 
 def _tally(meta: Path) -> Tally:
@@ -187,13 +198,13 @@ def _is_noticed(session: pytest.Session, change: Callable[[], object]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
 
 
-def _reasons() -> dict[Place, tuple[int, str]]:
-    """What the last report says of each line: how many mutants survive there, and why."""
+def _reasons() -> Reasons:
+    """What the last report says of each line."""
     found = _LISTED.findall(REPORT.read_text()) if REPORT.exists() else []
     return {Place(where, line): (int(count), why) for where, line, count, why in found}
 
 
-def _why(reasons: dict[Place, tuple[int, str]], place: Place, count: int) -> str:
+def _why(reasons: Reasons, place: Place, count: int) -> str:
     """The reason for as many mutants of this line, and no others."""
     known, why = reasons.get(place, (0, _UNKNOWN))
     return why if known == count else _UNKNOWN
@@ -215,15 +226,16 @@ def _score(tallies: list[Tally]) -> str:
     return "{killed} of {made} mutants killed, {share}".format(**_figures(tallies))
 
 
-def _report(tallies: list[Tally], reasons: dict[Place, tuple[int, str]]) -> str:
+def _report(tallies: list[Tally], others: Counter[Place], reasons: Reasons) -> str:
+    """`others`: lines of modules that no run has been of since they have their name."""
     modules = "".join(
         f"| `{name}` | {mutants} | {mutants - survivors.total()} | {survivors.total()} | {day} |\n"
         for name, mutants, survivors, day in tallies
     )
     rows = "".join(
         f"| `{place.where}` | `{place.line}` | {count} | {_why(reasons, place, count)} |\n"
-        for tally in tallies
-        for place, count in tally.survivors.items()
+        for survivors in (*(tally.survivors for tally in tallies), others)
+        for place, count in survivors.items()
     )
     head = REPORT.read_text().partition("| module |")[0] if REPORT.exists() else ""
     return f"{head}{_MODULES}{modules}\n{_score(tallies)}.\n\n{_SURVIVORS}{rows}"
