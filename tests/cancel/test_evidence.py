@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY, WAY_OUT, problem
-from htx_async.cancel.ledger import Intent, NotOnV5, Round
+from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY, WAY_OUT, problem, report, states
+from htx_async.cancel.ledger import Intent, Ledger, NotOnV5, Round
 from htx_async.cancel.order import State
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Outcome
@@ -678,3 +678,105 @@ def test_a_report_names_the_family_of_its_orders() -> None:
     account = Account(Intent(ALL, endpoint=other))
     account.said(took("1"))
     assert account.report().family == "trigger orders"
+
+
+def test_a_report_counts_its_requests_and_its_reads_each_from_one() -> None:
+    """Cancels are attempts; a list is a read, and the reason where it was all that was asked."""
+    both = either(v1(took("1")), asked(took()), asked(no(1056))).report()
+    assert [(a.number, a.code) for a in both.attempts] == [(1, None)]
+    assert [(a.number, a.code) for a in both.reads] == [(1, None), (2, 1056)]
+    assert [(a.number, a.code) for a in either(asked(no(1056))).report().attempts] == [(1, 1056)]
+    assert either(asked(LOST)).report().attempts == ()
+
+
+def test_a_report_tells_the_seconds_since_the_call_began() -> None:
+    """By the loop's clock, whatever that shows."""
+    assert report(states(Intent(ALL), Ledger(10.0, V1)), 12.5).elapsed == 2.5
+
+
+def test_the_way_out_is_told_for_trailing_orders_alone() -> None:
+    """No call of V5 can tell of another family, so a session on V5 would be none."""
+    other = CANCEL_ALL._replace(name="invented", family="trigger orders")
+    told = either(v1(no(10000)), endpoint=other).report().ended_by
+    assert told.startswith(SAYS_NOTHING)
+    assert not told.endswith(WAY_OUT)
+
+
+def test_a_list_that_is_early_is_told_beside_a_clear_call_alone() -> None:
+    """Beside an unknown one there is more to say; one from before the cancel was late enough."""
+    early = Account(Intent(ALL, confirm=True))
+    early.said(LOST, no(1014))
+    early.listed(Kind.OPEN, [], after=-0.15)
+    assert (early.report().outcome, early.report().warnings) == (Outcome.UNKNOWN, ())
+    before = either(lists("1", V5), v5(took("1"), of="1"), known=V5, confirm=True).report()
+    assert (before.outcome, before.warnings) == (Outcome.CANCELLED, ())
+
+
+@pytest.mark.parametrize(
+    ("then", "outcome"),
+    [(LOST, Outcome.UNKNOWN), (no(1014), Outcome.PARTIAL), (UNSENT, Outcome.CANCELLED)],
+)
+def test_what_is_sent_after_a_cancel_was_taken_is_no_longer_covered_by_it(
+    then: Made, outcome: Outcome
+) -> None:
+    """Unless it never left: another cancel is sent because there may be more orders."""
+    assert outcome_of(v1(took("1")), v1(then)) is outcome
+
+
+def test_words_of_v5_count_for_nothing_once_it_has_no_such_account() -> None:
+    """An empty list from before is no proof that neither generation has an order."""
+    gone = either(lists(by=V5), v1(no(6002)), asked(no(4007), V5)).states()
+    assert (set(gone.on), gone.is_covered) == (set(), False)
+
+
+def test_v5s_word_on_the_account_counts_from_when_it_was_asked_for() -> None:
+    """From before v1's last answer it settles nothing; from its very moment it does."""
+
+    def account(code: int, asked_at: float) -> Account:
+        made = either(v1(no(code)))
+        made.now = asked_at
+        asked(no(4007), V5)(made)
+        return made
+
+    assert account(10000, 0.05).states().is_open_question
+    assert not account(10000, 0.1).states().is_open_question
+    assert set(account(6002, 0.05).states().on) == {V5}
+    assert set(account(6002, 0.1).states().on) == set()
+
+
+@pytest.mark.parametrize(
+    ("last", "is_covered"),
+    [
+        (v1(took("1")), False),
+        (v1(took(errors=[order_error("1", 1061)])), False),
+        (v1(took()), True),
+        (v1(no(1051)), True),
+        (lists(), True),
+        (lists("1"), True),
+    ],
+)
+def test_until_clear_a_reply_that_names_orders_is_not_the_last_word(
+    last: Does, is_covered: bool
+) -> None:
+    """There may be more of them; a list is, and so is a reply that found nothing."""
+    account = Account(Intent(ALL, until_clear=True))
+    v1(took("2"))(account)
+    last(account)
+    assert account.states().is_covered is is_covered
+
+
+def test_a_cancel_by_ids_is_covered_by_its_answers() -> None:
+    """It speaks of no other orders, so no list is needed."""
+    account = Account(Intent(ALL, ("1",)))
+    account.said(took("1"), order_ids=("1",))
+    assert account.states().is_clear
+
+
+def test_an_order_that_was_listed_since_the_last_cancel_is_still_open() -> None:
+    """From the moment of its answer on; in a list from before it, it may be gone by now."""
+    account = Account(Intent(ALL))
+    account.said(took("2"))
+    account.listed(Kind.OPEN, [row("1")], after=AT_ONCE)
+    assert account.report().still_open == ("1",)
+    account.said(took("2"))
+    assert account.report().still_open == ()
