@@ -544,6 +544,17 @@ def test_answers_that_were_lost_are_counted_by_order() -> None:
     assert known.orders["2"].tried == pytest.approx(0.5)
 
 
+def test_a_lost_cancel_of_all_is_not_forgotten_over_one_by_ids() -> None:
+    """What it took is in no answer; and what is open after it was asked to go."""
+    does = [v1(LOST), v1(no(6002)), lists("1", V5), v5(LOST, of="1"), v5(took("1"), of="1")]
+    known = either(*does).states()
+    assert (known.losses, known.orders["1"].losses) == (1, 1)
+    pinned = Account(Intent(ALL))
+    pinned.said(LOST)
+    lists("1")(pinned)
+    assert pinned.report().outcome is Outcome.PARTIAL
+
+
 def test_a_rounded_id_makes_the_ids_incomplete() -> None:
     """A number in the place of a text may have lost digits, whatever comes later."""
     account = Account(Intent(ALL))
