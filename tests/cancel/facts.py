@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from htx_async.calls.in_flight import Heard
 from htx_async.cancel.judge import report, states
@@ -13,12 +14,31 @@ from htx_async.cancel.states import States
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange.operation import Kind, Reply
+from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError
 
 V1, V5 = ApiGeneration.V1, ApiGeneration.V5
 START = 1_700_000_000_000
 """Unix milliseconds at the exchange when the call begins."""
+
+BTC = "BTC-USDT"
+ALL = OrderFilter.checked(BTC, None, None)
+
+
+def row(order_id: str, status: int = 2, after: int | None = 100, **fields: Any) -> TrailingOrder:
+    """A listed order; one that has ended did so `after` ms from when the call began."""
+    ended_at = None if status == 2 or after is None else START + after
+    told = {
+        "order_id_str": order_id,
+        "contract_code": BTC,
+        "direction": "buy",
+        "offset": "open",
+        "status": status,
+        "update_time": ended_at,
+        "canceled_at": ended_at if status == 6 else None,
+    }
+    return TrailingOrder.model_validate({**told, **fields})
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from htx_async.exchange.endpoints import CANCEL_ALL
 from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from tests.cancel.facts import (
+    ALL,
+    BTC,
     LOST,
     START,
     UNSENT,
@@ -27,9 +29,9 @@ from tests.cancel.facts import (
     Page,
     no,
     order_error,
+    row,
     took,
 )
-from tests.cancel.test_lists import ALL, BTC, row
 
 Does = Callable[[Account], None]
 OTHER = row("9", contract_code="ETH-USDT")
@@ -790,4 +792,15 @@ def test_an_order_that_was_listed_since_the_last_cancel_is_still_open() -> None:
     account.listed(Kind.OPEN, [row("1")], after=AT_ONCE)
     assert account.report().still_open == ("1",)
     account.said(took("2"))
+    assert account.report().still_open == ()
+
+
+def test_what_was_taken_is_still_open_by_a_list_that_ends_early_too() -> None:
+    """What was taken and is shown since is open again; what else such a list shows is not told."""
+    account = Account(Intent(ALL))
+    account.said(took("1"))
+    account.listed(Kind.OPEN, [row("1"), row("2")], after=AT_ONCE, is_whole=False)
+    assert account.states().having(State.OPEN) == ("1", "2")
+    assert account.report().still_open == ("1",)
+    account.said(took("3"))
     assert account.report().still_open == ()

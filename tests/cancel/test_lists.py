@@ -1,7 +1,6 @@
 """What the lists add to the account of a cancel, order by order."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -11,25 +10,7 @@ from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
-from tests.cancel.facts import LOST, START, Account, Made, no, order_error, took
-
-BTC = "BTC-USDT"
-ALL = OrderFilter.checked(BTC, None, None)
-
-
-def row(order_id: str, status: int = 2, after: int | None = 100, **fields: Any) -> TrailingOrder:
-    """A listed order; one that has ended did so `after` ms from when the call began."""
-    ended_at = None if status == 2 or after is None else START + after
-    told = {
-        "order_id_str": order_id,
-        "contract_code": BTC,
-        "direction": "buy",
-        "offset": "open",
-        "status": status,
-        "update_time": ended_at,
-        "canceled_at": ended_at if status == 6 else None,
-    }
-    return TrailingOrder.model_validate({**told, **fields})
+from tests.cancel.facts import ALL, BTC, LOST, START, Account, Made, no, order_error, row, took
 
 
 def told(
