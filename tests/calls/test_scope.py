@@ -10,7 +10,6 @@ import pytest
 
 from htx_async.calls.default_deadline import DefaultDeadline
 from htx_async.calls.scope import Scope
-from htx_async.codes import classify
 from htx_async.enums import Verdict
 from htx_async.limits.slower_limit import BELIEVED
 from htx_async.report import Attempt
@@ -47,7 +46,6 @@ def answered(wire: float, status: int | None = 200) -> Attempt:
         http_status=status,
         verdict=Verdict.UNKNOWN if status is None else Verdict.ACCEPTED,
         code=None,
-        code_class=classify(None, status),
         message="",
         sent=True,
     )
