@@ -52,6 +52,12 @@ def test_every_listed_code_has_its_class() -> None:
     assert wrong == []
 
 
+def test_a_429_in_the_body_is_a_rate_limit_too() -> None:
+    """Not only as HTTP status: a reply that has it as its code says the same, in words."""
+    assert classify(429, 200) is CodeClass.RATE_LIMITED
+    assert meaning(429) == "too many requests"
+
+
 @pytest.mark.parametrize("code", [4002, 4003, 4004, 4005, 6001, 6002, 6023, 1510])
 def test_a_moved_account_is_told_apart(code: int) -> None:
     """The eight codes of a moved account are `migrated`, never 'nothing to cancel'."""
