@@ -44,6 +44,9 @@ class Attempt(Frozen):
     report of each with the same. `excerpt`: the first 300 characters of a reply that could not be
     believed, escaped and without the request's secrets, to show to the exchange; else "".
     `code_class`: how a refusal, or a code, has to be taken; None where there was neither.
+    `shared_by`: the calls, by their numbers in events, that this one request served, where it was
+    more than one: calls that wait for the same are sent once, and on V5 up to ten orders go in one
+    request, whatever their contracts.
     """
 
     number: int
@@ -62,3 +65,4 @@ class Attempt(Frozen):
     request: int = 0
     excerpt: str = ""
     code_class: CodeClass | None = Field(default_factory=_class_of)
+    shared_by: tuple[int, ...] = ()

@@ -39,6 +39,19 @@ class ContractType(StrEnum):
     NEXT_QUARTER = "next_quarter"
 
 
+class Look(StrEnum):
+    """Whether a mass cancel reads open orders before it cancels.
+
+    `FIRST`: contracts whose list shows orders go at once, the others when all lists are in, or
+    0.3 s after the start. `ONLY`: those alone whose list shows orders, or could not be read; an
+    order placed in the last moment may not have been listed. `NONE`: in the order given, unread.
+    """
+
+    FIRST = "first"
+    ONLY = "only"
+    NONE = "none"
+
+
 class AllContracts(Enum):
     """The type of `ALL_CONTRACTS`."""
 

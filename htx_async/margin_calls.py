@@ -21,10 +21,12 @@ from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
 from htx_async.cancel.guard import CancelGuard, UnderWay, tell_if_long
 from htx_async.cancel.ledger import Intent, Ledger
-from htx_async.cancel.mass import BETWEEN_ROUNDS, MassCancel, OnReport, intents, nothing_sent
+from htx_async.cancel.looks import as_look
+from htx_async.cancel.mass import MassCancel, OnReport, intents, nothing_sent
+from htx_async.cancel.planning import forecast
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.cancel.search import OrderSearch
-from htx_async.enums import AllContracts, Direction, MarginMode, Offset
+from htx_async.enums import AllContracts, Direction, Look, MarginMode, Offset
 from htx_async.errors import InvalidRequest, ReadFailed, cleared
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
 from htx_async.filters import OrderFilter
@@ -62,10 +64,10 @@ class MarginCalls(ABC):
         until_clear: bool = False,
         urgent: bool = False,
         confirm: bool = False,
-        blind: bool = False,
+        look: Look | str | None = None,
         on_report: OnReport | None = None,
     ) -> MassCancelReport:
-        """Cancel the trailing orders of many contracts together, in the order given.
+        """Cancel the trailing orders of many contracts together.
 
         Every contract's first attempt goes before any repeat. `deadline`: seconds for all; what
         cannot come in time ends `NOT_SENT` at once and the rest go on. Default: the time that the
@@ -76,10 +78,14 @@ class MarginCalls(ABC):
         `on_report`, plain or async, is called with each contract's report as it ends; what it
         raises is in `callback_errors`. `confirm`: see `cancel_all_trailing`.
 
-        `ALL_CONTRACTS`: every contract of the exchange's public list. Open orders are read first,
-        and only contracts that have matching ones are cancelled; one that could not be read is
-        cancelled all the same, and one that was only looked at is not `confirmed`. `blind` skips
-        the reading.
+        `look`: "first", the default for named contracts when there are more of them than free
+        tokens: their open orders are read while they wait; contracts whose list shows matching
+        orders go at once, the others when all lists are in, or 0.3 s after the start, each group in
+        the order given. "only", the default for `ALL_CONTRACTS`, which is every contract of the
+        exchange's public list: contracts are cancelled where their list shows matching orders, or
+        could not be read; one that was only looked at is not `confirmed`, and an order that was
+        placed in the last moment may not have been listed. "none": in the order given, and nothing
+        is read before.
 
         `until_clear`, for halted trading only: each contract is cancelled again, 1.2 s or more
         between its rounds, until the exchange has nothing left; one that is still not clear at
@@ -97,15 +103,15 @@ class MarginCalls(ABC):
             as_listener("on_report", on_report, "one report", awaited=True)
         latest = None if deadline is None else self._now() + as_seconds("deadline", deadline)
         is_all = isinstance(contract_codes, AllContracts)
+        seen = as_look(look, is_all)
         if is_all:
             # The filters first: what is wrong with them needs no list to be told.
             OrderFilter.checked("BTC-USDT", direction, offset, self._margin_mode)
             await self._list_contracts(latest)
         filters = self._intents(contract_codes, direction, offset)
         wanted = [Intent(each, until_clear=until_clear, confirm=confirm) for each in filters]
-        looks = is_all and not blind
         return await self._mass_cancel(
-            wanted, latest, urgent=urgent, looks=looks, on_report=on_report
+            wanted, latest, urgent=urgent, look=seen, on_report=on_report
         ).run()
 
     def plan(
@@ -114,31 +120,25 @@ class MarginCalls(ABC):
         *,
         until_clear: bool = False,
         urgent: bool = False,
-        blind: bool = False,
+        look: Look | str | None = None,
     ) -> MassCancelPlan:
         """What `mass_cancel_trailing` would do: calls, seconds, and what it will not touch.
 
-        Sends nothing. The seconds count what is queued now. Needs a running event loop; raises
-        what the mass cancel itself would raise for these contracts, and `InvalidRequest` for
-        `ALL_CONTRACTS` before `contracts()` has read which these are.
+        Sends nothing. The seconds, from the least for an account with nothing open to the most,
+        count what is queued now, and round trips as they were last. `look`: see there. Needs a
+        running event loop; raises what the mass cancel itself would raise for these contracts, and
+        `InvalidRequest` for `ALL_CONTRACTS` before `contracts()` has read which these are.
         """
-        is_all = isinstance(contract_codes, AllContracts)
+        seen = as_look(look, isinstance(contract_codes, AllContracts))
         wanted = self._intents(contract_codes, None, None)
-        resources, calls = self._ready(), len(wanted) * (2 if until_clear else 1)
-        seconds = self._last_of(calls, urgent)
-        if until_clear:
-            # The second round begins that much after the first, however short the queue is.
-            seconds = max(seconds, self._last_of(len(wanted), urgent) + BETWEEN_ROUNDS)
-        reads = 0 if blind or not is_all else self._reads(len(wanted))
-        reading = self._until(resources.reads.foresee(READS, max(1, reads), urgent=urgent))
+        resources, lists = self._ready(), self._reads(len(wanted))
+        where, rounds = (resources, self._path, len(wanted), lists, seen), 1 + until_clear
+        told = forecast(*where, rounds=rounds, urgent=urgent)
         return MassCancelPlan(
             contract_codes=tuple(intent.instrument for intent in wanted),
-            calls=calls,
-            seconds=reading if reads else seconds,
-            reads=reads,
-            blind_seconds=seconds if is_all else None,
             margin_mode=self._margin_mode,
             untouched=untouched(self._margin_mode),
+            **told._asdict(),
         )
 
     async def contracts(self) -> tuple[str, ...]:
@@ -163,6 +163,7 @@ class MarginCalls(ABC):
         deadline: float | None = None,
         until_clear: bool = False,
         confirm: bool = False,
+        look: Look | str | None = None,
     ) -> CancelGuard:
         """A block after which these contracts are mass-cancelled, however it ends.
 
@@ -179,9 +180,10 @@ class MarginCalls(ABC):
         says so on the logger "htx_async" when it is made, with the grace period to give the
         process. Raises `InvalidRequest` for contracts that `mass_cancel_trailing` would refuse,
         now rather than at the end, and `SessionClosed` at the latest on entering. An unknown
-        outcome is repeated until the deadline, as under `until_clear` there.
+        outcome is repeated until the deadline, as under `until_clear` there. `look`: see there.
         """
         wanted = intents(contract_codes, direction, offset, self._margin_mode)
+        seen = as_look(look, False)
         if deadline is not None:
             as_seconds("deadline", deadline)
         # What stands against asking the limiter now is told when the guard is entered, or works.
@@ -192,7 +194,7 @@ class MarginCalls(ABC):
             latest = None if deadline is None else self._now() + deadline
             each = [Intent(one, until_clear=until_clear, confirm=confirm) for one in wanted]
             # The block has ended: there is nothing left to do but this.
-            return self._mass_cancel(each, latest, urgent=True, is_promised=True)
+            return self._mass_cancel(each, latest, urgent=True, look=seen, is_promised=True)
 
         return CancelGuard(self._enter, begin, partial(nothing_sent, wanted))
 
@@ -216,7 +218,7 @@ class MarginCalls(ABC):
         latest: float | None,
         *,
         urgent: bool,
-        looks: bool = False,
+        look: Look | None = None,
         on_report: OnReport | None = None,
         is_promised: bool = False,
     ) -> MassCancel:
@@ -230,7 +232,8 @@ class MarginCalls(ABC):
 
         def set_deadline(running: MassCancel) -> None:
             if latest is None:
-                calls, reads = running.to_queue(), self._reads(len(wanted)) if looks else 0
+                reads = self._reads(len(wanted)) if running.look is Look.ONLY else 0
+                calls = running.to_queue()
                 time = resources.default_deadline(self._path, calls, reads, urgent, self._deadline)
                 scope.grow(time, self._now())
 
@@ -240,7 +243,7 @@ class MarginCalls(ABC):
             scope,
             wanted,
             until=set_deadline,
-            looks=looks,
+            look=look,
             on_report=on_report,
             path=resources.on_path(self._path),
             under_way=self.under_way.mass_cancels,
@@ -331,10 +334,6 @@ class MarginCalls(ABC):
                 "which contracts ALL_CONTRACTS means is not known yet: await contracts() first"
             )
         return intents(self._listed, *filters, OrderFilter.listed)
-
-    def _last_of(self, calls: int, urgent: bool) -> float:
-        """Seconds until the last of so many calls has its turn."""
-        return self._until(self._ready().trades.foresee(self._path, calls, urgent=urgent))
 
     def _reads(self, contracts: int) -> int:
         return 1 if self._margin_mode is MarginMode.CROSS else contracts

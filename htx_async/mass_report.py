@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from htx_async.enums import BY_URGENCY, MarginMode, Outcome
+from htx_async.enums import BY_URGENCY, Look, MarginMode, Outcome
 from htx_async.errors import MassCancelFailed, failure_of
 from htx_async.report import CancelReport, OrderError
 
@@ -29,10 +29,12 @@ class MassCancelPlan(BaseModel):
     """What a mass cancel would do, told before anything is sent.
 
     `contract_codes`: duplicates once, as they would be sent. `calls`: cancels if nothing has to
-    be repeated, at most. `seconds`: until the last of them may leave, behind what is queued
-    already. `reads`: lists of open orders that are read first; `seconds` is then the time for
-    these, and `blind_seconds` the time that it would take to cancel every contract without them.
-    `untouched`: what stays as it is.
+    be repeated, at most. `reads`: lists of orders, at most: those that are looked at before, and
+    those of V5, where the account may be there. `least_seconds`: until all is told of an account
+    that has nothing open; `seconds`: of one that has orders of every contract, and is asked for on
+    both generations where it may be on either, each behind what is queued already and with answers
+    that take as long as they last did (for the most, half a second at least). `look`: see
+    `mass_cancel_trailing`. `untouched`: what stays as it is.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -40,8 +42,9 @@ class MassCancelPlan(BaseModel):
     contract_codes: tuple[str, ...]
     calls: int
     seconds: float
+    least_seconds: float = 0.0
     reads: int = 0
-    blind_seconds: float | None = None
+    look: Look = Look.NONE
     margin_mode: MarginMode = MarginMode.ISOLATED
     untouched: tuple[str, ...] = untouched(MarginMode.ISOLATED)
 

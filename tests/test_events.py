@@ -133,7 +133,7 @@ def test_a_call_that_never_has_a_turn_is_two_events() -> None:
     async def main() -> None:
         events: list[Event] = []
         async with virtual_session(SimulatedExchange(), on_event=events.append) as htx:
-            report = await htx.mass_cancel_trailing(contracts(6), deadline=0.5)
+            report = await htx.mass_cancel_trailing(contracts(6), deadline=0.5, look="none")
             assert report.not_clear == ("C5-USDT",)
         late = next(e for e in events if isinstance(e, CallEnded))
         assert late.report.contract_code == "C5-USDT"
@@ -195,7 +195,7 @@ def test_a_tightened_limit_is_told_once() -> None:
         exchange.reply_headers = {"ratelimit-limit": "3", "ratelimit-interval": "1000"}
         async with virtual_session(exchange, on_event=events.append) as htx:
             await htx.cancel_all_trailing(BTC)
-            await htx.mass_cancel_trailing(contracts(7))
+            await htx.mass_cancel_trailing(contracts(7), look="none")
         changed = [e for e in events if isinstance(e, LimitChanged)]
         assert changed == [LimitChanged(at=changed[0].at, endpoint=PATH, requests=3, seconds=1.0)]
         assert kinds(events[:5]) == [
@@ -217,7 +217,7 @@ def test_each_call_has_a_number_of_its_own() -> None:
         exchange = SimulatedExchange()
         exchange.lose_after_work(times=3)
         async with virtual_session(exchange, on_event=events.append) as htx:
-            await htx.mass_cancel_trailing(contracts(20), urgent=True)
+            await htx.mass_cancel_trailing(contracts(20), urgent=True, look="none")
         starts = [e for e in events if isinstance(e, CallStarted)]
         assert all(e.urgent for e in starts)
         assert len({e.call for e in starts}) == 20
@@ -297,7 +297,7 @@ def test_no_event_holds_a_key_or_a_signature() -> None:
         # An account of its own: the limiter of one outlives the test that slowed it down.
         settings: dict[str, Any] = {"account": "told of all", "now": wall}
         async with virtual_session(exchange, on_event=events.append, **settings) as htx:
-            await htx.mass_cancel_trailing(contracts(12), deadline=30.0)
+            await htx.mass_cancel_trailing(contracts(12), deadline=30.0, look="none")
             doomed = asyncio.ensure_future(htx.cancel_all_trailing(BTC, urgent=True))
             await asyncio.sleep(0.05)
             doomed.cancel()
@@ -332,7 +332,7 @@ def test_no_event_is_built_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) 
         every_misfortune(exchange)
         exchange.reply_headers = {"ratelimit-limit": "4", "ratelimit-interval": "1000"}
         async with virtual_session(exchange) as htx:
-            report = await htx.mass_cancel_trailing(contracts(12), deadline=30.0)
+            report = await htx.mass_cancel_trailing(contracts(12), deadline=30.0, look="none")
             assert len(report.reports) == 12
             assert report.not_clear
         assert next(made) == 0
@@ -361,7 +361,7 @@ def test_a_listener_that_raises_changes_nothing(
             on_event=on_event,
             now=wall,
         ) as htx:
-            report = await htx.mass_cancel_trailing(contracts(15), deadline=30.0)
+            report = await htx.mass_cancel_trailing(contracts(15), deadline=30.0, look="none")
         return report.model_dump_json(), now()
 
     with caplog.at_level(logging.DEBUG):

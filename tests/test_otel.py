@@ -209,7 +209,7 @@ def test_a_call_without_a_turn_has_no_server_and_says_what_ended_it(telemetry: T
 
     async def main() -> None:
         async with virtual_session(SimulatedExchange(), on_event=telemetry.listener) as htx:
-            await htx.mass_cancel_trailing(contracts(6), deadline=0.5)
+            await htx.mass_cancel_trailing(contracts(6), deadline=0.5, look="none")
 
     run(main())
     (late,) = [s for s in telemetry.spans if attributes_of(s)["htx.outcome"] == "not_sent"]
@@ -307,7 +307,7 @@ def test_metrics_add_up_to_what_the_reports_say(telemetry: Telemetry) -> None:
         every_misfortune(exchange)
         both = [telemetry.listener, events.append]
         async with virtual_session(exchange, on_event=both, now=wall) as htx:
-            return await htx.mass_cancel_trailing(contracts(12), deadline=30.0)
+            return await htx.mass_cancel_trailing(contracts(12), deadline=30.0, look="none")
 
     reports = run(main()).reports
     attempts = [attempt for report in reports for attempt in report.attempts]
@@ -395,7 +395,7 @@ def test_nothing_secret_is_exported(telemetry: Telemetry) -> None:
 
         exchange.handle = listening  # type: ignore[method-assign]  # an exchange that echoes
         async with virtual_session(exchange, on_event=telemetry.listener, now=wall) as htx:
-            await htx.mass_cancel_trailing(contracts(10), deadline=30.0)
+            await htx.mass_cancel_trailing(contracts(10), deadline=30.0, look="none")
         return secrets
 
     secrets = run(main())

@@ -83,6 +83,7 @@ def test_the_fields_are_the_contract() -> None:
     assert set(Attempt.model_fields) == {
         "number", "base_url", "started", "waited", "wire", "http_status", "verdict", "code",
         "message", "sent", "paused", "limit", "limiter_mode", "request", "excerpt", "code_class",
+        "shared_by",
     }  # fmt: skip
     assert set(OrderError.model_fields) == {"order_id", "err_code", "err_msg"}
 
@@ -148,6 +149,7 @@ def test_the_json_is_complete() -> None:
         "limiter_mode": None,
         "request": 0,
         "excerpt": "",
+        "shared_by": [],
         "code_class": None,
     }
 

@@ -43,6 +43,10 @@ class BaseUrls:
     def __init__(self, urls: Iterable[str]) -> None:
         self._urls = checked(urls)
         self._sick: dict[str, _Failures] = {}
+        self.round_trip = 0.0
+        """Seconds that the last answer took; 0 before the first."""
+        self.shortest = math.inf
+        """Seconds that the quickest answer took."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._urls)
@@ -57,8 +61,10 @@ class BaseUrls:
         if not answered:
             before = self._sick.get(url, _Failures(now))
             self._sick[url] = _Failures(now, before.times + 1, took)
-        elif self._sick:
-            self._sick.pop(url, None)
+        else:
+            self.round_trip, self.shortest = took, min(took, self.shortest)
+            if self._sick:
+                self._sick.pop(url, None)
 
     def by_health(self, urls: Sequence[str], now: float) -> Sequence[str]:
         """`urls` in their order, those to avoid last, the worst of these at the end."""
@@ -109,6 +115,12 @@ class Itinerary:
         self.current = self._urls.by_health(self._left, now)[0]
         self._urls.begin(self.current, now)
         return self.current
+
+    def follow(self, url: str, now: float) -> None:
+        """The attempt that begins at loop time `now` goes to `url`."""
+        self._now, self.current = now, url
+        if url not in self._left:
+            self._left = [*self._urls]
 
     def advance(self) -> None:
         """The current one is done with; after the last one a new round begins."""

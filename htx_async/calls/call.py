@@ -1,52 +1,46 @@
 """One call: an operation carried through attempts to an answer. The only loop that waits."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from htx_async.aio.timers import TimeLimit
+from htx_async.calls.attempts import Attempts
 from htx_async.calls.clock_check import ClockCheck
-from htx_async.calls.course import Course
-from htx_async.calls.heed import asked_after, heeded
-from htx_async.calls.in_flight import Heard, InFlight, Sink
+from htx_async.calls.heed import asked_after
+from htx_async.calls.in_flight import InFlight, Sink
 from htx_async.calls.resources import Resources
+from htx_async.calls.ride import Rider
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import ClockFailed
 from htx_async.codes import CodeClass
-from htx_async.enums import LimiterMode, Verdict
-from htx_async.events import AttemptEnded, Event, TokenGranted
-from htx_async.exchange.endpoints import READS
+from htx_async.enums import Verdict
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
-from htx_async.exchange.operation import Operation, Reply
+from htx_async.exchange.operation import Operation
 from htx_async.limits.limiter import Lease
 
 if TYPE_CHECKING:
-    from htx_async.calls.emitter import Emitter
-
-_SILENT = 1.0
-"""Seconds without an answer, cut off by the call's own deadline, that count as silence."""
+    pass
 
 _TO_WRITE = 0.05
 """Seconds, from the call's start, that the record of it may keep the first request back."""
 
 
-class Call:
+class Call(Attempts):
     """Carries `operation` through attempts, each with a token and a signature of its own.
 
-    `scope`: until when, and how urgently. `sink`: hears of each attempt, as one for `contracts`.
-    `choose`: says, each time that a token is granted, which request uses it; it is one of the same
-    path, or None, and then the token goes back and the call ends. `persists`: goes on to its
-    deadline, not only to the policy's number of unknown outcomes. `lost`: how many outcomes of the
-    same are unknown from calls before this one.
+    `scope`: until when, and how urgently. `sink`: hears of each attempt, as one for
+    `contracts`. `persists`: goes on to its deadline, not only to the policy's number of unknown
+    outcomes. `lost`: how many outcomes of the same are unknown from calls before this one.
+    `may_move`: it may be asked elsewhere as well.
     """
 
-    warnings: tuple[str, ...] = ()
     _is_stopped = False
     _clock_check: ClockCheck | None = None
     _is_check_due = False
     _ended_by = ""
+    _wait: float | None = None
+    """What an attempt came to that was made for several calls: seconds until the next one."""
 
     def __init__(
         self,
@@ -56,35 +50,21 @@ class Call:
         sink: Sink,
         contracts: tuple[str, ...],
         *,
-        choose: Callable[[], Operation | None] | None = None,
         persists: bool | None = None,
         lost: int = 0,
+        may_move: bool = True,
     ) -> None:
-        self._resources = resources
-        self._operation = operation
-        self._scope = scope
-        self._sink = sink
-        self._contracts = contracts
-        self._choose = choose
-        self._limiter = resources.reads if operation.is_read else resources.trades
-        self._budget = READS if operation.is_read else operation.request.path
-        self._loop = asyncio.get_running_loop()
-        self.began = self._loop.time()
+        goes_on = self._persists = scope.persists if persists is None else persists
+        super().__init__(resources, operation, scope, sink, contracts, persists=goes_on, lost=lost)
         self._may_be_late = scope.is_own
+        self._may_move = may_move
         # An allowance counts from the first turn, so that one is never too late.
         scope.is_own = True
-        self._limit = TimeLimit(scope.deadline)
-        retry = resources.retry_reads if operation.may_repeat else resources.retry
-        goes_on = self._persists = scope.persists if persists is None else persists
-        hosts, longest = resources.base_urls, resources.attempt_timeout
-        self._course = Course(hosts, retry, longest, self.began, persists=goes_on, lost=lost)
-        self.endings: list[Heard] = []
-        self._in_flight: InFlight | None = None
 
     @property
     def is_read(self) -> bool:
         """Whether it changes nothing."""
-        return self._operation.is_read
+        return self.operation.is_read
 
     @property
     def ended_by(self) -> str:
@@ -101,14 +81,14 @@ class Call:
                         await asyncio.sleep(wait)
                     if self._is_check_due and not await self._check_clock():
                         break
-                    turn = self._limiter.earliest(self._budget, urgent=self._scope.urgent)
-                    if self._may_be_late and turn is not None and self._ends_before(turn):
+                    turn = self._limiter.earliest(self.path, urgent=self.scope.urgent)
+                    if turn is not None and self._is_too_late(turn):
                         self._ended_by = self._too_late(turn)
                         break
                     self._may_be_late = True
-                    wait = await self._attempt()
+                    wait = await self._attempt(turn)
         except TimeoutError:
-            passed = f"the deadline of {self._scope.patience:.3g} s passed"
+            passed = f"the deadline of {self.scope.patience:.3g} s passed"
             self._ended_by = self._ended_by or passed
 
     def _told_of_clock(self) -> str:
@@ -136,32 +116,46 @@ class Call:
         """End at loop time `deadline`, if that is later than before."""
         self._limit.when = max(self._limit.when, deadline)
 
-    def _turn_moved(self, turn: float) -> None:
+    def turn_moved(self, turn: float) -> None:
         """End the call if the token that it waits for now comes after its deadline."""
         if self._ends_before(turn):
             self.stop(self._too_late(turn))
+
+    def give_way(self) -> None:
+        """Stop waiting: the account turned out to be elsewhere, where it is asked instead."""
+        if self._may_move:
+            self._is_stopped = True
+            self._limit.expire()
+
+    def rank(self) -> tuple[int, ...] | None:
+        """See `Rider`."""
+        own = self.scope.rank
+        return None if own is None else own(bool(self.endings))
+
+    def _is_too_late(self, turn: float) -> bool:
+        """Whether a place that is taken now comes too late for it, and none of others is free."""
+        if not self._may_be_late or not self._ends_before(turn):
+            return False
+        return self.is_read or not self._resources.turns.makes_room(self, turn)
 
     def _ends_before(self, turn: float) -> bool:
         """Whether a turn that comes at loop time `turn` at the earliest is too late for certain."""
         if turn <= self._limit.when:
             return False
-        named, now = self._limiter.slower_named(self._budget), self._loop.time()
-        return not named or not self._scope.waits(turn, now, named, self._persists)
+        named, now = self._limiter.slower_named(self.path), self._loop.time()
+        return not named or not self.scope.waits(turn, now, named, self._persists)
 
-    async def _attempt(self) -> float | None:
-        """One token's attempts, as a rule one; seconds until the next token is wanted, or None."""
-        queued = self._loop.time()
+    async def _attempt(self, turn: float | None) -> float | None:
+        """One token's attempts, as a rule one; seconds until the next token is wanted, or None.
+        `turn`: when it could come."""
+        self._queued = self._loop.time()
+        turns = self._resources.turns
         try:
-            async with self._take() as lease:
-                try:
-                    if self._resources.emitter is not None and not self.endings:
-                        await self._written(self._resources.emitter)
-                    result = await self._with_token(lease, queued)
-                finally:
-                    if self._in_flight is None or not self._in_flight.sending.sent:
-                        lease.not_sent()
-                # While it has its token: what it asks for holds before others hear of an answer.
-                return self._answered(*result) if isinstance(result, tuple) else result
+            if self.is_read or turns.lets_pass(self, turn):
+                async with self._take() as lease:
+                    return await self._use(lease)
+            async with turns.waiting(self) as waited:
+                return self._wait if waited.lease is None else await self._use(waited.lease)
         except ClockFailed as failure:
             # No byte of this attempt left; what was sent before is on record.
             self._ended_by = failure.reason
@@ -176,44 +170,62 @@ class Call:
                 self._cut_off(self._in_flight)
             raise
 
-    async def _with_token(
-        self, lease: Lease, queued: float
-    ) -> tuple[InFlight, Answer] | float | None:
+    async def _use(self, lease: Lease) -> float | None:
+        await self.written(lease)
+        try:
+            result = await self._with_token(lease)
+        finally:
+            if self._in_flight is None or not self._in_flight.sending.sent:
+                lease.not_sent()
+        # While it has its token: what it asks for holds before others hear of an answer.
+        return self._answered(*result) if isinstance(result, tuple) else result
+
+    async def _with_token(self, lease: Lease) -> tuple[InFlight, Answer] | float | None:
         """Send, elsewhere as long as nothing left this machine; without an answer the seconds
         until the next token is wanted, or None."""
         granted = self._loop.time()
         # A token may come in the very turn in which the call is stopped.
-        while not self._is_stopped and not self._would_be_cut_short():
-            if self._choose is not None:
-                operation = self._choose()
-                if operation is None:
-                    break
-                self._operation = operation
-            in_flight = self._in_flight = self._begin(queued, lease)
-            within, connect = self._resources.attempt_timeout, self._course.to_connect()
+        while self.is_ready():
+            in_flight = self.launch(self.operation, lease)
             try:
-                return in_flight, await in_flight.sending.answer(within, connect)
+                return in_flight, await in_flight.sending.answer(*self.time_for_one())
             except SendFailed as failure:
                 if failure.sent:
                     raise
-                held = self._loop.time() - granted
-                may_keep = self._course.has_untried and self._limiter.may_hold(held, within)
+                may_keep = self.may_hold(granted)
                 wait = self._failed(in_flight, failure)
                 if wait is None or not may_keep:
                     return wait
-                queued = self._loop.time()
+                self._queued = self._loop.time()
         return None
 
-    def _cut_off(self, in_flight: InFlight) -> None:
-        now = self._loop.time()
-        if in_flight.sending.sent and now >= self._limit.when and now - in_flight.began >= _SILENT:
-            self._note(in_flight, now, answered=False)
-        self._record(in_flight, in_flight.cut_off(), None, now)
-        self._heard()
+    def is_ready(self) -> bool:
+        """See `Rider`."""
+        self._wait = None
+        return not self._is_stopped and not self._would_be_cut_short()
 
-    async def _written(self, emitter: "Emitter") -> None:
+    def time_for_one(self) -> tuple[float, float]:
+        """See `Rider`."""
+        return self._resources.attempt_timeout, self._course.to_connect()
+
+    def may_hold(self, since: float) -> bool:
+        """See `Rider`."""
+        held = self._loop.time() - since
+        return self._course.has_untried and self._limiter.may_hold(
+            held, self._resources.attempt_timeout
+        )
+
+    async def written(self, lease: Lease) -> None:
         """Wait, for a short while from the call's start, until listeners have its record safe."""
-        self.warnings += await emitter.written(self._scope.number, self.began + _TO_WRITE)
+        emitter = self._resources.emitter
+        if emitter is None or self.endings:
+            return
+        try:
+            self.warnings += await emitter.written(self.scope.number, self.began + _TO_WRITE)
+        except BaseException:
+            # Cancelled before a byte left: the token goes back.
+            lease.not_sent()
+            raise
 
     def _would_be_cut_short(self) -> bool:
         """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
@@ -224,41 +236,26 @@ class Call:
             self._ended_by = "less time was left than the last answer took"
         return short
 
-    def _begin(self, queued: float, lease: Lease) -> InFlight:
-        resources, began = self._resources, self._loop.time()
-        base_url, started = self._course.begin(began), resources.clock.now()
-        signed = resources.signer.sign(self._operation.request, base_url, started)
-        sending = resources.transport.prepare(signed)
-        self._emit(TokenGranted, began, base_url, began - queued)
-        number = self._sink.begin(self._contracts, self._so_far)
-        place = (number, self._operation, self._contracts, base_url)
-        # A lease of a user's own may have anything under that name.
-        told = getattr(lease, "mode", None)
-        mode = told if isinstance(told, LimiterMode) else None
-        if mode is LimiterMode.OWN_SHARE:
-            self._warn(getattr(lease, "warning", ""))
-        return InFlight(*place, started, began - queued, began, signed, sending, mode)
+    def fell(self, failure: SendFailed, *, is_first: bool) -> bool:
+        """See `Rider`."""
+        assert self._in_flight is not None  # noqa: S101 - it is on board
+        self._wait = self._failed(self._in_flight, failure, is_first=is_first)
+        return self._wait is not None
 
-    def _warn(self, warning: str) -> None:
-        if warning and warning not in self.warnings:
-            self.warnings += (warning,)
+    def landed(self, answer: Answer, first: Rider) -> None:
+        """See `Rider`."""
+        assert self._in_flight is not None  # noqa: S101 - it is on board
+        self._wait = self._answered(self._in_flight, answer, None if first is self else first)
 
-    def _answered(self, in_flight: InFlight, answer: Answer) -> float | None:
-        reply = self._operation.read(answer, in_flight.signed.scrub)
-        # Only the exchange itself knows codes; a page without one is a gateway's.
-        is_word = reply.verdict is not Verdict.UNKNOWN or reply.code is not None
-        now = self._loop.time()
-        self._note(in_flight, now, answered=is_word)
-        # On record before anything else happens to it.
-        ending = self._record(in_flight, reply, answer.status, now)
-        try:
-            emitter = self._resources.emitter
-            changes = heeded(self._limiter, self._budget, answer, reply, now, emitter)
-            if changes:
-                told = ending.attempt.model_copy(update=changes)
-                self.endings[-1] = ending._replace(attempt=told)
-        finally:
-            self._heard()
+    def clock_failed(self, reason: str) -> None:
+        """See `Rider`."""
+        self._ended_by = reason
+
+    def _answered(
+        self, in_flight: InFlight, answer: Answer, first: Rider | None = None
+    ) -> float | None:
+        ending = self._file(in_flight, answer, first)
+        reply = ending.reply
         if reply.verdict is Verdict.REFUSED:
             signed_at = in_flight.started.timestamp() + ending.attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
@@ -273,7 +270,7 @@ class Call:
         The limiter holds up whoever queues for as long as an endpoint is closed. Of urgent calls it
         lets one ask each period, whichever was refused.
         """
-        if self._scope.urgent:
+        if self.scope.urgent:
             return 0.0
         left = self._limit.when - self._loop.time()
         if max(PERIOD, asked) > left:
@@ -292,55 +289,21 @@ class Call:
         self._ended_by = await self._check().make(reply, last.wire / 2, last.base_url)
         return not self._ended_by
 
-    def _failed(self, in_flight: InFlight, failure: SendFailed) -> float | None:
-        now = self._loop.time()
-        if failure.is_of_host:
-            self._note(in_flight, now, answered=False)
-        verdict = Verdict.UNKNOWN if failure.sent else Verdict.NOT_SENT
-        self._record(in_flight, Reply(verdict, message=failure.reason), None, now)
-        self._heard()
+    def _failed(
+        self, in_flight: InFlight, failure: SendFailed, *, is_first: bool = True
+    ) -> float | None:
+        self._file_failure(in_flight, failure, is_first=is_first)
         return self._next()
-
-    def _record(self, in_flight: InFlight, reply: Reply, status: int | None, now: float) -> Heard:
-        ending = in_flight.ending(len(self.endings) + 1, now, reply, status)
-        self._in_flight = None
-        self.endings.append(ending)
-        return ending
-
-    def _note(self, in_flight: InFlight, now: float, *, answered: bool) -> None:
-        self._resources.base_urls.note(
-            in_flight.base_url, now, answered=answered, took=now - in_flight.began
-        )
-
-    def _so_far(self) -> Heard:
-        """What the last attempt comes to if it ends now."""
-        in_flight = self._in_flight
-        if in_flight is None:
-            return self.endings[-1]
-        return in_flight.ending(len(self.endings) + 1, self._loop.time(), in_flight.cut_off(), None)
-
-    def _heard(self) -> None:
-        """The last attempt goes on the ledger, and to the listeners."""
-        ending = self.endings[-1]
-        self._sink.heard(ending)
-        self._scope.heard(ending.attempt)
-        self._emit(AttemptEnded, ending.answered, ending.attempt)
-
-    def _emit(self, kind: Callable[..., Event], at: float, *what: object) -> None:
-        if emitter := self._resources.emitter:
-            emitter.emit(
-                kind(at, self._scope.number, self._operation.about, *what, self._contracts)
-            )
 
     def _next(self) -> float | None:
         return self._course.after(self.endings, self._loop.time(), self._limit.when)
 
     def _take(self) -> AbstractAsyncContextManager[Lease]:
-        urgent, on_turn = self._scope.urgent, self._turn_moved
-        return self._limiter.take(self._budget, urgent=urgent, on_turn=on_turn)
+        urgent, on_turn = self.scope.urgent, self.turn_moved
+        return self._limiter.take(self.path, urgent=urgent, on_turn=on_turn)
 
     def _too_late(self, turn: float) -> str:
-        queue, now = self._limiter.waiting(self._budget), self._loop.time()
+        queue, now = self._limiter.waiting(self.path), self._loop.time()
         behind = "" if queue is None else f", with {queue} waiting"
         # A moment that is over by now is no negative time.
         turn, end = max(now, turn) - now, max(now, self._limit.when) - now

@@ -44,6 +44,10 @@ class Course:
         its token counts."""
         return self._itinerary.choose(now)
 
+    def follow(self, base_url: str, now: float) -> None:
+        """The attempt that begins now goes to `base_url`: others have chosen it."""
+        self._itinerary.follow(base_url, now)
+
     def to_connect(self) -> float:
         """Seconds for the connection."""
         return min(self._timeout, _CONNECT_ELSEWHERE) if self.has_untried else self._timeout

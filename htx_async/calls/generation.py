@@ -49,14 +49,15 @@ class Generation:
         if self.is_auto and self.current is ApiGeneration.V1:
             self.how = how
 
-    def switch(self, current: ApiGeneration, why: str, emitter: Emitter | None) -> None:
-        """The account is on `current`, as `why` shows."""
+    def switch(self, current: ApiGeneration, why: str, emitter: Emitter | None) -> bool:
+        """The account is on `current`, as `why` shows; whether that is news."""
         if self.current is current:
-            return
+            return False
         self.current, self.how = current, why
         if emitter:
             now = asyncio.get_running_loop().time()
             emitter.emit(GenerationChanged(now, current, why))
+        return True
 
 
 class V5Traits:
@@ -67,6 +68,9 @@ class V5Traits:
         """The form of a cancel that it took last."""
         self.lists_all = False
         """Whether a list without a contract code is of every contract."""
+        self.mixes = True
+        """Whether one cancel may name orders of several contracts: assumed, until it is shown that
+        it may not."""
         self.has_lists = False
         """Whether it has answered with a list of this account."""
         self.absent_at = -math.inf

@@ -16,7 +16,8 @@ class Heard(NamedTuple):
 
     `request`: its number in the call of the user, the same for every contract that it served.
     `contracts`: those; none for the whole account. `order_ids`: those that it names; none for all
-    of a contract.
+    of a contract. `led_by`: the contract of the first order of a request that named orders of
+    several contracts; "" for any other.
     """
 
     request: int
@@ -28,6 +29,7 @@ class Heard(NamedTuple):
     reply: Reply
     asked: float
     answered: float
+    led_by: str = ""
 
 
 class InFlight(NamedTuple):
@@ -44,6 +46,8 @@ class InFlight(NamedTuple):
     signed: SignedRequest
     sending: Sending
     limiter_mode: LimiterMode | None = None
+    shared_by: tuple[int, ...] = ()
+    led_by: str = ""
 
     def cut_off(self) -> Reply:
         """What it proves if it ends now."""
@@ -68,17 +72,20 @@ class InFlight(NamedTuple):
             sent=reply.verdict is not Verdict.NOT_SENT,
             limiter_mode=self.limiter_mode,
             excerpt=reply.excerpt,
+            shared_by=self.shared_by,
         )
         place = (request, operation.kind, operation.generation, self.contracts, operation.order_ids)
-        return Heard(*place, attempt, reply, self.began, now)
+        return Heard(*place, attempt, reply, self.began, now, self.led_by)
 
 
 class Sink(Protocol):
     """Where a call files what it hears."""
 
-    def begin(self, contracts: tuple[str, ...], cut_off: Callable[[], Heard]) -> int:
+    def begin(
+        self, contracts: tuple[str, ...], cut_off: Callable[[], Heard], number: int | None = None
+    ) -> int:
         """The number of one more request, for `contracts`; `cut_off` tells what it comes to if it
-        ends now."""
+        ends now. `number`: of one that goes for other contracts, too."""
 
     def heard(self, fact: Heard) -> None:
         """It came to its end."""

@@ -15,6 +15,7 @@ from htx_async.calls.generation import Generation, V5Traits
 from htx_async.calls.resources import Resources, hear_modes
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
+from htx_async.calls.turns import Turns
 from htx_async.calls.wall_clock import WallClock
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.signing import Credentials, Signer
@@ -89,6 +90,7 @@ class Opening:
             signer=Signer(self._credentials),
             trades=limiter,
             reads=reads_limiter() if reads is None else as_limiter(reads),
+            turns=Turns(limiter),
             public=public,
             transport=self.transport,
             base_urls=self._base_urls,

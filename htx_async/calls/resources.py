@@ -15,6 +15,7 @@ from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.generation import Generation, V5Traits
 from htx_async.calls.retry import RetryPolicy
+from htx_async.calls.turns import Turns
 from htx_async.calls.wall_clock import WallClock
 from htx_async.enums import ApiGeneration, LimiterMode
 from htx_async.events import LimiterModeChanged
@@ -36,6 +37,7 @@ class Resources(NamedTuple):
     signer: Signer
     trades: BaseLimiter
     reads: BaseLimiter
+    turns: Turns
     public: AsyncLimiter
     transport: Transport
     base_urls: BaseUrls
@@ -81,6 +83,7 @@ class Resources(NamedTuple):
 
     async def let_go(self, session: object) -> None:
         """The same, and leave nothing on its way to the tokens that others share."""
+        await self.turns.idle()
         self.release(session)
         await self.trades.drain()
         await self.reads.drain()

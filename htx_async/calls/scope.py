@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Protocol
 
 from htx_async.calls.default_deadline import DefaultDeadline
@@ -39,6 +40,10 @@ class Scope:
 
     reason = ""
     """Why it is to end before its time; "" as long as it is not."""
+    rank: Callable[[bool], tuple[int, ...]] | None = None
+    """Where what is inside stands among what waits in the same outermost scope, asked when a token
+    is granted, with whether it is a repeat: the least goes first. None: in the order in which it
+    came."""
     _default: DefaultDeadline | None = None
     _outer: Scope | None = None
     _ending: asyncio.Future[None] | None = None
@@ -74,6 +79,11 @@ class Scope:
         scope._outer = self
         scope.reason = self.reason
         return scope
+
+    @property
+    def outermost(self) -> Scope:
+        """That of the user's whole call."""
+        return self if self._outer is None else self._outer.outermost
 
     def holding(self, part: Part) -> _Holding:
         """`part` goes on for the block, and ends with the scope."""
@@ -142,6 +152,18 @@ class Scope:
             self._ending = loop.create_future()
         await asyncio.wait([self._ending], timeout=seconds)
         return not self.reason
+
+    async def until(self, *futures: asyncio.Future[None]) -> bool:
+        """Wait for the first of them; False when it is to end before, or time is up."""
+        loop = asyncio.get_running_loop()
+        if self.reason or any(future.done() for future in futures):
+            return not self.reason
+        if self._ending is None:
+            self._ending = loop.create_future()
+        left = max(0.0, self.deadline - loop.time())
+        waited: list[asyncio.Future[None]] = [self._ending, *futures]
+        await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        return not self.reason and any(future.done() for future in futures)
 
     def _end(self, reason: str) -> None:
         self.reason = self.reason or reason

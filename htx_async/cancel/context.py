@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from htx_async.calls.call import Call
 from htx_async.calls.in_flight import Heard
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
-from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Unread, Warned
+from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Moved, Unread, Warned
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, Walk
 from htx_async.enums import ApiGeneration, Verdict
@@ -25,6 +25,22 @@ from htx_async.report_text import unread
 
 if TYPE_CHECKING:
     from htx_async.cancel.search import OrderSearch
+
+    class AccountLists(Protocol):
+        """V5's lists of the whole account."""
+
+        async def open(self, context: Context, on_page: Callable[[Page], object]) -> bool | None:
+            """Whether the next one of open orders could be read; None where that of the contract
+            is to be asked for."""
+
+        async def read(
+            self,
+            kind: Kind,
+            on_page: Callable[[Page], object] | None = None,
+            ids: Sequence[str] = (),
+        ) -> bool:
+            """Whether the next one could be read."""
+
 
 ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V5: v5}
 
@@ -72,6 +88,12 @@ class Context:
         self.scope = scope
         self.intent = intent
         self.search = search
+        self.lists: AccountLists | None = None
+        """Those of the account, where several contracts share them."""
+        self.hold: Callable[[Context], Awaitable[None]] | None = None
+        """What a second opinion waits for."""
+        self.after_cancel: Callable[[Context], object] | None = None
+        """Hears of each cancel that is over."""
         self._contract = intent.contract
         self.contracts = (self._contract,) if contracts is None else contracts
         """Under which its facts are filed."""
@@ -105,16 +127,20 @@ class Context:
         """Whether there is time to go on after so many seconds."""
         return await self.scope.pause(seconds)
 
-    def within(self, scope: Scope) -> Context:
-        """The same with less time."""
+    def within(self, scope: Scope, resources: Resources | None = None) -> Context:
+        """The same with less time, or with other resources."""
         settings = (self.ledger, scope, self.intent, self.search, self.contracts)
-        return Context(self.resources, *settings)
+        other = Context(self.resources if resources is None else resources, *settings)
+        other.lists = self.lists
+        return other
 
     def goes_to(self, tried: Set[ApiGeneration]) -> ApiGeneration | None:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
         current = self.resources.generation.current
+        if current is ApiGeneration.V5 and current not in tried:
+            self._learn()
         if not self._facts:
             return current
         on = self.states().on
@@ -122,6 +148,20 @@ class Context:
             return current
         left = [one for one in self.places() if one not in tried] if len(on) == 1 else []
         return left[0] if left else None
+
+    def _learn(self) -> None:
+        """What the session has found out since the call began: the account is on V5."""
+        generation = self.resources.generation
+        if not generation.is_auto or self._is_by_pair or self.ledger.known is not None:
+            return
+        known = self.states()
+        is_settled = known.is_covered and known.words[ApiGeneration.V5]
+        if len(known.on) > 1 and not is_settled:
+            self.ledger.file(Moved(self.contracts, generation.how, self.now()))
+
+    @property
+    def _is_by_pair(self) -> bool:
+        return self.intent.filter.contract_code is None
 
     def places(self) -> list[ApiGeneration]:
         """Where the account may be, as far as it can be asked there."""
@@ -134,7 +174,8 @@ class Context:
         why, is_named = known.why, self.intent.filter.contract_code is not None
         if generation.is_auto and why and is_named and generation.current not in known.on:
             (current,) = known.on
-            generation.switch(current, why, self.resources.emitter)
+            if generation.switch(current, why, self.resources.emitter):
+                self.resources.turns.give_way(current)
         elif why:
             generation.note(why)
         elif known.has_agreed:
@@ -143,18 +184,15 @@ class Context:
     async def send(
         self,
         operation: Operation,
-        choose: Callable[[], Operation | None] | None = None,
         *,
         lost: int = 0,
         persists: bool | None = None,
         contracts: tuple[str, ...] | None = None,
     ) -> Answered:
-        """Carry a request to an answer. `choose` is asked each time that a token is granted, and
-        says what it is used for: this request, another one of the same path, or none, and it goes
-        back. `lost`, `persists`: see `Call`."""
+        """Carry a request to an answer. `lost`, `persists`: see `Call`."""
         named = self.contracts if contracts is None else contracts
         where = (self.resources, operation, self.scope, self.ledger, named)
-        call = Call(*where, choose=choose, lost=lost, persists=persists)
+        call = Call(*where, lost=lost, persists=persists, may_move=not self._is_by_pair)
         with self.scope.holding(call):
             try:
                 await call.run()
@@ -164,6 +202,8 @@ class Context:
                     self.ledger.file(Warned(named, warning))
                 if ended_by and not call.is_read:
                     self.ledger.file(Ended(named, ended_by))
+        if self.after_cancel is not None and not call.is_read:
+            self.after_cancel(self)
         return Answered(call.endings, ended_by)
 
     async def read(
@@ -247,6 +287,11 @@ class Context:
         """The open orders of the intent's contract, whatever its filters. But for `until_clear`, a
         list that takes long is read no further than to those placed since the call began: a
         strategy that keeps placing would keep it from its end."""
+        if generation is ApiGeneration.V5 and self.lists is not None:
+            is_read = await self.lists.open(self, on_page)
+            if is_read is not None:
+                shown = self.states().shown(generation)
+                return tuple(self.ledger.rows[i] for i in shown) if is_read else None
         route, wanted, began = ROUTES[generation], self.intent.filter, self.now()
 
         def is_past(page: Page, ascends: bool) -> bool:
@@ -277,6 +322,13 @@ class Context:
     ) -> tuple[TrailingOrder, ...] | None:
         """Ended orders of the contract: at least all that ended at `since` (Unix milliseconds) or
         later, and those of `ids` that ended at all; None: those of `ids` alone."""
+        if (
+            generation is ApiGeneration.V5
+            and self.lists is not None
+            and self.resources.v5.lists_all
+        ):
+            is_read = await self.lists.read(Kind.ENDED, ids=ids)
+            return tuple(self.ledger.ended.values()) if is_read else None
         route, wanted = ROUTES[generation], self.intent.filter
         missing = set(ids)
 

@@ -14,7 +14,9 @@ from htx_async.cancel.ledger import (
     Intent,
     Ledger,
     Listed,
+    Moved,
     NotOnV5,
+    OnV1,
     Round,
     Unread,
     Warned,
@@ -60,7 +62,8 @@ class Evidence:
     """When V5 was last asked of those times that it said that the account is not there."""
     absent: Code | None = None
     agreed = NEVER
-    """When V5 was last asked of those times that it told wholly of what is meant."""
+    """When V5 was last asked of those times that it told wholly of what is meant, or when v1 was
+    of those that it has shown an order of the account: what v1 had said before is its word."""
     doubted = NEVER
     """When v1 refused a request that lacks nothing as if it did."""
     is_asked = False
@@ -104,6 +107,10 @@ class Evidence:
                 self._list(fact)
             case NotOnV5():
                 self._not_on_v5(fact.code, fact.asked)
+            case OnV1():
+                self.agreed = max(self.agreed, fact.asked)
+            case Moved():
+                self._move(fact.at, fact.how)
             case Unread():
                 self.unread[fact.generation] = fact.problem
             case Round():
@@ -270,7 +277,8 @@ class Evidence:
             if reply.code == NO_ORDERS:
                 self._say(fact, names_any=False)
             return
-        if reply.code in (*SETTLED_ORDER_CODES, NO_ORDERS) and len(fact.order_ids) > 1:
+        is_one_of_many = len(fact.order_ids) > 1 or fact.attempt.shared_by
+        if reply.code in (*SETTLED_ORDER_CODES, NO_ORDERS) and is_one_of_many:
             # A code about one order speaks for one order.
             for order_id in fact.order_ids:
                 self.order(order_id).is_alone = True

@@ -184,7 +184,11 @@ def _attempts(known: States) -> tuple[Attempt, ...]:
     """The cancels; where no list could be read, the refusal of the last one tells why."""
     if not known.cancels and known.reads and known.reads[-1].reply.verdict is Verdict.REFUSED:
         return _numbered([known.reads[-1].attempt])
-    return _numbered([heard.attempt for heard in known.cancels])
+    attempts = [heard.attempt for heard in known.cancels]
+    if any(attempt.shared_by for attempt in attempts):
+        # Two parts of what was asked for may have gone in one request.
+        attempts = list({a.request or -number: a for number, a in enumerate(attempts)}.values())
+    return _numbered(attempts)
 
 
 def _numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:

@@ -86,6 +86,21 @@ class NotOnV5(NamedTuple):
     asked: float
 
 
+class OnV1(NamedTuple):
+    """v1 was `asked`, and has listed or taken an order of the account."""
+
+    asked: float
+    contracts: tuple[str, ...] = ALL
+
+
+class Moved(NamedTuple):
+    """Another call of the session has found out, and `how`, that the account is on V5."""
+
+    contracts: tuple[str, ...]
+    how: str
+    at: float
+
+
 class Round(NamedTuple):
     """From here on what is placed counts, too (`until_clear`)."""
 
@@ -107,7 +122,7 @@ class Warned(NamedTuple):
     warning: str
 
 
-Fact = Heard | Listed | NotOnV5 | Unread | Round | Ended | Warned
+Fact = Heard | Listed | NotOnV5 | OnV1 | Moved | Unread | Round | Ended | Warned
 
 
 class Ledger:
@@ -128,23 +143,29 @@ class Ledger:
         self._requests = itertools.count(1)
         self._of: dict[str, list[Fact]] = {}
         self._of_all: list[Fact] = []
-        self.under_way: dict[int, tuple[tuple[str, ...], Callable[[], Heard]]] = {}
-        """The contracts of each request that is on the wire, and what it would count as if it ended
-        now."""
+        self.under_way: dict[tuple[int, tuple[str, ...]], list[Callable[[], Heard]]] = {}
+        """What each request that is on the wire would count as if it ended now, by its number and
+        by the contracts for which it would."""
 
     def next_request(self) -> int:
         """The number of one more request."""
         return next(self._requests)
 
-    def begin(self, contracts: tuple[str, ...], cut_off: Callable[[], Heard]) -> int:
-        """A request goes out; its number."""
-        number = self.next_request()
-        self.under_way[number] = (contracts, cut_off)
+    def begin(
+        self, contracts: tuple[str, ...], cut_off: Callable[[], Heard], number: int | None = None
+    ) -> int:
+        """A request goes out; its number. `number`: of one that goes for others, too."""
+        number = self.next_request() if number is None else number
+        self.under_way.setdefault((number, contracts), []).append(cut_off)
         return number
 
     def heard(self, fact: Heard) -> None:
         """It came to its end."""
-        self.under_way.pop(fact.request, None)
+        parts = self.under_way.get((fact.request, fact.contracts))
+        if parts is not None:
+            del parts[0]
+            if not parts:
+                del self.under_way[fact.request, fact.contracts]
         self.file(fact)
 
     def file(self, fact: Fact) -> None:
@@ -180,5 +201,6 @@ class Ledger:
         return bool(self.under_way and self._cut_off(contract))
 
     def _cut_off(self, contract: str) -> list[Callable[[], Heard]]:
-        told = self.under_way.values()
-        return [cut_off for named, cut_off in told if named == ALL or contract in named]
+        told = self.under_way.items()
+        of = (parts for (_, named), parts in told if named == ALL or contract in named)
+        return [cut_off for parts in of for cut_off in parts]

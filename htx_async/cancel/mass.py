@@ -1,7 +1,7 @@
 """Many contracts at once ("mass cancel", FIX 35=q): one procedure each, one ledger of all.
 
-Every contract queues for its first token before any of them can need a second, and the queue is
-first in, first out: so every contract's first attempt goes before any repeat.
+Each contract that waits has a place in the limiter's line, and what goes is said when a token is
+granted: first what was not sent before, of that what a list has shown, then in the order given.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary, WeakSet
 
 from htx_async.aio.listeners import LEAVING, told
@@ -17,21 +18,19 @@ from htx_async.arguments import listed, shown
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
+from htx_async.cancel.account_lists import AccountLists
 from htx_async.cancel.context import Context
-from htx_async.cancel.ledger import ALL, Intent, Ledger, Round, Warned
-from htx_async.cancel.order import State
-from htx_async.cancel.procedures import cancel_all, carry, look
+from htx_async.cancel.ledger import ALL, Intent, Ledger, Round
+from htx_async.cancel.looks import Looks, usual_look
+from htx_async.cancel.planning import BETWEEN_ROUNDS
+from htx_async.cancel.procedures import cancel_all, carry
 from htx_async.cancel.search import OrderSearch
-from htx_async.cancel.v5_check import check_v5
 from htx_async.codes import CodeClass
-from htx_async.enums import ApiGeneration, MarginMode, Verdict
+from htx_async.enums import Look, MarginMode, Verdict
 from htx_async.errors import InvalidRequest
 from htx_async.filters import OrderFilter
 from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
-
-BETWEEN_ROUNDS = 1.2
-"""Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""
 
 _AFTER_UNKNOWN = 2.0
 """Seconds between rounds where the last one left the outcome open."""
@@ -91,8 +90,8 @@ class MassCancel:
 
     `scope`: of all of them; its deadline is told by `until` once everybody else who was about to
     queue has queued. `path`: whose line its calls stand in. `under_way`: it is in there while it
-    runs. `is_promised`: closing waits for it instead of holding it back. `looks`: open orders are
-    read first, and only contracts that have matching ones, or could not be read, are cancelled.
+    runs. `is_promised`: closing waits for it instead of holding it back. `look`: whether open
+    orders are read before; None: first, if there are more contracts than free tokens.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class MassCancel:
         until: Callable[[MassCancel], None],
         path: str,
         under_way: set[MassCancel],
-        looks: bool = False,
+        look: Look | None = None,
         on_report: OnReport | None = None,
         is_promised: bool = False,
     ) -> None:
@@ -118,16 +117,18 @@ class MassCancel:
         self._intents = intents
         self._until = until
         self._under_way = under_way
-        self._looks = looks
+        self._look = look
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._search = OrderSearch()
         self._contexts: dict[str, Context] = {}
         self._reports: dict[str, CancelReport] = {}
-        self._carried = len(intents)
+        self._carried_left = len(intents)
+        self._has_begun: set[str] = set()
+        self._has_queued: set[str] = set()
+        self._looks: Looks
         self._are_final = asyncio.Event()
         self._callback_errors: list[str] = []
-        self._shared_look: asyncio.Task[object] | None = None
 
     async def run(self) -> MassCancelReport:
         """One report for each contract. Cancelled, it stops every call first and then goes on;
@@ -151,6 +152,25 @@ class MassCancel:
     async def _run(self) -> MassCancelReport:
         await asyncio.sleep(0)
         self._until(self)
+        everything = self._everything()
+        lists = AccountLists(everything, self._contexts.values)
+        for position, intent in enumerate(self._intents):
+            context = self._context(intent)
+            context.lists = lists
+            context.scope.rank = partial(self._rank, intent.contract, position)
+        looks = self._looks = Looks(self.look, self._contexts, everything, lists)
+        with self.scope.holding(everything.scope):
+            looks.begin()
+            try:
+                return await self._carried()
+            finally:
+                looks.end()
+                everything.scope.stop("the mass cancel is over")
+                await looks.over()
+                await lists.over()
+                self._let_go()
+
+    async def _carried(self) -> MassCancelReport:
         tasks = {own_task(self._carry(intent)): intent.contract for intent in self._intents}
         try:
             await self._are_final.wait()
@@ -195,65 +215,64 @@ class MassCancel:
             self._contexts[intent.contract] = found
         return found
 
+    def _let_go(self) -> None:
+        """What refers to this in a circle: whoever holds its report alone is not to hold more."""
+        for context in self._contexts.values():
+            context.scope.rank = context.lists = context.after_cancel = None
+
+    @property
+    def look(self) -> Look:
+        """Whether open orders are read before."""
+        if self._look is None:
+            urgent = self.scope.urgent
+            self._look = usual_look(*self._line, len(self._intents), urgent=urgent)
+        return self._look
+
+    def _everything(self) -> Context:
+        """The account, in a scope of the whole call."""
+        margin = self._intents[0].filter.margin_mode
+        intent = Intent(OrderFilter(margin_mode=margin))
+        where = (self._resources, self._ledger, self.scope.inner(), intent, self._search, ALL)
+        return Context(*where)
+
+    def _rank(self, contract: str, position: int, is_repeat: bool) -> tuple[int, ...]:
+        """First what was not sent before, of that what a list has shown, then as given."""
+        is_again = is_repeat or contract in self._has_begun
+        return is_again, not self._looks.is_shown(contract), position
+
     async def _carry(self, intent: Intent) -> None:
-        self._unqueued -= _rounds_of(intent)
         context = self._context(intent)
         try:
             with self.scope.holding(context.scope):
                 report = self._reports[intent.contract] = await self._rounds(context)
         finally:
-            self._carried -= 1
-            if not self._carried:
+            self._queue_no_more(intent)
+            self._carried_left -= 1
+            if not self._carried_left:
                 self._are_final.set()
         if self._on_report is not None:
             await self._tell(self._on_report, report)
 
+    def _queue_no_more(self, intent: Intent) -> None:
+        """What was about to queue for it has queued, or never will."""
+        if intent.contract not in self._has_queued:
+            self._has_queued.add(intent.contract)
+            self._unqueued -= _rounds_of(intent)
+
     async def _rounds(self, context: Context) -> CancelReport:
-        while not self.scope.reason and (not self._looks or await self._look(context)):
+        is_first, contract = True, context.intent.contract
+        while not self.scope.reason and await self._looks.lets(context, is_first=is_first):
+            self._queue_no_more(context.intent)
             report = await carry(context, cancel_all)
             wait = _until_next_round(context)
             if not wait:
                 return report
             if not await context.pause(wait):
                 break
+            is_first = False
+            self._has_begun.add(contract)
             self._ledger.file(Round(context.contracts, context.now()))
         return context.report()
-
-    async def _look(self, context: Context) -> bool:
-        """Whether there is something to cancel, or nobody knows."""
-        half = (context.now() + self.scope.deadline) / 2
-        looking = context.within(context.scope.inner(half))
-        with context.scope.holding(looking.scope), self._resources.live.holding(looking.scope):
-            is_cross = context.intent.filter.margin_mode is MarginMode.CROSS
-            if is_cross:
-                await self._look_at_all(looking)
-                await check_v5(looking)
-            if not is_cross or looking.states().on == {ApiGeneration.V5}:
-                await look(looking)
-        known = context.states()
-        if not known.is_covered:
-            text = "its open orders could not be read beforehand, so it was cancelled blind"
-            self._ledger.file(Warned(context.contracts, text))
-            return not context.scope.reason
-        rows = [self._ledger.rows[order_id] for order_id in known.having(State.OPEN)]
-        unsure = [row.order_id for row in rows if row.is_one_way]
-        if unsure and context.intent.filter.offset is not None:
-            text = f"an offset filter is not sure to reach one-way orders: {', '.join(unsure)}"
-            self._ledger.file(Warned(context.contracts, text))
-        return bool(rows) and not context.scope.reason
-
-    async def _look_at_all(self, looking: Context) -> None:
-        """One list for all contracts, as cross margin has it; read once, by whoever looks first."""
-        if self._shared_look is None:
-            intent = Intent(OrderFilter(margin_mode=MarginMode.CROSS))
-            scope = self.scope.inner(looking.scope.deadline)
-            everything = Context(self._resources, self._ledger, scope, intent, self._search, ALL)
-            self._shared_look = own_task(self._hold(scope, everything))
-        await asyncio.wait([self._shared_look])
-
-    async def _hold(self, scope: Scope, everything: Context) -> None:
-        with self.scope.holding(scope):
-            await look(everything)
 
     async def _tell(self, on_report: OnReport, report: CancelReport) -> None:
         try:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain, repeat
 
 from htx_async.aio.tasks import Group
+from htx_async.calls.generation import V5Traits
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import look_at_ended
-from htx_async.cancel.context import Context
+from htx_async.cancel.context import Answered, Context
 from htx_async.cancel.ledger import Ended
 from htx_async.cancel.order import NEVER, Order, State
 from htx_async.cancel.states import States
-from htx_async.codes import FIELD_MISSING, FIELD_NOT_VALID, INPUT_ERROR, PATH_UNKNOWN
+from htx_async.codes import (
+    FIELD_MISSING,
+    FIELD_NOT_VALID,
+    INPUT_ERROR,
+    PATH_UNKNOWN,
+    SETTLED_ORDER_CODES,
+)
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v5
 from htx_async.exchange.models import Page
+from htx_async.exchange.operation import Operation
 
 _V5 = ApiGeneration.V5
 _WAITS = (0.025, 0.1, 0.25, 0.5)
@@ -42,6 +51,9 @@ async def cancel_all(context: Context) -> None:
     async with Group() as group:
         is_begun = _cancel_due(context, group, context.states().shown(_V5), set())
     if is_begun and not await context.pause(next(waits)):
+        return
+    known = context.states()
+    if not is_begun and not context.intent.confirm and known.is_listed_since(_V5):
         return
     while await _list_and_cancel(context):
         known = context.states()
@@ -88,12 +100,23 @@ async def send_cancel(
     """Cancel these; in another of the documented forms where one was refused as such, in which case
     nothing was carried out."""
     traits, gone = context.resources.v5, set[str]()
+    known = context.states().orders
+    is_new = all(i not in known or known[i].tried == NEVER for i in ids)
     for form in sorted(v5.CANCEL_FORMS, key=lambda form: form != traits.cancel_form):
         if form.path in gone:
             continue
         part = ids if form.is_array else ids[:1]
         operation = v5.cancel(context.intent.filter, part, form)
-        reply = (await context.send(operation, lost=lost, persists=persists)).reply
+        if is_new and form.is_array:
+            operation = operation._replace(joins=partial(_joined, traits))
+        answered = await context.send(operation, lost=lost, persists=persists)
+        reply, left = answered.reply, _left_out(context, answered, part)
+        if left:
+            # What goes in one request is of one contract from now on.
+            traits.mixes = False
+            context.resources.turns.part(operation.request.path)
+            await send_cancel(context, left, lost=lost, persists=persists)
+            return
         if reply is not None and reply.verdict is Verdict.ACCEPTED:
             traits.cancel_form = form
             async with Group() as group:
@@ -103,6 +126,27 @@ async def send_cancel(
             gone |= {form.path} if reply.code == PATH_UNKNOWN else set()
             continue
         return
+
+
+def _joined(traits: V5Traits, one: Operation, other: Operation) -> Operation | None:
+    """One request for both, where V5 takes orders of several contracts, or these are of one."""
+    is_of_one = len({code for code, _ in (*one.items, *other.items)}) == 1
+    return v5.joined(one, other) if traits.mixes or is_of_one else None
+
+
+def _left_out(context: Context, answered: Answered, ids: Sequence[str]) -> tuple[str, ...]:
+    """Orders that were passed over because the request was led by one of another contract, or all
+    where it was refused as a whole for its form."""
+    last = answered.endings[-1] if answered.endings else None
+    if last is None or not last.led_by:
+        return ()
+    reply = last.reply
+    if reply.verdict is Verdict.REFUSED and reply.code in _OF_FORM:
+        return tuple(ids)
+    if reply.verdict is not Verdict.ACCEPTED or last.led_by == context.intent.filter.contract_code:
+        return ()
+    settled = {error.order_id for error in reply.errors if error.err_code in SETTLED_ORDER_CODES}
+    return tuple(i for i in ids if i not in reply.successes and i not in settled)
 
 
 def _is_sure(context: Context, order_id: str) -> bool:

@@ -20,3 +20,8 @@ class OrderSearch:
         self.looked: set[str | None] = set()
         """The contracts whose history was looked at to its end; None: that of all."""
         self.is_found = False
+
+    def spend_a_list(self) -> None:
+        """The list of open orders of every contract is looked at, by whoever it is."""
+        if not self.has_listed:
+            self.has_listed, self.left = True, self.left - 1

@@ -70,6 +70,11 @@ class States(Evidence):
         """The loop time from which a list shows every order that is meant."""
         return self.horizon + LISTED_WITHIN
 
+    def is_listed_since(self, generation: ApiGeneration) -> bool:
+        """Whether there is a whole list of `generation` that was asked for since the horizon."""
+        last = self.last_list(generation)
+        return last is not None and last.asked >= self.horizon
+
     def is_late(self, generation: ApiGeneration) -> bool:
         """Whether the last list of `generation` does."""
         last = self.last_list(generation)
@@ -91,6 +96,17 @@ class States(Evidence):
         """Whether the last cancel named orders, and was v1's: there may be more of them."""
         last = [word for word in self.words[V1] if not word.is_list and self._is_last(word)]
         return V1 in self.on and any(word.names_any for word in last)
+
+    @property
+    def on_v1(self) -> float:
+        """When v1 was last asked of those times that it named an order; `NEVER`: it has not."""
+        named = (word.asked for word in self.words[V1] if word.names_any)
+        return max(named, default=NEVER)
+
+    @property
+    def shown_on_v5(self) -> bool:
+        """Whether V5 has listed an order that is meant."""
+        return self.on == {V5} and self.moved > NEVER
 
     @property
     def is_shown_clear(self) -> bool:
@@ -125,7 +141,9 @@ class States(Evidence):
             return _ONLY[known]
         if self.moved > NEVER:
             return _NOWHERE if self.not_on_v5 >= self.moved else _ONLY[V5]
-        if self.not_on_v5 > NEVER:
+        # It may have moved since V5 was asked, when that was before the last cancel.
+        is_last = known is V5 or self.not_on_v5 >= self.sent[V1]
+        if self.not_on_v5 > NEVER and is_last:
             return _ONLY[V1]
         return _ONLY[V5] if known is V5 else _EITHER
 
@@ -203,7 +221,7 @@ class States(Evidence):
             return State.GONE
         if heard == order.lost:
             return State.UNKNOWN
-        is_foreign = order.refused_on is V5 and self.on != {V5}
+        is_foreign = (order.refused_on is V5) is not (self.on == {V5})
         # The generation that is not the account's own knows none of its orders.
         is_unsure = is_foreign and order.by_refusal is State.GONE
         return State.UNKNOWN if is_unsure else order.by_refusal

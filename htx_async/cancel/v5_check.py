@@ -107,6 +107,10 @@ async def check_v5(context: Context) -> None:
     """Ask V5 where v1's word alone is no proof, and let the session know where the account is."""
     if context.scope.reason or not context.states().is_open_question:
         return
+    if context.hold is not None:
+        await context.hold(context)
+        if context.scope.reason or not context.states().is_open_question:
+            return
     await _ask(context)
     if context.states().unreached[ApiGeneration.V1] is not None and not context.scope.reason:
         await _look(context)

@@ -25,8 +25,6 @@ def begin(
         if is_to_ask and STDIN in named.sources:
             raise InvalidRequest(f"{_NOBODY}: --contracts-from - takes stdin. {_WAY_OUT}")
         _check(record)
-        if course.blind and not named.every:
-            raise InvalidRequest("--blind is for --all: named contracts are cancelled so anyway")
         intent = _intent(named, orders, course)
         reached = access(reach)
         if is_to_ask and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
@@ -54,7 +52,7 @@ def _intent(named: Named, orders: Orders, course: Course) -> Intent:
         offset=orders.offset,
         until_clear=course.until_clear,
         confirm=course.until_clear if confirm is None else confirm,
-        blind=course.blind,
+        look=course.look,
         deadline=None if deadline is None else as_seconds("deadline", deadline),
     )
 

@@ -17,7 +17,7 @@ def cancel_all(
     contract: options.ContractArguments = None,
     contracts_from: options.ContractsFromOption = None,
     every: options.AllOption = False,
-    blind: options.BlindOption = False,
+    look: options.LookOption = None,
     margin: options.MarginOption = options.Margin.ISOLATED,
     direction: options.DirectionOption = None,
     offset: options.OffsetOption = None,
@@ -41,7 +41,8 @@ def cancel_all(
 
     Those of one margin mode or both that match both filters, and no orders of any other kind.
     Shows the plan and asks first, unless told --yes; gives an account of every contract at the
-    end. With --all open orders are read first, and only contracts that have some are cancelled.
+    end. With --all open orders are read first, and only contracts that have some are cancelled;
+    of many named ones those that have some go first (--look).
     With --margin both, --json is one document that has each account under its margin mode.
 
     Keys come from HTX_ACCESS_KEY and HTX_SECRET_KEY, or from the files that HTX_ACCESS_KEY_FILE
@@ -74,7 +75,7 @@ def cancel_all(
     code = begin(
         Named(contract or (), contracts_from or (), every),
         Orders(margin.modes, direction, offset),
-        Course(until_clear, confirm, blind, deadline),
+        Course(until_clear, confirm, look, deadline),
         Choices(dry_run, yes, as_json),
         Record(audit, actor, reason),
         Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),

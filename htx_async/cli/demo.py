@@ -120,7 +120,7 @@ async def play(finished: Callable[[CancelReport], object] | None) -> Story:
             _, arm = _FAULTS.get(contract, _NO_FAULT)
             arm(exchange, contract, placed[contract])
         async with HtxSession(exchange.credentials, base_urls=exchange.url) as htx:
-            account = await htx.mass_cancel_trailing(placed, on_report=finished)
+            account = await htx.mass_cancel_trailing(placed, look="none", on_report=finished)
         rows = (
             Row(
                 contract,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from htx_async.enums import Direction, MarginMode, Offset
+from htx_async.enums import Direction, Look, MarginMode, Offset
 
 
 class Named(NamedTuple):
@@ -28,7 +28,7 @@ class Course(NamedTuple):
 
     until_clear: bool
     confirm: bool | None
-    blind: bool
+    look: Look | None
     deadline: float | None
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeGuard
 
 from htx_async.cli.result import Found, Result
 from htx_async.cross import CrossMargin
-from htx_async.enums import AllContracts, Direction, MarginMode, Offset
+from htx_async.enums import AllContracts, Direction, Look, MarginMode, Offset
 from htx_async.errors import HtxError
 from htx_async.margin_calls import MarginCalls
 from htx_async.mass_report import MassCancelPlan, MassCancelReport
@@ -26,7 +26,7 @@ class Intent(NamedTuple):
     offset: Offset | None
     until_clear: bool
     confirm: bool
-    blind: bool
+    look: Look | None
     deadline: float | None
 
     @property
@@ -34,10 +34,14 @@ class Intent(NamedTuple):
         """Whether every contract that the exchange lists is meant."""
         return isinstance(self.contracts, AllContracts)
 
-    def plan(self, htx: HtxSession, *, blind: bool) -> dict[MarginMode, MassCancelPlan]:
+    def plan(self, htx: HtxSession) -> dict[MarginMode, MassCancelPlan]:
         """What would be sent in each margin mode; of all contracts once their list was read."""
-        settings = {"until_clear": self.until_clear, "blind": blind}
-        return {one: desk_of(htx, one).plan(self.contracts, **settings) for one in self.margins}
+        return {
+            one: desk_of(htx, one).plan(
+                self.contracts, until_clear=self.until_clear, look=self.look
+            )
+            for one in self.margins
+        }
 
     async def carry_out(
         self, htx: HtxSession, deadline: float, on_report: Callable[[CancelReport], object] | None
@@ -72,7 +76,7 @@ class Intent(NamedTuple):
             deadline=deadline,
             until_clear=self.until_clear,
             confirm=self.confirm,
-            blind=self.blind,
+            look=self.look,
             on_report=on_report,
         )
 

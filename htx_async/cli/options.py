@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from htx_async.calls.base_urls import BASE_URLS
-from htx_async.enums import Direction, MarginMode, Offset
+from htx_async.enums import Direction, Look, MarginMode, Offset
 
 
 class Margin(StrEnum):
@@ -35,10 +35,13 @@ ContractsFromOption = Annotated[
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every contract that the exchange lists.")]
-BlindOption = Annotated[
-    bool,
+LookOption = Annotated[
+    Look | None,
     typer.Option(
-        "--blind", help="With --all: cancel on each contract, without a look at its open orders."
+        show_default=False,
+        help="At open orders. first: contracts that have some go first; only: no others are "
+        "cancelled, usual with --all; none: in the order given. Left out: first, for more "
+        "contracts than there are tokens.",
     ),
 ]
 MarginOption = Annotated[

@@ -6,19 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from htx_async.cli.intent import Intent, desk_of
-from htx_async.enums import MarginMode
+from htx_async.enums import Look, MarginMode
 from htx_async.mass_report import MassCancelPlan
 from htx_async.session import HtxSession
 
 _ALLOWANCE = 10.0
 """Seconds for attempts and pauses beyond the plan, as for a session's single calls."""
 
-_ROUND_TRIPS = 0.5
-"""Seconds on top of each second of the plan, which reckons with answers that come at once."""
-
 
 class Schedule(NamedTuple):
-    """Contracts, seconds until the last call may leave, and seconds until the deadline."""
+    """Contracts, seconds that it takes at least, and seconds until the deadline."""
 
     contracts: int
     seconds: float
@@ -28,26 +25,25 @@ class Schedule(NamedTuple):
 class Plan(NamedTuple):
     """What `intent` comes to in each margin mode.
 
-    `reading`, `blind`: seconds with and without a look at the open orders of all contracts, where
-    these are meant. `limit`: whose tokens are taken; "" for this process's own.
+    `limit`: whose tokens are taken; "" for this process's own.
     """
 
     intent: Intent
     base_urls: tuple[str, ...]
     limit: str
     by_margin: dict[MarginMode, MassCancelPlan]
-    reading: float = 0.0
-    blind: float = 0.0
 
     @property
     def schedule(self) -> Schedule:
         """How long it may take."""
-        seconds = max(plan.seconds for plan in self._plans)
-        # In the worst case every contract that was looked at has to be cancelled after all.
-        longest = self.reading + self.blind if self.intent.is_all else seconds
-        deadline = self.intent.deadline or longest * (1 + _ROUND_TRIPS) + _ALLOWANCE
+        deadline = self.intent.deadline or self._most + _ALLOWANCE
         contracts = sum(len(plan.contract_codes) for plan in self._plans)
-        return Schedule(contracts, seconds, deadline)
+        least = max(plan.least_seconds for plan in self._plans)
+        return Schedule(contracts, least, deadline)
+
+    @property
+    def _most(self) -> float:
+        return max(plan.seconds for plan in self._plans)
 
     def as_json(self) -> bytes:
         """One document; with both margin modes, one by the name of each in it."""
@@ -101,22 +97,24 @@ class Plan(NamedTuple):
         return f"every one that the exchange lists: {', '.join(counts)}"
 
     def _times(self) -> Iterator[tuple[str, str]]:
-        calls = sum(plan.calls for plan in self._plans)
-        if not self.intent.is_all:
-            seconds = self.schedule.seconds
-            yield "calls", f"{calls}, more after lost answers; {seconds:.1f} s to the last"
-            return
-        if self.intent.blind:
-            yield "calls", f"{calls}, more after lost answers; {self.blind:.1f} s to the last"
-            yield "not blind", f"{_LOOK} would take {self.reading:.1f} s, and spare the others"
-        else:
-            reads = sum(plan.reads for plan in self._plans)
-            yield "reads", f"{reads}, {self.reading:.1f} s for {_LOOK}"
-            yield "calls", f"{calls} at most, only where orders are open"
-            yield "blind", f"without that look {self.blind:.1f} s for all calls"
+        calls, reads = (
+            sum(getattr(plan, name) for plan in self._plans) for name in ("calls", "reads")
+        )
+        look = self._plans[0].look
+        yield "look", _LOOKS[look]
+        if reads:
+            yield "reads", f"{reads} at most"
+        at_most = " at most, only where orders are open" if look is Look.ONLY else ""
+        yield "calls", f"{calls}{at_most}, more after lost answers"
+        least = self.schedule.seconds
+        yield "time", f"{least:.1f} s if nothing is open, {self._most:.1f} s at most"
 
 
-_LOOK = "a look at which contracts have orders"
+_LOOKS = {
+    Look.FIRST: "at open orders meanwhile: contracts that have some go first",
+    Look.ONLY: "at open orders before: contracts that have none are not cancelled",
+    Look.NONE: "none: in the order given",
+}
 _ROUNDS = (
     "until the exchange has nothing left, which also takes trailing orders placed meanwhile: for "
     "halted trading only"
@@ -128,12 +126,7 @@ async def planned(intent: Intent, htx: HtxSession, base_urls: tuple[str, ...], l
 
     Raises `ReadFailed` when that cannot be had.
     """
-    if not intent.is_all:
-        return Plan(intent, base_urls, limit, intent.plan(htx, blind=False))
-    for margin in intent.margins:
-        await desk_of(htx, margin).contracts()
-    looking = intent.plan(htx, blind=False)
-    reading = max(plan.seconds for plan in looking.values())
-    blind = max(plan.blind_seconds or 0.0 for plan in looking.values())
-    chosen = intent.plan(htx, blind=True) if intent.blind else looking
-    return Plan(intent, base_urls, limit, chosen, reading, blind)
+    if intent.is_all:
+        for margin in intent.margins:
+            await desk_of(htx, margin).contracts()
+    return Plan(intent, base_urls, limit, intent.plan(htx))

@@ -39,7 +39,9 @@ class Operation(NamedTuple):
     """One request and the reader of its reply.
 
     `about`: the contract, in words. `may_repeat`: a second time changes nothing that the first did
-    not. `order_ids`: those that it names; none for all of a contract.
+    not. `order_ids`: those that it names; none for all of a contract. `items`: the same with the
+    contract of each, where a request may name several. `joins`: makes one request of this one and
+    another, or says by None that it cannot; without it there is no such request.
     """
 
     request: Request
@@ -49,6 +51,12 @@ class Operation(NamedTuple):
     kind: Kind = Kind.CANCEL
     order_ids: tuple[str, ...] = ()
     may_repeat: bool = False
+    items: tuple[tuple[str, str], ...] = ()
+    joins: "Callable[[Operation, Operation], Operation | None] | None" = None
+
+    def merged(self, other: "Operation") -> "Operation | None":
+        """One request that does what both do."""
+        return None if self.joins is None or other.joins is None else self.joins(self, other)
 
     @classmethod
     def to(

@@ -43,7 +43,12 @@ TIME = Request(TIMESTAMP.method, TIMESTAMP.path())
 
 def cancel_all(wanted: OrderFilter, endpoint: Endpoint = CANCEL_ALL) -> Operation:
     """Cancel every order that `wanted` means, of the family that `endpoint` is for."""
-    return _operation(endpoint, wanted, wanted.body, read)
+    return _operation(endpoint, wanted, wanted.body, read)._replace(joins=_same)
+
+
+def _same(one: Operation, other: Operation) -> Operation | None:
+    """Two that wait for the same are one: what the later one means was placed before it leaves."""
+    return one if one.request == other.request else None
 
 
 def cancel(wanted: OrderFilter, order_ids: Sequence[str]) -> Operation:

@@ -120,12 +120,26 @@ def cancel(
 ) -> Operation:
     """Cancel these, at most `MOST_IDS`, of the contract that `wanted` names; one where the form has
     no array."""
-    rows = [{"contract_code": wanted.contract_code, "algo_id": each} for each in order_ids]
-    told = rows if form.is_array else rows[0]
-    body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    items = tuple((wanted.contract_code or "", each) for each in order_ids)
     endpoint = V5_CANCEL._replace(paths=(form.path,))
-    operation = Operation.to(endpoint, read, wanted.instrument, body=body)
-    return operation._replace(order_ids=tuple(order_ids), may_repeat=True)
+    operation = Operation.to(endpoint, read, wanted.instrument, body=_items(items, form.is_array))
+    return operation._replace(order_ids=tuple(order_ids), items=items, may_repeat=True)
+
+
+def joined(one: Operation, other: Operation) -> Operation | None:
+    """Both lists of orders in one request, whatever their contracts: each item names its own. That
+    V5 takes items of several contracts is an assumption; nobody has shown it."""
+    items = tuple(dict.fromkeys((*one.items, *other.items)))
+    if one.request.path != other.request.path or len(items) > MOST_IDS:
+        return None
+    request = one.request._replace(body=_items(items, True))
+    return one._replace(request=request, items=items, order_ids=tuple(i for _, i in items))
+
+
+def _items(items: Sequence[tuple[str, str]], is_array: bool) -> bytes:
+    rows = [{"contract_code": code, "algo_id": order_id} for code, order_id in items]
+    told = rows if is_array else rows[0]
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def read(answer: Answer, scrub: Scrub) -> Reply:

@@ -81,6 +81,13 @@ class BaseLimiter(ABC):  # pragma: no mutate block
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
         """See `RateLimiter.earliest`."""
 
+    def stand(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """`take`, in line from now on rather than once it is entered, so that whoever reckons with
+        the line counts it; whoever calls this enters it all the same. Default: `take`."""
+        return self.take(endpoint, urgent=urgent, on_turn=on_turn)
+
     @property
     def reads(self) -> BaseLimiter | None:
         """The one for the account's reads, asked for `endpoints.READS`; None: a session has a
@@ -184,7 +191,18 @@ class _Adapted(BaseLimiter):
         return until if until > asyncio.get_running_loop().time() else None
 
 
-_MORE = ("drain", "foresee", "hear", "lease", "may_hold", "promises", "reads", "refused", "tighten")
+_MORE = (
+    "drain",
+    "foresee",
+    "hear",
+    "lease",
+    "may_hold",
+    "promises",
+    "reads",
+    "refused",
+    "tighten",
+    "stand",
+)
 """What a session asks of a `BaseLimiter` only."""
 
 

@@ -112,6 +112,12 @@ class SharedTokenBucket(BaseLimiter):
         """See `TokenBucket.take`; only the head of the line asks the store."""
         return TakeShared(self._queue(endpoint), urgent, on_turn)
 
+    def stand(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> TakeShared:
+        """See `BaseLimiter.stand`."""
+        return self.take(endpoint, urgent=urgent, on_turn=on_turn).stand()
+
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`; the other processes hear of it when they next ask."""
         queue = self._queue(endpoint)
@@ -191,20 +197,26 @@ async def drained(here: Here) -> None:
 class TakeShared:
     """Waits for one shared token and holds it for a block."""
 
-    __slots__ = ("_on_turn", "_queue", "_token", "_urgent", "mode", "warning")
+    __slots__ = ("_on_turn", "_queue", "_token", "_urgent", "_waiter", "mode", "warning")
 
     def __init__(self, queue: SharedQueue, urgent: bool, on_turn: OnTurn | None) -> None:
         self._queue = queue
         self._urgent = urgent
         self._on_turn = on_turn
+        self._waiter: asyncio.Future[None] | None = None
         self._token: Token | None = None
         self.mode = LimiterMode.SHARED
         """Whose token it is."""
         self.warning = ""
         """Why it is no shared one, in words for a report."""
 
+    def stand(self) -> Self:
+        """See `BaseLimiter.stand`."""
+        self._waiter = self._queue.join(self._urgent, self._on_turn)
+        return self
+
     async def __aenter__(self) -> Self:
-        waiter = self._queue.join(self._urgent, self._on_turn)
+        waiter = self._waiter or self._queue.join(self._urgent, self._on_turn)
         try:
             await waiter
         except BaseException:

@@ -65,6 +65,12 @@ class TokenBucket(BaseLimiter):
         """See `BaseLimiter.take`."""
         return TakeToken(self._queue(endpoint), urgent, on_turn)
 
+    def stand(
+        self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
+    ) -> TakeToken:
+        """See `BaseLimiter.stand`."""
+        return self.take(endpoint, urgent=urgent, on_turn=on_turn).stand()
+
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`."""
         self._queue(endpoint).pause(seconds)

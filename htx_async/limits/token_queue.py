@@ -280,17 +280,24 @@ class TokenQueue:
 class TakeToken:
     """Waits for one token of one queue and holds it for a block."""
 
-    __slots__ = ("_held", "_on_turn", "_queue", "_urgent", "_waiter")
+    __slots__ = ("_held", "_on_turn", "_queue", "_stands", "_urgent", "_waiter")
 
     def __init__(self, queue: TokenQueue, urgent: bool, on_turn: OnTurn | None) -> None:
         self._queue = queue
         self._urgent = urgent
         self._on_turn = on_turn
         self._waiter: asyncio.Future[None] | None = None
-        self._held = False
+        self._stands = self._held = False
+
+    def stand(self) -> Self:
+        """See `BaseLimiter.stand`."""
+        self._waiter = self._queue.try_take(self._urgent, self._on_turn)
+        self._stands = True
+        return self
 
     async def __aenter__(self) -> Self:
-        waiter = self._waiter = self._queue.try_take(self._urgent, self._on_turn)
+        waiter = (self if self._stands else self.stand())._waiter
+        self._stands = False
         if waiter is not None:
             try:
                 await waiter

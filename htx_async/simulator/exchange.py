@@ -33,7 +33,7 @@ from htx_async.simulator.orders import Moment
 from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, ServeV5
 from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, SignatureCheck
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
-from htx_async.simulator.v5_forms import CancelForm, knows_path, rows_of
+from htx_async.simulator.v5_forms import CancelForm, Mixed, knows_path, rows_of
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")
 
@@ -76,7 +76,8 @@ class SimulatedExchange(Holdings):
     answers once it is on V5 (see `Account`). `v5_refusal`: the code of V5 until then, 6001 or 4007;
     None: it answers as if the account had no orders. `v5_items`: the form of what V5 says of a
     single order, by `code` or by `success` (see `ServeV5`). `v5_cancel`: the form in which it wants
-    cancels (see `CancelForm`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: the most rows on a
+    cancels (see `CancelForm`). `v5_mixed`: what becomes of one that names orders of several
+    contracts (see `Mixed`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: the most rows on a
     page of V5's, their order, whether the row that a page is asked for from is on it, and the
     seconds until an order that was placed is among the open ones (see `Lists`).
 
@@ -127,6 +128,7 @@ class SimulatedExchange(Holdings):
         v5_refusal: V5Refusal | None = 6001,
         v5_items: ItemForm = "code",
         v5_cancel: CancelForm = "array",
+        v5_mixed: Mixed = "taken",
         v5_page: int = 100,
         v5_order: RowOrder = "oldest first",
         v5_inclusive: bool = False,
@@ -145,7 +147,7 @@ class SimulatedExchange(Holdings):
         self.cancel_delay = cancel_delay
         self._signature_check = SignatureCheck(access_key, secret_key)
         lists = Lists(v5_page, v5_order, v5_inclusive, v5_lag)
-        self._v5 = ServeV5(self._contracts, self._book, v5_items, lists, v5_cancel)
+        self._v5 = ServeV5(self._contracts, self._book, v5_items, lists, v5_cancel, v5_mixed)
         self._cancel_form: CancelForm = v5_cancel
         empty = ServeV5(self._contracts, Book(), v5_items, lists)
         self._account = Account(

@@ -1,17 +1,18 @@
 """What V5 does for a verified private call, without I/O."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 from htx_async.simulator.book import NOT_FOUND, Book
 from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Call, Endpoint, V5Call, V5Read
-from htx_async.simulator.messages import Refusal
+from htx_async.simulator.messages import Refusal, Refused, illegal
 from htx_async.simulator.orders import Moment, Order
 from htx_async.simulator.v5_forms import (
     CancelForm,
     Item,
+    Mixed,
     Wanted,
     read_items,
     read_nothing,
@@ -50,7 +51,8 @@ class ServeV5:
     `item_form`: how the reply to a cancel tells of one order. "code": `code` and `message`, from
     ccxt's example, which is adapted from that of HTX V5 docs, "Cancel Multiple Orders". "success":
     `success`, `error_code` and `error_msg`, as HTX's Java SDK models it. No failing item was ever
-    published: that the outer code stays 200 and that the codes are v1's is assumed.
+    published: that the outer code stays 200 and that the codes are v1's is assumed. `mixed`: see
+    there.
     """
 
     def __init__(
@@ -60,7 +62,11 @@ class ServeV5:
         item_form: ItemForm,
         lists: Lists,
         cancel_form: CancelForm = "array",
+        mixed: Mixed = "taken",
     ) -> None:
+        if mixed not in get_args(Mixed):
+            raise ValueError(f"v5_mixed is one of {', '.join(get_args(Mixed))}")
+        self._mixed: Mixed = mixed
         if cancel_form not in get_args(CancelForm):
             raise ValueError(f"v5_cancel is one of {', '.join(get_args(CancelForm))}")
         self._cancel_form: CancelForm = cancel_form
@@ -88,7 +94,7 @@ class ServeV5:
         match call:
             case Call.V5_CANCEL:
                 items = read_items(form, self._cancel_form, endpoint.row.most_ids)
-                return [row for item in items for row in self._cancel(item, when, delay)]
+                return self._cancel_all(items, when, delay)
             case Call.V5_OPEN_ORDERS | Call.V5_HISTORY | Call.V5_ORDER:
                 return self._list(call, endpoint, form, when.ms)
             case Call.V5_ASSET_MODE:
@@ -137,6 +143,20 @@ class ServeV5:
         if other == row:
             return self._lists.inclusive
         return other < row if to_older else other > row
+
+    def _cancel_all(
+        self, items: Sequence[Item], when: Moment, delay: Callable[[], float]
+    ) -> list[object]:
+        others = [item for item in items if item.contract_code != items[0].contract_code]
+        if others and self._mixed == "malformed":
+            raise Refused(illegal("orders"))
+        rows: list[object] = []
+        for item in items:
+            if item not in others or self._mixed == "taken":
+                rows += self._cancel(item, when, delay)
+            elif self._mixed == "refused":
+                rows.append(self._row(item, None, illegal("contract_code")))
+        return rows
 
     def _cancel(self, item: Item, when: Moment, delay: Callable[[], float]) -> tuple[object, ...]:
         """Assumed: an order of another contract is not found."""

@@ -25,6 +25,11 @@ CancelForm = Literal["array", "object", "hyphenated"]
 gocryptotrader; an object does as well). "object": there, a single order (HTX.Net). "hyphenated":
 the same at `cancel-orders` (HTX's Java SDK). The other path is unknown then."""
 
+Mixed = Literal["taken", "missing", "refused", "malformed"]
+"""What becomes of a cancel that names orders of several contracts, which nobody has shown: all are
+taken, since each item names its contract; those of other contracts than the first's are missing in
+the reply, or each refused (1067); or the whole is (1067)."""
+
 _USUAL_PAGE, _LARGEST_PAGE = 10, 100
 _WINDOW = 48 * 3_600_000
 _REACH = 90 * 86_400_000

@@ -193,7 +193,8 @@ async def test_what_a_session_was_given_outlasts_its_guard(
             strategy.signal(number)
             _, out, err = await strategy.ended()
     assert not exchange.open_orders()
-    assert len(exchange.arrivals) == 3
+    # Where others share the limit nobody knows how many tokens are free: lists are read meanwhile.
+    assert [one.path.endswith("_cancelall") for one in exchange.arrivals].count(True) == 3
     assert out.splitlines()[0].startswith(ACCOUNT), (out, err)
 
 

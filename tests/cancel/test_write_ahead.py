@@ -394,7 +394,7 @@ def test_a_lost_answer_within_the_grace_is_unknown() -> None:
 
 
 async def mass_closed(htx: HtxSession, codes: list[str], grace: float) -> MassCancelReport:
-    task = asyncio.create_task(htx.mass_cancel_trailing(codes, until_clear=True))
+    task = asyncio.create_task(htx.mass_cancel_trailing(codes, until_clear=True, look="none"))
     await asyncio.sleep(0.05)
     await htx.aclose(grace=grace)
     return await task

@@ -317,7 +317,7 @@ async def test_a_dry_run_shows_the_plan_and_sends_nothing(
     )
     assert (plain.code, plain.err, as_json.code, as_json.err) == (0, "", 0, "")
     told = " ".join(plain.out.split())
-    for words in (*codes, "isolated margin, sell", "2.0 s to the last", "deadline 13.0 s"):
+    for words in (*codes, "isolated margin, sell", "2.0 s if nothing is open", "s at most"):
         assert words in told
     assert exchange.url in told
     assert "take-profit and stop-loss orders" in told
@@ -349,7 +349,8 @@ WRONG_USAGE: dict[tuple[str, ...], str] = {
     ("--dry-run",): "or say --all",
     ("--yes", "--all", CODE): "--all means every contract",
     ("--yes", "--all", "--contracts-from", "absent"): "--all means every contract",
-    ("--yes", "--blind", CODE): "--blind is for --all",
+    ("--yes", "--blind", CODE): "--blind",
+    ("--yes", "--look", "second", CODE): "--look",
     ("--yes", "--margin", "", CODE): "--margin",
     ("--yes", "--share-of", "0", CODE): "--share-of",
     ("--yes", "--share-of", "4", CODE): "needs --redis",
@@ -386,6 +387,7 @@ VALUES = {
     "margin": ("isolated", "cross"),
     "direction": ("buy", "sell"),
     "offset": ("open", "close"),
+    "look": ("first", "none"),
 }
 
 

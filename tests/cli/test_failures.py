@@ -162,7 +162,7 @@ async def test_an_error_of_its_own_exits_1_and_says_what_is_known(
     result = await ended(await started("-c", BROKEN, *cancel_all(exchange, CODE, "ETH-USDT")))
     assert (result.code, result.out) == (1, "")
     error, note = [line for line in result.err.splitlines() if not line.startswith("ETH-USDT: ")]
-    assert error.startswith("internal error: KeyError at htx_async.calls.call:")
+    assert error.startswith("internal error: KeyError at htx_async.calls.attempts:")
     assert error.endswith(". Look at the exchange now.")
     assert note.startswith("in a mass cancel of which this is known: ")
     assert CODE in note

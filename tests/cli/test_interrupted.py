@@ -61,7 +61,7 @@ async def ends_unknown(number: signal.Signals) -> None:
     # Not that of the other tests: at its end it ends the processes of the two others.
     async with SimulatedExchange(access_key=ACCESS, secret_key=SECRET) as exchange:
         reached = arrived(exchange, 5, lambda: NEVER)
-        command = cancel_all(exchange, *FIVE, "X-USDT", "Y-USDT", "--json")
+        command = cancel_all(exchange, *FIVE, "X-USDT", "Y-USDT", "--json", "--look", "none")
         process = await started("-m", "htx_async", *command)
         await asyncio.wait_for(reached.wait(), PATIENCE)
         process.send_signal(number)
@@ -77,7 +77,9 @@ async def test_an_answer_within_the_grace_is_told_truly(exchange: SimulatedExcha
     """Answers that come after the signal count; what waited is not sent: exit 130."""
     exchange.place(FIVE[0], "sell", "close")
     reached = arrived(exchange, 5, lambda: 0.5)
-    process = await started("-m", "htx_async", *cancel_all(exchange, *FIVE, "X-USDT"))
+    process = await started(
+        "-m", "htx_async", *cancel_all(exchange, *FIVE, "X-USDT", "--look", "none")
+    )
     await asyncio.wait_for(reached.wait(), PATIENCE)
     process.send_signal(signal.SIGTERM)
     result = await ended(process)

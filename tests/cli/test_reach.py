@@ -48,17 +48,17 @@ def cancelled(exchange: SimulatedExchange) -> list[str | None]:
     return [one.contract_code for one in exchange.arrivals if one.path.endswith("_cancelall")]
 
 
-async def test_all_looks_first_and_blind_does_not(listing_exchange: SimulatedExchange) -> None:
-    """Of all listed contracts only the one with orders is cancelled; --blind cancels each. A dry
-    run reads the public list alone and tells both times."""
+async def test_all_looks_first_unless_told_not_to(listing_exchange: SimulatedExchange) -> None:
+    """Of all listed contracts only the one with orders is cancelled; --look none cancels each. A
+    dry run reads the public list alone and tells both times."""
     exchange = listing_exchange
     hit = exchange.place(CODE, "sell", "close", 2)
     everything = ("cancel-all", "--all", "--base-url", exchange.url)
     looked, blind, dry, dry_blind = await one_by_one(
         (*everything, "--yes", "--direction", "sell"),
-        (*everything, "--yes", "--blind", "--json"),
+        (*everything, "--yes", "--look", "none", "--json"),
         (*everything, "--dry-run"),
-        (*everything, "--dry-run", "--blind", "--json"),
+        (*everything, "--dry-run", "--look", "none", "--json"),
     )
     assert [one.code for one in (looked, blind, dry, dry_blind)] == [0, 0, 0, 0]
     assert looked.err == f"{CODE}: cancelled\n"
@@ -74,11 +74,11 @@ async def test_all_looks_first_and_blind_does_not(listing_exchange: SimulatedExc
     assert calls(exchange) == {"contract_info": 6, "track_openorders": 4, "track_cancelall": 5}
     told = " ".join(dry.out.split())
     assert "every one that the exchange lists: 4 in isolated margin" in told
-    assert "reads 4, 0.0 s" in told
-    assert re.search(r"blind without that look \d\.\d s for all calls", told)
+    assert "reads 4 at most" in told
+    assert re.search(r"time \d\.\d s if nothing is open, \d+\.\d s at most", told)
     assert told.endswith("Dry run: nothing was sent, but to read the public list of contracts.")
     plan = json.loads(dry_blind.out)
-    assert (plan["reads"], plan["calls"], plan["confirm"]) == (0, 4, False)
+    assert (plan["reads"], plan["calls"], plan["look"]) == (0, 4, "none")
     assert tuple(plan["contract_codes"]) == LISTED
 
 
@@ -268,7 +268,7 @@ async def test_an_error_of_its_own_in_one_margin_mode_hides_no_account_of_the_ot
     htx: Any = MarginCalls(account)
     htx.cross = MarginCalls(error)
     modes = tuple(MarginMode)
-    intent = Intent((CODE,), modes, None, None, False, False, blind=False, deadline=None)
+    intent = Intent((CODE,), modes, None, None, False, False, look=None, deadline=None)
     with pytest.raises(KeyError) as raised:
         await intent.carry_out(htx, 1.0, None)
     assert known(raised.value) == [

@@ -78,7 +78,9 @@ def session(exchange: SimulatedExchange, **settings: Any) -> HtxSession:
 
 
 async def burst(htx: HtxSession, calls: int) -> list[CancelReport]:
-    return await asyncio.gather(*(htx.cancel_all_trailing(BTC) for _ in range(calls)))
+    return await asyncio.gather(
+        *(htx.cancel_all_trailing(f"C{number}-USDT") for number in range(calls))
+    )
 
 
 async def trade(exchange: SimulatedExchange, calls: int = 5) -> list[CancelReport]:
@@ -332,8 +334,8 @@ class History:
         if self.random.random() < 0.2:
             self.exchange.lose_after_work()
         calls = [
-            asyncio.ensure_future(htx.cancel_all_trailing(BTC))
-            for _ in range(self.random.randint(1, 9))
+            asyncio.ensure_future(htx.cancel_all_trailing(f"C{number}-USDT"))
+            for number in range(self.random.randint(1, 9))
         ]
         if self.random.random() < 0.3:
             await asyncio.sleep(self.random.random())

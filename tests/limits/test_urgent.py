@@ -127,7 +127,9 @@ def test_urgent_calls_are_first_in_first_out_among_themselves() -> None:
                 for code in contracts(7, "A")
             ]
             await turns(2)
-            many = asyncio.create_task(htx.mass_cancel_trailing(contracts(8, "B"), urgent=True))
+            many = asyncio.create_task(
+                htx.mass_cancel_trailing(contracts(8, "B"), urgent=True, look="none")
+            )
             await turns(3)
             last = asyncio.create_task(htx.cancel_all_trailing("Z-USDT", urgent=True))
             await asyncio.gather(*ones, many, last)

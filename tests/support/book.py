@@ -8,6 +8,9 @@ from htx_async import Attempt, CancelReport, Outcome, Verdict
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.simulator import Order
 
+START = 1_700_000_000.0
+"""Unix seconds at loop time 0."""
+
 GRAIN = 0.002
 """Seconds: the exchange tells times in whole milliseconds."""
 
@@ -42,11 +45,13 @@ class Letter:
 
     `ended`: when the sender had the answer, or gave up. `answered`: it had all of it. `taken`: the
     orders whose cancel the exchange took with it. `in_book`: those that were open just after.
+    `codes`: the contracts that it names. `is_shared`: it went for several calls; `parts`: for
+    which contracts of each, by the identity of the list of its letters.
     """
 
     path: str
     body: bytes
-    contract_code: str | None
+    codes: tuple[str, ...]
     began: float
     sent: bool = True
     arrived: float | None = None
@@ -54,6 +59,8 @@ class Letter:
     answered: bool = False
     taken: frozenset[str] = frozenset()
     in_book: frozenset[str] = frozenset()
+    is_shared: bool = False
+    parts: dict[int, set[str]] = field(default_factory=dict)
 
     @property
     def cancels(self) -> bool:
@@ -107,8 +114,13 @@ class Evidence(NamedTuple):
 
     @property
     def taken(self) -> set[str]:
-        """Orders that this call took."""
-        return {order_id for letter in self.cancels for order_id in letter.taken}
+        """Orders that this call took; of requests that others had a part in, what it means."""
+        return {
+            order_id
+            for letter in self.cancels
+            for order_id in letter.taken
+            if not letter.is_shared or self.wanted.means(self.book.placed[order_id][0])
+        }
 
     def ended_before(self) -> set[str]:
         """Orders that ended before the call began, as far as the exchange's times can tell: they
@@ -120,7 +132,7 @@ class Evidence(NamedTuple):
     @property
     def is_by_v5(self) -> bool:
         """Whether V5 was asked at all."""
-        return any(letter.is_v5 for letter in self.letters)
+        return any(letter.is_v5 for letter in (*self.letters, *self.shared))
 
     def before(self, moment: float) -> list[Order]:
         """What the call certainly means of the orders placed before `moment`."""
@@ -155,18 +167,33 @@ def _assert_every_request_is_told(report: CancelReport, seen: Evidence) -> None:
     """Each request is an attempt or a read, and what was not answered is none of the good ones."""
     attempts, reads = list(report.attempts), report.reads
     lists = [letter for letter in seen.letters if not letter.cancels]
-    if len(reads) > len(lists):
-        # The account's history is read once for all contracts of a call, and told by one of them.
-        lists += seen.shared[: len(reads) - len(lists)]
     if reads and len(attempts) > len(seen.cancels) and _are_same(attempts[-1], reads[-1]):
         # Where no list could be read, the refusal of the last one tells why.
         del attempts[-1]
-    for told, letters in ((attempts, seen.cancels), (reads, lists)):
-        assert [a.sent for a in told].count(True) == [x.sent for x in letters].count(True)
-        assert len(told) == len(letters), "a request is not told, or told twice"
-        believed = [a for a in told if a.verdict in (Verdict.ACCEPTED, Verdict.REFUSED)]
-        assert len(believed) <= [x.answered for x in letters].count(True)
-        assert all(a.sent == (a.verdict is not Verdict.NOT_SENT) for a in told)
+    # Who leaves a request that others still wait for does not see how its connection fails.
+    attempts = [a for a in attempts if a.sent or not a.shared_by]
+    cancels = [x for x in seen.cancels if x.sent or not x.is_shared]
+    _assert_told(attempts, cancels)
+    # Lists of the account are read once for all contracts of a call, and told by those that had not
+    # ended before.
+    more = len(reads) - len(lists)
+    assert 0 <= more <= len(seen.shared), "a list is not told, or told twice"
+    if more:
+        _assert_believed(reads, (*lists, *seen.shared))
+    else:
+        _assert_told(reads, lists)
+
+
+def _assert_told(told: Sequence[Attempt], letters: Sequence[Letter]) -> None:
+    assert [a.sent for a in told].count(True) == [x.sent for x in letters].count(True)
+    assert len(told) == len(letters), "a request is not told, or told twice"
+    _assert_believed(told, letters)
+
+
+def _assert_believed(told: Sequence[Attempt], letters: Sequence[Letter]) -> None:
+    believed = [a for a in told if a.verdict in (Verdict.ACCEPTED, Verdict.REFUSED)]
+    assert len(believed) <= [x.answered for x in letters].count(True)
+    assert all(a.sent == (a.verdict is not Verdict.NOT_SENT) for a in told)
 
 
 def _are_same(one: Attempt, other: Attempt) -> bool:
@@ -180,12 +207,13 @@ def _assert_ids(report: CancelReport, seen: Evidence) -> None:
     refused = {e.order_id for e in report.errors if e.err_code is not None} - settled
     assert len(successes) == len(report.successes), "an id stands twice"
     # Lists do not tell who cancelled an order; an answer does.
-    is_listed = any(letter.lists_open and letter.answered for letter in seen.letters)
+    is_listed = any(x.lists_open and x.answered for x in (*seen.letters, *seen.shared))
     by_lists = is_listed or any(letter.is_v5 for letter in seen.cancels)
     assert successes <= (seen.book.taken if by_lists else seen.taken), "an id is invented"
     # A request without an answer may come after the one that was refused.
     at = max((x.arrived or 0.0 for x in seen.cancels if x.answered), default=0.0)
     taken = {i for x in seen.cancels if x.arrived and x.arrived <= at for i in x.taken}
+    taken &= seen.taken
     # What is being cancelled by a later round, and listed still, may keep its earlier refusal.
     assert not refused & taken - set(report.still_open), "told as refused, and it was taken"
     triggered = set(report.triggered)
@@ -200,7 +228,7 @@ def _assert_ids(report: CancelReport, seen: Evidence) -> None:
 def _assert_still_open(report: CancelReport, seen: Evidence) -> None:
     still_open = set(report.still_open)
     if still_open:
-        lists = [letter for letter in seen.letters if letter.lists_open and letter.answered]
+        lists = [x for x in (*seen.letters, *seen.shared) if x.lists_open and x.answered]
         # The last one may have been answered with something else.
         assert any(still_open <= letter.in_book for letter in lists)
         assert not still_open & {*report.successes, *report.triggered}
@@ -218,7 +246,7 @@ def _assert_outcome(report: CancelReport, seen: Evidence) -> None:
     if report.outcome is Outcome.CLEAR_AFTER_RETRY:
         assert Verdict.UNKNOWN in verdicts
     if report.outcome is Outcome.UNKNOWN:
-        is_in_doubt = report.ended_by or any(letter.is_v5 for letter in seen.letters)
+        is_in_doubt = report.ended_by or seen.is_by_v5
         assert Verdict.UNKNOWN in verdicts or is_in_doubt or _is_untold(report, seen)
     if report.outcome is Outcome.REFUSED:
         assert Verdict.REFUSED in verdicts
@@ -235,26 +263,34 @@ def _is_untold(report: CancelReport, seen: Evidence) -> bool:
 def _assert_clear(report: CancelReport, seen: Evidence) -> None:
     """Nothing that the call means was left alone, and no lost answer is the last word."""
     settled = _settled(report)
-    words = [letter for letter in seen.letters if letter.cancels or letter.lists_open]
+    told = sorted((*seen.letters, *seen.shared), key=lambda letter: letter.began)
+    words = [letter for letter in told if letter.cancels or letter.lists_open]
     # What was refused at first may have been cancelled by others by the time of a list.
     is_listed = bool(words) and words[-1].lists_open and words[-1].answered
     assert is_listed or all(error.order_id in settled for error in report.errors)
     for number, letter in enumerate(words):
         if letter.cancels and letter.sent and not letter.answered:
-            # Batches of ids go side by side, and each is repeated by itself.
-            same = letter.body if seen.wanted.order_ids else None
-            later = [x for x in words[number + 1 :] if same in (None, x.body)]
-            assert any(x.answered for x in later), "clear, though the last answer was lost"
+            # Batches of ids go side by side, and each is repeated by itself, or with others.
+            ids = [i.encode() for i in seen.wanted.order_ids if i.encode() in letter.body] or [b""]
+            later = [x.body for x in words[number + 1 :] if x.answered]
+            is_told = all(any(i in body for body in later) for i in ids)
+            assert is_told, "clear, though the last answer was lost"
     since = seen.began
     last = seen.cancels[-1] if seen.cancels else None
     if last is not None and not last.is_v5 and report.confirmed is None:
-        assert last.arrived is not None
-        since = last.arrived
+        # Where it did not leave, the list before it is the word.
+        assert last.arrived is not None or (not last.sent and is_listed_at_all(seen))
+        since = last.arrived or seen.began
     if report.confirmed is None and seen.is_by_v5:
         # Nothing is promised about an order that was not listed yet.
         since -= seen.book.lag
     left = {order.order_id for order in seen.before(since)} & seen.book.untouched
     assert not left, "clear, and an order is left"
+
+
+def is_listed_at_all(seen: Evidence) -> bool:
+    """Whether a list of open orders was answered."""
+    return any(x.lists_open and x.answered for x in (*seen.letters, *seen.shared))
 
 
 def _assert_gone(seen: Evidence) -> None:

@@ -56,18 +56,22 @@ class Worker:
         async with limiter, session:
             print("ready", flush=True)
             await loop.run_in_executor(None, sys.stdin.readline)
-            callers = [asyncio.create_task(self._call(session)) for _ in range(given["callers"])]
+            callers = [
+                asyncio.create_task(self._call(session, number))
+                for number in range(given["callers"])
+            ]
             await loop.run_in_executor(None, sys.stdin.read)
             self._is_over = True
             await session.aclose(grace=2.0)
             await asyncio.gather(*callers)
         return {"calls": self._calls, "attempts": self._attempts, "modes": self._modes}
 
-    async def _call(self, session: HtxSession) -> None:
+    async def _call(self, session: HtxSession, number: int) -> None:
+        """Each caller has a contract of its own: those for the same would share their requests."""
         while not self._is_over:
             self._calls["begun"] += 1
             try:
-                report = await session.cancel_all_trailing("BTC-USDT", deadline=60.0)
+                report = await session.cancel_all_trailing(f"C{number}-USDT", deadline=60.0)
             except CancelError as error:
                 report = error.report
             known = {Outcome.NOT_SENT: "not_sent", Outcome.UNKNOWN: "unknown"}

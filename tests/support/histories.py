@@ -20,10 +20,10 @@ from htx_async import (
     SessionClosed,
     TrailingOrder,
 )
-from htx_async.events import CallEnded, Event
+from htx_async.events import CallEnded, CallStarted, Event, TokenGranted
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS, V5_CANCEL
 from tests.support.book import GRAIN, Book, Evidence, Letter, Wanted, assert_still_true, assert_true
-from tests.support.ledger import CONTRACTS, LETTERS, Ledger, Line
+from tests.support.ledger import CALLS_LETTERS, CONTRACTS, LETTERS, RIDERS, Ledger, Line
 from tests.support.virtual import virtual_session
 
 DEADLINE = 10.0
@@ -88,6 +88,10 @@ def opened(line: Line, **settings: Any) -> HtxSession:
 
 
 def _heard(event: Event) -> None:
+    if isinstance(event, CallStarted):
+        CALLS_LETTERS[event.call] = LETTERS.get()
+    if isinstance(event, TokenGranted):
+        RIDERS.append((event.call, event.contract_codes))
     if isinstance(event, CallEnded):
         _HEARD.get().append(event.report)
 
@@ -185,8 +189,9 @@ class Undertaking:
 
     def _evidence(self, report: CancelReport) -> Evidence:
         code = report.contract_code
-        letters = [letter for letter in self.letters if letter.contract_code == code]
-        shared = [letter for letter in self.letters if letter.contract_code is None]
+        mine = id(self.letters)
+        letters = [x for x in self.letters if code in x.codes and code in x.parts[mine]]
+        shared = [letter for letter in self.letters if not letter.codes]
         return Evidence(self.wanted[code], self.began, letters, self.ledger.book, shared)
 
     def _assert_rows(self, rows: tuple[TrailingOrder, ...], book: Book) -> None:

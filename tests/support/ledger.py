@@ -12,14 +12,20 @@ from typing import Any, cast
 from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
 from htx_async.simulator import Order, Reply, Request, SimulatedExchange
 from htx_async.simulator.orders import CANCELLED, FAILED, TRIGGERED
-from tests.support.book import Book, Letter
+from tests.support.book import START, Book, Letter
 from tests.support.virtual import WITHOUT_WORK, VirtualLoop, VirtualSending, VirtualTransport
-
-START = 1_700_000_000.0
-"""Unix seconds at loop time 0."""
 
 LETTERS: ContextVar[list[Letter]] = ContextVar("letters")
 """Those of the call that is running."""
+
+CALLS_LETTERS: dict[int, list[Letter]] = {}
+"""Those of each call, by its number in events."""
+
+Rider = tuple[int, tuple[str, ...]]
+"""A call and its contracts; none for the account."""
+
+RIDERS: list[Rider] = []
+"""Those that have a part in the request that was signed last."""
 
 CONTRACTS = ("BTC-USDT", "ETH-USDT", "SOL-USDT", *(f"C{number}-USDT" for number in range(9)))
 
@@ -116,6 +122,8 @@ class Line(VirtualTransport):
         self.letters: list[Letter] = []
 
     def prepare(self, request: SignedRequest) -> "Sending":
+        # Who hears next that it has a token has a part in this request.
+        RIDERS[:] = []
         return Sending(self, request)
 
 
@@ -126,7 +134,7 @@ class Sending(VirtualSending):
 
     async def _exchange(self) -> Answer:
         line, loop = self._line, asyncio.get_running_loop()
-        letter = _written(self._request, loop.time())
+        letter = _written(self._request, loop.time(), self._riders)
         line.letters.append(letter)
         self.sent = True
         arrival: asyncio.Future[Reply | None] = loop.create_future()
@@ -149,11 +157,15 @@ class Sending(VirtualSending):
             raise SendFailed("the answer was lost", sent=True)
         return Answer(reply.status, {k.lower(): v for k, v in reply.headers.items()}, reply.body)
 
+    async def answer(self, within: float, connect: float) -> Answer:
+        self._riders = tuple(RIDERS)
+        return await super().answer(within, connect)
+
     async def _connect(self, within: float) -> None:
         try:
             await super()._connect(within)
         except BaseException:
-            letter = _written(self._request, asyncio.get_running_loop().time())
+            letter = _written(self._request, asyncio.get_running_loop().time(), self._riders)
             self._line.letters.append(letter)
             letter.sent = False
             raise
@@ -174,13 +186,17 @@ class Sending(VirtualSending):
             arrival.set_result(reply)
 
 
-def _written(request: SignedRequest, at: float) -> Letter:
-    """The letter of `request`, known to the call that sends it."""
+def _written(request: SignedRequest, at: float, riders: Sequence[Rider]) -> Letter:
+    """The letter of `request`, known to the calls that it is sent for."""
     text = request.body.decode() + request.url()
-    code = next((code for code in CONTRACTS if code in text), None)
-    letter = Letter(request.path, request.body, code, at)
+    codes = tuple(code for code in CONTRACTS if code in text)
+    letter = Letter(request.path, request.body, codes, at, is_shared=len(riders) > 1)
     if letter.cancels or "order" in request.path:
-        LETTERS.get().append(letter)
+        for number, contracts in riders:
+            file = CALLS_LETTERS.get(number, LETTERS.get())
+            letter.parts.setdefault(id(file), set()).update(contracts)
+            if letter not in file:
+                file.append(letter)
     return letter
 
 

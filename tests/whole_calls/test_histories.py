@@ -29,6 +29,7 @@ from htx_async.exchange.endpoints import READS
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.simulator.endpoints import endpoints
 from htx_async.simulator.serve_v5 import RowOrder
+from htx_async.simulator.v5_forms import Mixed
 from tests.support.book import Wanted
 from tests.support.histories import (
     CALLS,
@@ -69,9 +70,10 @@ LISTS = st.fixed_dictionaries(
         "v5_order": st.sampled_from(get_args(RowOrder)),
         "v5_inclusive": st.booleans(),
         "v5_lag": st.sampled_from((0.0, 0.0, 0.5)),
+        "v5_mixed": st.sampled_from(("taken", *get_args(Mixed))),
     }
 )
-"""How V5 lists."""
+"""How V5 lists, and takes cancels for several contracts."""
 
 
 class History(RuleBasedStateMachine):
@@ -164,13 +166,14 @@ class History(RuleBasedStateMachine):
     @rule(
         draft=DRAFTS,
         count=st.sampled_from((2, 3, 3, len(CONTRACTS))),
-        manner=st.sampled_from(
-            (("blind",), ("confirm",), ("until_clear",), ("confirm", "until_clear"))
-        ),
+        manner=st.sampled_from(((), ("confirm",), ("until_clear",), ("confirm", "until_clear"))),
+        look=st.sampled_from((None, "first", "only", "none")),
     )
-    def mass_cancel(self, draft: Draft, count: int, manner: tuple[str, ...]) -> None:
+    def mass_cancel(
+        self, draft: Draft, count: int, manner: tuple[str, ...], look: str | None
+    ) -> None:
         htx, codes = self.session(draft.session), CONTRACTS[:count]
-        more = {"deadline": draft.deadline, "urgent": draft.urgent}
+        more: dict[str, Any] = {"deadline": draft.deadline, "urgent": draft.urgent, "look": look}
         more |= dict.fromkeys(manner, True)
         requests = count * (2 if "until_clear" in manner else 1)
         self._undertake(

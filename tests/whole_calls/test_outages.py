@@ -395,11 +395,11 @@ def test_until_clear_ends_where_asking_again_is_no_use() -> None:
 
 async def mass(htx: HtxSession, codes: list[str], how: str) -> MassCancelReport:
     if how == "guard":
-        async with htx.cancel_on_exit(codes) as guard:
+        async with htx.cancel_on_exit(codes, look="none") as guard:
             pass
         assert guard.report is not None
         return guard.report
-    return await htx.mass_cancel_trailing(codes, urgent=how == "urgent")
+    return await htx.mass_cancel_trailing(codes, urgent=how == "urgent", look="none")
 
 
 def took(codes: list[str], how: str, *outages: Outage) -> tuple[float, VirtualTransport]:
@@ -488,7 +488,7 @@ def test_a_host_that_stays_silent_is_asked_sparingly() -> None:
         outage = Outage("silent", host=FIRST)
         async with opened(exchange, outage, latency=0.04, base_urls=TWO) as htx:
             for _ in range(10):
-                await htx.mass_cancel_trailing(contracts(10))
+                await htx.mass_cancel_trailing(contracts(10), look="none")
                 await asyncio.sleep(10.0)
             line = transport_of(htx)
         assert 5 < len(line.met) <= 5 + now() / 30
@@ -518,7 +518,7 @@ def test_lists_go_where_the_cancels_have_learnt_to_go(what: Sickness) -> None:
     async def main() -> None:
         exchange = with_orders(codes)
         async with opened(exchange, Outage(what, host=FIRST), base_urls=TWO) as htx:
-            report = await htx.mass_cancel_trailing(codes, confirm=True)
+            report = await htx.mass_cancel_trailing(codes, confirm=True, look="none")
             lists = [met for met in transport_of(htx).met if met.path == OPEN_ORDERS]
         assert report.is_clear
         assert not lists

@@ -35,7 +35,7 @@ async def took(*base_urls: str, exchange: SimulatedExchange) -> float:
     for code in codes:
         exchange.place(code, "buy", "close", 1)
     async with session(exchange, *base_urls) as htx:
-        report = await htx.mass_cancel_trailing(codes)
+        report = await htx.mass_cancel_trailing(codes, look="none")
     assert report.outcomes == {Outcome.CANCELLED: len(codes)}
     assert not exchange.open_orders()
     return report.elapsed

@@ -1,0 +1,127 @@
+"""How long a mass cancel takes, told before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from htx_async.calls.default_deadline import ROUND_TRIP
+from htx_async.calls.resources import Resources
+from htx_async.cancel.looks import TO_LOOK, usual_look
+from htx_async.enums import ApiGeneration, Look
+from htx_async.exchange.endpoints import READS
+from htx_async.limits.limiter import BaseLimiter
+from htx_async.limits.spared import SparedReads
+
+BETWEEN_ROUNDS = 1.2
+"""Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""
+
+_ON_V5 = 4
+"""Answers that come one after the other for an order on V5: a list, its cancel, the list again, and
+the history."""
+
+
+class Forecast(NamedTuple):
+    """`calls`: cancels at most, `reads`: lists at most, as far as nothing has to be repeated.
+    `least_seconds`: where nothing is open, `seconds`: where every contract has orders, and
+    answers take as long as they did, or half a second."""
+
+    calls: int
+    reads: int
+    least_seconds: float
+    seconds: float
+    look: Look
+
+
+def forecast(
+    resources: Resources,
+    path: str,
+    contracts: int,
+    lists: int,
+    look: Look | None,
+    *,
+    rounds: int = 1,
+    urgent: bool = False,
+) -> Forecast:
+    """Of so many `contracts`, whose orders stand on so many `lists`, with `look` at them before;
+    None: as usual."""
+    if look is None:
+        where = resources.on_path(path)
+        look = usual_look(resources.trades, where, contracts, urgent=urgent)
+    return _Reckoning(resources, path, contracts, lists, look, rounds, urgent).forecast()
+
+
+class _Reckoning(NamedTuple):
+    resources: Resources
+    path: str
+    contracts: int
+    lists: int
+    look: Look
+    rounds: int
+    urgent: bool
+
+    def forecast(self) -> Forecast:
+        urls = self.resources.base_urls
+        least = self._least(min(urls.shortest, urls.round_trip))
+        most = self._most(max(urls.round_trip, ROUND_TRIP))
+        calls = self.contracts * self.rounds
+        return Forecast(calls, self._reads, least, max(least, most), self.look)
+
+    @property
+    def _is_v5(self) -> bool:
+        return self.resources.generation.current is ApiGeneration.V5
+
+    @property
+    def _looks(self) -> int:
+        """Lists that are read before; on V5 every cancel begins with one."""
+        return 0 if self._is_v5 or self.look is Look.NONE else self.lists
+
+    @property
+    def _opinions(self) -> int:
+        """Lists of V5: one of the account, and one of each contract, unless the first shows that it
+        is of all."""
+        if self._is_v5:
+            return 1 + self.contracts * (not self.resources.v5.lists_all)
+        if not self.resources.generation.is_auto:
+            return 0
+        return 1 + self.contracts
+
+    @property
+    def _reads(self) -> int:
+        return self._looks + self._opinions
+
+    def _least(self, trip: float) -> float:
+        """Nothing is open: v1 and V5 say so."""
+        if self._is_v5:
+            return self._read(self._opinions, trip) + (self._opinions > 1) * trip
+        second = trip if self.resources.generation.is_auto else 0.0
+        if self.look is Look.ONLY:
+            return self._look(trip) + second
+        looking = min(TO_LOOK, self._look(trip)) if self._looks else 0.0
+        return looking + self._cancel(self.contracts, trip) + second
+
+    def _most(self, trip: float) -> float:
+        """Every contract has orders, and has to be asked for by each generation."""
+        looking = self._look(trip) if self.look is Look.ONLY else TO_LOOK if self._looks else 0.0
+        last = self._cancel(self.contracts * self.rounds, trip)
+        if self.rounds > 1:
+            # The second round begins that much after the first, however short the queue is.
+            last = max(last, self._cancel(self.contracts, trip) + BETWEEN_ROUNDS + trip)
+        may_be_on_v5 = self._is_v5 or self.resources.generation.is_auto
+        return looking + last + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip
+
+    def _look(self, trip: float) -> float:
+        return self._after(SparedReads(self.resources.reads), READS, self._looks, trip)
+
+    def _read(self, count: int, trip: float) -> float:
+        return self._after(self.resources.reads, READS, count, trip)
+
+    def _cancel(self, count: int, trip: float) -> float:
+        return self._after(self.resources.trades, self.resources.on_path(self.path), count, trip)
+
+    def _after(self, limiter: BaseLimiter, path: str, count: int, trip: float) -> float:
+        """Seconds until the last of so many requests is answered."""
+        if not count:
+            return 0.0
+        turn = limiter.foresee(path, count, urgent=self.urgent, round_trip=trip)
+        return max(0.0, turn - asyncio.get_running_loop().time()) + trip

@@ -1,0 +1,216 @@
+"""How soon the last order is gone, and all is told: in virtual time, at a round trip of 80 ms."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import pytest
+
+from htx_async import ALL_CONTRACTS, HtxSession, MassCancelReport, Outcome
+from htx_async.simulator import Reply, Request
+from tests.support.virtual import run, virtual_session
+from tests.support.witness import START, Witness, now
+
+CODES = [f"C{number:03}-USDT" for number in range(230)]
+PATHS = ("swap_track_cancelall", "cancel_orders")
+
+
+class Book(Witness):
+    """Knows when its last order went."""
+
+    flat = 0.0
+
+    def handle(self, request: Request) -> Reply:
+        before = len(self.open_orders())
+        reply = super().handle(request)
+        if len(self.open_orders()) < before:
+            self.flat = now() - 0.04
+        return reply
+
+
+class Ran(NamedTuple):
+    report: MassCancelReport
+    exchange: Book
+    flat: float
+    told: float
+    least: float
+    most: float
+
+    def calls(self, end: str) -> int:
+        return sum(one.path.endswith(end) for one in self.exchange.arrivals)
+
+
+async def ran(
+    count: int,
+    busy: int,
+    arm: Callable[[Book], object] = lambda exchange: None,
+    *,
+    every: bool = False,
+    look: str | None = None,
+    generation: str = "auto",
+    **settings: Any,
+) -> Ran:
+    """A mass cancel of `count` contracts, of which `busy`, spread evenly, have one order each."""
+    loop = asyncio.get_running_loop()
+    codes = CODES[:count]
+    wall = lambda: START + loop.time()  # noqa: E731 - two words
+    exchange = Book(clock=loop.time, now=wall, contracts=codes, **settings)
+    step = count // busy if busy else 1
+    for code in codes[step // 2 :: step][:busy]:
+        exchange.place(code, "buy", "close")
+    arm(exchange)
+    await asyncio.sleep(2.0)
+    async with virtual_session(exchange, generation=generation, now=wall) as htx:
+        if every:
+            await htx.contracts()
+        wanted = ALL_CONTRACTS if every else codes
+        plan = htx.plan(wanted, look=look)
+        began = now()
+        report = await htx.mass_cancel_trailing(wanted, look=look)
+        told = now() - began
+    assert not exchange.open_orders()
+    assert report.outcomes.get(Outcome.CANCELLED, 0) == busy
+    assert report.is_clear
+    assert all(exchange.busiest(1.0, call=call) <= 5 for call in ("cancelall", "v5_cancel"))
+    assert {one.err_code for one in exchange.arrivals} & {1032, 429} == set()
+    times = (plan.least_seconds, plan.seconds)
+    return Ran(report, exchange, exchange.flat - began, told, *times)
+
+
+def test_40_named_contracts_of_which_4_have_orders() -> None:
+    """Flat within 0.6 s, and all 40 are cancelled all the same."""
+    one = run(ran(40, 4))
+    assert one.flat <= 0.6
+    assert one.told <= 8.2
+    assert one.calls("cancelall") == 40
+    assert one.least <= one.told <= one.most
+
+
+def test_lists_that_come_late_still_move_their_contracts_up() -> None:
+    """1.6 s where the lists take a second; where they never come, no later than without them."""
+    late = run(ran(40, 4, lambda one: one.late(0.9, times=99, call="openorders")))
+    never = run(ran(40, 4, lambda one: one.late(60.0, times=999, call="openorders")))
+    unread = run(ran(40, 4, look="none"))
+    assert late.flat <= 1.6
+    assert never.flat <= unread.flat + 0.4
+    assert never.calls("cancelall") == late.calls("cancelall") == 40
+
+
+@pytest.mark.parametrize("variant", ["1051", "404", "6002", "empty"])
+def test_100_named_contracts_of_an_account_that_has_moved(
+    variant: Literal["1051", "404", "6002", "empty"],
+) -> None:
+    """V5's list beside the first looks: no useless cancel on v1, flat in 2 s."""
+    one = run(ran(100, 12, account="v5", v1_variant=variant))
+    assert one.flat <= 2.0
+    assert one.told <= 4.0
+    assert one.calls("cancelall") == 0
+    assert one.calls("cancel_orders") == 2
+
+
+def test_what_waits_for_v1_goes_to_v5_when_the_account_turns_out_to_be_there() -> None:
+    """Without a look the first replies tell: what waits gives up its places."""
+    one = run(ran(60, 12, account="v5", v1_variant="6002", look="none"))
+    assert one.calls("cancelall") <= 10
+    assert one.told <= 4.0
+
+
+def test_100_contracts_with_one_order_each_on_v5() -> None:
+    """Ten orders of ten contracts to a request, which every report counts as one."""
+    one = run(ran(100, 100, account="v5", generation="v5"))
+    assert one.flat <= 2.0
+    assert one.told <= 4.0
+    assert one.calls("cancel_orders") == 10
+    numbers = [each.attempts[0].request for each in one.report.reports]
+    assert len(set(numbers)) == 10
+    assert all(len(each.attempts[0].shared_by) == 10 for each in one.report.reports)
+
+
+@pytest.mark.parametrize("mixed", ["missing", "refused", "malformed"])
+def test_v5_that_takes_no_mixed_cancels_gets_one_contract_to_a_request(
+    mixed: Literal["missing", "refused", "malformed"],
+) -> None:
+    """What was passed over is asked for again, and nothing is put together any more."""
+    one = run(ran(20, 20, account="v5", generation="v5", v5_mixed=mixed))
+    assert one.told <= 8.0
+    assert 18 <= one.calls("cancel_orders") <= 22
+
+
+def test_230_listed_contracts_whose_v5_list_is_empty() -> None:
+    """v1 has taken an order after all others had said "nothing": no second opinion is needed."""
+    one = run(ran(230, 12, every=True, v5_refusal=None))
+    assert one.told <= 12.0
+    assert one.calls("opens") <= 5
+    assert one.least <= one.told <= one.most
+
+
+@pytest.mark.parametrize("look", ["first", "only", "none"])
+@pytest.mark.parametrize("count", [7, 40])
+def test_the_least_of_a_plan_is_that_of_an_account_with_nothing_open(look: str, count: int) -> None:
+    """Within 5 %, or 0.1 s, once a round trip was seen; and the run lies between both."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        exchange = Book(clock=loop.time, now=lambda: START + loop.time(), contracts=CODES)
+        async with virtual_session(
+            exchange, generation="auto", now=lambda: START + loop.time()
+        ) as htx:
+            await htx.cancel_all_trailing(CODES[-1])
+            await asyncio.sleep(4.0)
+            plan, began = htx.plan(CODES[:count], look=look), now()
+            await htx.mass_cancel_trailing(CODES[:count], look=look)
+            took = now() - began
+        assert plan.least_seconds <= took + 0.001 <= plan.seconds
+        assert took - plan.least_seconds <= max(0.1, 0.05 * took)
+
+    run(main())
+
+
+def test_looks_leave_eight_reads_free() -> None:
+    """Somebody else's list is read at once while 230 contracts are looked at."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        exchange = Book(clock=loop.time, now=lambda: START + loop.time(), contracts=CODES)
+        settings: dict[str, Any] = {"generation": "v1", "now": lambda: START + loop.time()}
+        async with virtual_session(exchange, **settings) as htx:
+            sweep = asyncio.create_task(htx.mass_cancel_trailing(CODES, look="only"))
+            await asyncio.sleep(0.5)
+            assert sum(one.path.endswith("openorders") for one in exchange.arrivals) == 64
+            began = now()
+            await asyncio.gather(*(htx.open_trailing(code) for code in CODES[:8]))
+            assert now() - began < 0.1
+            await sweep
+
+    run(main())
+
+
+def test_a_second_mass_cancel_of_the_same_contracts() -> None:
+    """At once or 2 s later: told one period later than alone, at most."""
+
+    async def main(later: float) -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        exchange = Book(clock=loop.time, now=lambda: START + loop.time(), contracts=CODES[:40])
+        for code in CODES[:40:10]:
+            exchange.place(code, "buy", "close")
+
+        async def told(htx: HtxSession, after: float) -> float:
+            await asyncio.sleep(after)
+            began = now()
+            report = await htx.mass_cancel_trailing(CODES[:40])
+            assert report.is_clear
+            return now() - began
+
+        async with virtual_session(
+            exchange, generation="v1", now=lambda: START + loop.time()
+        ) as htx:
+            first, second = await asyncio.gather(told(htx, 0.0), told(htx, later))
+        assert exchange.busiest() <= 5
+        assert not exchange.open_orders()
+        return first, second
+
+    alone = 7.9
+    for later in (0.0, 2.0):
+        first, second = run(main(later))
+        assert first <= alone + 0.2
+        assert second <= alone + 1.1 + 0.2, later
