@@ -55,6 +55,16 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}"
 
 
+def is_ending() -> bool:
+    """Whether the task that runs here is being cancelled, or its loop is gone: what is raised then
+    is no listener's."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True
+    return task is not None and bool(task.cancelling())
+
+
 class Audience(Generic[L]):
     """Listeners, called in the order in which they came; `name` is what the log calls them."""
 

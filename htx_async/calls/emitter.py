@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from htx_async.aio.listeners import LEAVING, Audience
+from htx_async.aio.listeners import LEAVING, Audience, is_ending
 from htx_async.aio.tasks import own_task
 from htx_async.events import Event, Listener, WritesAhead
 
@@ -48,11 +48,10 @@ async def _kept(listener: WritesAhead, call: int) -> str:
     """Why the record of `call` is not kept; "" when it is."""
     try:
         told: object = await listener.written(call)
-    except (*LEAVING, GeneratorExit):
+    except LEAVING:
         raise
     except BaseException as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if is_ending():
             raise
         return f"{_FAILED}: {type(error).__name__}"
     return told if isinstance(told, str) else f"{_FAILED}: it says {type(told).__name__}"

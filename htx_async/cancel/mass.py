@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from weakref import WeakKeyDictionary, WeakSet
 
-from htx_async.aio.listeners import LEAVING, told
+from htx_async.aio.listeners import LEAVING, is_ending, told
 from htx_async.aio.tasks import own_task
 from htx_async.arguments import listed, shown
 from htx_async.calls.resources import Resources
@@ -279,11 +279,10 @@ class MassCancel:
             result = on_report(report)
             if inspect.isawaitable(result):
                 await result
-        except (*LEAVING, GeneratorExit):
+        except LEAVING:
             raise
         except BaseException as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_ending():
                 raise
             self._callback_errors.append(f"{report.contract_code}: {told(error)}")
 
