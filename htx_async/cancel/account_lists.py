@@ -32,6 +32,7 @@ class _Everything(Context):
         asked: float,
         *,
         is_whole: bool = False,
+        has_others: bool = False,
     ) -> None:
         of: dict[str, list[TrailingOrder]] = {}
         for row in rows:
@@ -39,7 +40,8 @@ class _Everything(Context):
         for context in self.contexts():
             own = of.get(context.intent.contract.upper(), [])
             if own or is_whole:
-                context._list(kind, generation, context.contracts, own, asked, is_whole=is_whole)
+                where, others = (kind, generation, context.contracts), len(rows) > len(own)
+                context._list(*where, own, asked, is_whole=is_whole, has_others=others)
 
 
 class _Reading:

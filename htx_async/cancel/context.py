@@ -155,8 +155,7 @@ class Context:
         if not generation.is_auto or self._is_by_pair or self.ledger.known is not None:
             return
         known = self.states()
-        is_settled = known.is_covered and known.words[ApiGeneration.V5]
-        if len(known.on) > 1 and not is_settled:
+        if len(known.on) > 1 and not (known.is_covered and known.words[ApiGeneration.V5]):
             self.ledger.file(Moved(self.contracts, generation.how, self.now()))
 
     @property
@@ -272,9 +271,10 @@ class Context:
         asked: float,
         *,
         is_whole: bool = False,
+        has_others: bool = False,
     ) -> None:
         ids = tuple(row.order_id for row in rows)
-        fact = Listed(kind, generation, contracts, ids, is_whole, asked, self.now())
+        fact = Listed(kind, generation, contracts, ids, is_whole, asked, self.now(), has_others)
         self.ledger.list_rows(fact, rows)
 
     async def read_open(

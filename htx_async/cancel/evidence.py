@@ -75,6 +75,8 @@ class Evidence:
     ended_by = ""
     ts: int | None = None
     """The exchange's own time in its last answer to a cancel."""
+    on_v5_since = math.inf
+    """When it was first shown that the account is on V5, from where none moves back."""
     _on_v5: tuple[float, str] | None = None
     """When V5 showed an order of the account, and how."""
 
@@ -290,6 +292,7 @@ class Evidence:
                 self._error(fact, error)
 
     def _move(self, at: float, how: str) -> None:
+        self.on_v5_since = min(self.on_v5_since, at)
         if at > self.moved:
             self.moved, self.moved_by = at, how
 
@@ -326,13 +329,15 @@ class Evidence:
                 order.listed, order.listed_by = fact.asked, fact.answered
         if fact.is_whole:
             shown = tuple(row.order_id for row in meant)
-            self._tell(Word(fact.generation, fact.asked, fact.answered, True, bool(rows), shown))
+            names_any = bool(rows) or fact.has_others
+            self._tell(Word(fact.generation, fact.asked, fact.answered, True, names_any, shown))
 
     def _seen_on_v5(
         self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]
     ) -> None:
         how = "V5's history has" if is_history else "V5 lists"
         if rows:
+            self.on_v5_since = min(self.on_v5_since, fact.answered)
             self._on_v5 = (fact.answered, f"{how} an order of the account")
             self._weigh_v5()
         if meant and not is_history:

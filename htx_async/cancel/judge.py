@@ -209,7 +209,7 @@ def _outcome(known: States) -> Outcome:
             return _clear(known)
         return Outcome.PARTIAL if is_asked or _is_unsure(known) else _untried(verdicts)
     if known.is_open_question and _off_v5(known) is not None and not is_asked:
-        return Outcome.REFUSED
+        return _untried(verdicts or [heard.reply.verdict for heard in known.reads[-1:]])
     if known.still_open and is_asked:
         return Outcome.PARTIAL
     last = next((verdict for verdict in reversed(verdicts) if verdict in _ASKED), None)

@@ -57,7 +57,8 @@ class Intent(NamedTuple):
 
 class Listed(NamedTuple):
     """Orders that a list showed. `is_whole`: and there were no others; else what some of its pages
-    showed. `asked` is the time of the first page, `answered` that of the last."""
+    showed. `asked` is the time of the first page, `answered` that of the last. `has_others`: it is
+    the part of one contract in a list of the account, which showed orders of others."""
 
     kind: Kind
     generation: ApiGeneration
@@ -66,6 +67,7 @@ class Listed(NamedTuple):
     is_whole: bool
     asked: float
     answered: float
+    has_others: bool = False
 
 
 class Unread(NamedTuple):

@@ -71,9 +71,10 @@ class States(Evidence):
         return self.horizon + LISTED_WITHIN
 
     def is_listed_since(self, generation: ApiGeneration) -> bool:
-        """Whether there is a whole list of `generation` that was asked for since the horizon."""
+        """Whether there is a whole list of `generation` that was asked for since the horizon, and
+        is the account's word."""
         last = self.last_list(generation)
-        return last is not None and last.asked >= self.horizon
+        return last is not None and last.asked >= self.horizon and self._is_believed(last)
 
     def is_late(self, generation: ApiGeneration) -> bool:
         """Whether the last list of `generation` does."""
@@ -170,8 +171,11 @@ class States(Evidence):
     def _is_believed(self, word: Word) -> bool:
         """Whether it is certain that a word is that of the account's own generation: v1 says
         "nothing" to accounts that have moved, too, so V5 has to be asked after it."""
-        if word.names_any or word.generation is V5 or self.ledger.is_pinned:
+        if word.names_any or self.ledger.is_pinned:
             return True
+        if word.generation is V5:
+            # That it had nothing proves nothing if it was asked before the account was shown there.
+            return self.ledger.known is V5 or word.asked >= self.on_v5_since
         return self.agreed >= word.answered
 
     def _is_last(self, word: Word) -> bool:
