@@ -38,17 +38,19 @@ class Reply(BaseModel):
     ts: int
 
 
-def signed(base_url: str) -> str:
-    """The URL of a POST that may go now."""
+def signed(base_url: str, path: str = PATH, method: str = "POST", **asked: str) -> str:
+    """The URL of a request that may go now; `asked`: what else stands in its query."""
     query = urlencode(
         {
             "AccessKeyId": ACCESS_KEY,
             "SignatureMethod": "HmacSHA256",
             "SignatureVersion": "2",
             "Timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+            # By their bytes, and capitals come before all others.
+            **dict(sorted(asked.items())),
         }
     )
-    text = f"POST\n{urlsplit(base_url).netloc}\n{PATH}\n{query}"
+    text = f"{method}\n{urlsplit(base_url).netloc}\n{path}\n{query}"
     digest = hmac.new(SECRET_KEY.encode(), text.encode(), hashlib.sha256).digest()
     signature = urlencode({"Signature": base64.b64encode(digest).decode()})
-    return f"{base_url}{PATH}?{query}&{signature}"
+    return f"{base_url}{path}?{query}&{signature}"

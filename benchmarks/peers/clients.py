@@ -5,13 +5,13 @@ Each library is loaded where it is installed, and there only.
 # ruff: noqa: PLC0415 - each in the environment that has it, see above
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from benchmarks.peers import ACCESS_KEY, BODY, SECRET_KEY
 
-_SYMBOL = "BTC/USDT:USDT"
+_CONTRACT = "BTC-USDT"
 
 
 class Client(NamedTuple):
@@ -106,28 +106,39 @@ async def _ours(base_url: str, order_id: str) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def _ccxt(base_url: str) -> AsyncIterator[Any]:
-    """An exchange that limits nothing and knows its one market without asking for it."""
+async def ccxt_htx(
+    base_url: str, contract_codes: Iterable[str] = (_CONTRACT,), **settings: Any
+) -> AsyncIterator[Any]:
+    """Its client, which knows these markets without asking for them. `settings`: its own."""
     import ccxt.async_support as ccxt  # type: ignore[import-not-found]  # another venv
 
-    keys = {"apiKey": ACCESS_KEY, "secret": SECRET_KEY}
-    exchange = ccxt.htx({**keys, "enableRateLimit": False})
+    exchange = ccxt.htx({"apiKey": ACCESS_KEY, "secret": SECRET_KEY, **settings})
     scheme, _, exchange.urls["hostnames"]["contract"] = base_url.partition("://")
     exchange.urls["api"]["contract"] = f"{scheme}://{{hostname}}"
-    market = {
-        **{"id": "BTC-USDT", "symbol": _SYMBOL, "base": "BTC", "quote": "USDT", "settle": "USDT"},
-        **{"baseId": "BTC", "quoteId": "USDT", "settleId": "USDT", "type": "swap"},
-        **{"contract": True, "swap": True, "future": False, "spot": False, "option": False},
-        **{"linear": True, "inverse": False, "active": True, "contractSize": 0.001},
-        "precision": {"amount": 1.0, "price": 0.1},
-        "limits": {},
-        "info": {},
-    }
-    exchange.set_markets([market])
+    exchange.set_markets([_market(code) for code in contract_codes])
     try:
         yield exchange
     finally:
         await exchange.close()
+
+
+def ccxt_symbol(contract_code: str) -> str:
+    """What ccxt calls a contract."""
+    return f"{contract_code.replace('-', '/')}:USDT"
+
+
+def _market(code: str) -> dict[str, Any]:
+    base, _, _ = code.partition("-")
+    return {
+        **{"id": code, "symbol": ccxt_symbol(code), "base": base, "quote": "USDT"},
+        **{"settle": "USDT", "baseId": base, "quoteId": "USDT", "settleId": "USDT"},
+        **{"type": "swap", "contract": True, "swap": True, "future": False, "spot": False},
+        **{"option": False, "linear": True, "inverse": False, "active": True},
+        "contractSize": 0.001,
+        "precision": {"amount": 1.0, "price": 0.1},
+        "limits": {},
+        "info": {},
+    }
 
 
 def _ids(orders: list[dict[str, Any]]) -> list[str]:
@@ -137,17 +148,19 @@ def _ids(orders: list[dict[str, Any]]) -> list[str]:
 @asynccontextmanager
 async def _ccxt_last(base_url: str, order_id: str) -> AsyncIterator[Client]:
     filters = {"trailing": True, "marginMode": "isolated", "direction": "buy", "offset": "close"}
-    async with _ccxt(base_url) as exchange:
-        yield Client(lambda: exchange.cancel_all_orders(_SYMBOL, dict(filters)), _ids)
+    # Nothing but the call is measured.
+    async with ccxt_htx(base_url, enableRateLimit=False) as exchange:
+        yield Client(lambda: exchange.cancel_all_orders(ccxt_symbol(_CONTRACT), dict(filters)), _ids)
 
 
 @asynccontextmanager
 async def _ccxt_newest(base_url: str, order_id: str) -> AsyncIterator[Client]:
     """It no longer has the endpoint, and its cancel-all no longer reaches trailing orders; what it
     has is a cancel of single ones, on V5."""
-    async with _ccxt(base_url) as exchange:
+    # Nothing but the call is measured.
+    async with ccxt_htx(base_url, enableRateLimit=False) as exchange:
         yield Client(
-            lambda: exchange.cancel_order(order_id, _SYMBOL, {"trailing": True}),
+            lambda: exchange.cancel_order(order_id, ccxt_symbol(_CONTRACT), {"trailing": True}),
             lambda order: _ids([order]),
         )
 

@@ -1,0 +1,1 @@
+"""How soon the last order is gone: what `benchmarks.flat` is made of."""
