@@ -104,6 +104,7 @@ bench-%: $(READY)
 figures: $(READY) ## What was measured last into the README and its pictures
 	@$(BIN)/python .ci/wings.py
 	@$(BIN)/python -m benchmarks.figures
+	@$(BIN)/python -m benchmarks.time_to_flat.picture
 	@if [ -e .venv-bench/.ready ]; then .venv-bench/bin/python -m benchmarks.pictures; fi
 
 clean: ## Takes away every environment and dist/

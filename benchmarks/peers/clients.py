@@ -150,7 +150,9 @@ async def _ccxt_last(base_url: str, order_id: str) -> AsyncIterator[Client]:
     filters = {"trailing": True, "marginMode": "isolated", "direction": "buy", "offset": "close"}
     # Nothing but the call is measured.
     async with ccxt_htx(base_url, enableRateLimit=False) as exchange:
-        yield Client(lambda: exchange.cancel_all_orders(ccxt_symbol(_CONTRACT), dict(filters)), _ids)
+        yield Client(
+            lambda: exchange.cancel_all_orders(ccxt_symbol(_CONTRACT), dict(filters)), _ids
+        )
 
 
 @asynccontextmanager

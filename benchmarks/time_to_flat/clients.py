@@ -13,10 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from benchmarks.peers import ACCESS_KEY, SECRET_KEY
+from benchmarks.peers import ACCESS_KEY, PATH, SECRET_KEY
 from benchmarks.time_to_flat.situations import ATTEMPT_TIMEOUT, Situation
 
-_TOO_MANY, _NOTHING = 1032, 1051
+_SUCCESS, _TOO_MANY, _NOTHING = 200, 1032, 1051
+
+AFTER_REFUSAL = 1.0
+"""Seconds after which users' code asks again where it was refused for the rate."""
+
 _OPENS, _CANCEL = "/v5/algo/order/opens", "/v5/algo/cancel_orders"
 
 MassCancel = Callable[[], Awaitable[dict[str, Any]]]
@@ -58,9 +62,6 @@ async def _ours(situation: Situation, urls: Sequence[str]) -> AsyncIterator[Mass
         yield cancel
 
 
-Post = Callable[..., Awaitable[dict[str, Any]]]
-
-
 @asynccontextmanager
 async def _by_hand(situation: Situation, urls: Sequence[str]) -> AsyncIterator[MassCancel]:
     """aiohttp, `AsyncLimiter(5, 1)` and `gather`; on V5, when it is known to be needed."""
@@ -68,49 +69,50 @@ async def _by_hand(situation: Situation, urls: Sequence[str]) -> AsyncIterator[M
     from aiolimiter import AsyncLimiter
     from yarl import URL
 
-    from benchmarks.peers.by_hand import PATH, signed
+    from benchmarks.peers.by_hand import signed
 
     timeout = aiohttp.ClientTimeout(total=ATTEMPT_TIMEOUT)
     reads, limiter = AsyncLimiter(72, 3), AsyncLimiter(5, 1)
     async with aiohttp.ClientSession(timeout=timeout) as http:
 
-        async def post(path: str, body: object) -> dict[str, Any]:
+        async def ask(
+            limited: AsyncLimiter, method: str, path: str, body: object = None, **asked: str
+        ) -> dict[str, Any]:
             while True:
-                async with limiter:
-                    url = URL(signed(urls[0], path), encoded=True)
-                    async with http.post(url, json=body) as response:
+                async with limited:
+                    url = URL(signed(urls[0], path, method, **asked), encoded=True)
+                    async with http.request(method, url, json=body) as response:
                         reply: dict[str, Any] = await response.json(content_type=None)
-                if reply.get("err_code") != _TOO_MANY:
+                if _TOO_MANY not in (reply.get("err_code"), reply.get("code")):
                     return reply
+                await asyncio.sleep(AFTER_REFUSAL)
 
         async def on_v1(code: str) -> str:
-            reply = await post(PATH, {"contract_code": code})
+            reply = await ask(limiter, "POST", PATH, {"contract_code": code})
             refusal = reply.get("err_code")
             return "" if refusal in (None, _NOTHING) else str(refusal)
 
         async def on_v5(code: str) -> str:
             asked = {"type": "trailing_stop", "contract_code": code, "limit": "100"}
-            async with reads:
-                url = URL(signed(urls[0], _OPENS, "GET", **asked), encoded=True)
-                async with http.get(url) as response:
-                    rows = (await response.json(content_type=None))["data"]
+            rows = (await ask(reads, "GET", _OPENS, **asked))["data"]
             items = [{"contract_code": code, "algo_id": row["algo_id"]} for row in rows]
-            reply = await post(_CANCEL, items)
-            return "" if reply.get("code") == 200 else str(reply.get("code"))
+            reply = await ask(limiter, "POST", _CANCEL, items)
+            return "" if reply["code"] == _SUCCESS else str(reply["code"])
 
         yield _gathered(on_v5 if situation.is_known else on_v1, situation.codes)
 
 
 @asynccontextmanager
 async def _ccxt(situation: Situation, urls: Sequence[str]) -> AsyncIterator[MassCancel]:
-    """Its cancel-all of each contract, under its own limiter as it comes."""
+    """Its cancel-all of each contract, its limiter set to five a second: as it comes it lets ten
+    go, and an exchange that counts what it refuses takes five of them, and then none."""
     import ccxt  # type: ignore[import-not-found]  # another venv
 
     from benchmarks.peers.clients import ccxt_htx, ccxt_symbol
 
     filters = {"trailing": True, "marginMode": "isolated"}
-    timeout = round(ATTEMPT_TIMEOUT * 1000)
-    async with ccxt_htx(urls[0], situation.codes, timeout=timeout) as exchange:
+    settings = {"rateLimit": 200, "timeout": round(ATTEMPT_TIMEOUT * 1000)}
+    async with ccxt_htx(urls[0], situation.codes, **settings) as exchange:
 
         async def cancel(code: str) -> str:
             while True:
@@ -122,6 +124,7 @@ async def _ccxt(situation: Situation, urls: Sequence[str]) -> AsyncIterator[Mass
                 except ccxt.ExchangeError as error:
                     if f'"err_code":{_TOO_MANY}' not in str(error):
                         raise
+                    await asyncio.sleep(AFTER_REFUSAL)
                 else:
                     return ""
 
