@@ -14,14 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.exchanges import LIMIT
 from benchmarks.figures import save
 from benchmarks.peers.process import Missing, Process
 from benchmarks.targets import told as tell
 from benchmarks.time_to_flat.judge import problems
-from benchmarks.time_to_flat.situations import ONE_WAY, ROUND_TRIP, SITUATIONS, Most, Situation
+from benchmarks.time_to_flat.runs import Run, Spread, flat_of, middle, told_of
+from benchmarks.time_to_flat.situations import ROUND_TRIP, SITUATIONS, Most, Situation
 
 _OURS, _BY_HAND, _CCXT = "htx_async", "by_hand", "ccxt"
 _ROUNDS = {_OURS: 3, _BY_HAND: 1, _CCXT: 1}
@@ -37,39 +38,6 @@ _SHARE_APART = 0.05
 _UNPLANNED = ("never", "moved", "moved_4002", "silent", "at_once", "after")
 """What no plan foresees: hosts and lists that do not answer, an account that turns out to have
 moved, and another call."""
-
-
-class Run(NamedTuple):
-    """One client in one situation: the calls as their callers saw them, and the book."""
-
-    url: str
-    calls: list[dict[str, Any]]
-    book: dict[str, Any]
-
-    @property
-    def flat(self) -> float | None:
-        """Seconds; None when an order is left."""
-        if self.book["open"]:
-            return None
-        return float(max(self.book["gone"].values())) - ONE_WAY - self._began
-
-    @property
-    def told(self) -> float:
-        """Seconds of the call that took longest."""
-        return float(max(call["told"] for call in self.calls))
-
-    @property
-    def _began(self) -> float:
-        return float(min(call["began"] for call in self.calls))
-
-    def curve(self) -> list[tuple[float, int]]:
-        """Orders that are open at the exchange, from each change on; the last is the report."""
-        left = sum(map(len, self.book["placed"].values()))
-        changes = [(0.0, left)]
-        for at in sorted(self.book["gone"].values()):
-            left -= 1
-            changes.append((round(at - self._began, 3), left))
-        return [*changes, (round(self.told, 3), left)]
 
 
 Runs = dict[str, list[Run]]
@@ -117,39 +85,6 @@ def _run(worker: Process, exchange: Process, name: str, seed: int) -> Run:
     return Run(urls[-1], calls, exchange.ask())
 
 
-class Spread(NamedTuple):
-    """A median, the least and the most; None where an order was left."""
-
-    low: float
-    median: float
-    high: float
-
-    def __str__(self) -> str:
-        if f"{self.low:.2f}" == f"{self.high:.2f}":
-            return f"{self.median:.2f}"
-        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-def spread(values: Iterable[float | None]) -> Spread | None:
-    """Of all runs; None if in one of them an order was left."""
-    seconds = [value for value in values if value is not None]
-    if len(seconds) < len(list(values)):
-        return None
-    return Spread(min(seconds), statistics.median(seconds), max(seconds))
-
-
-def flat_of(runs: list[Run]) -> Spread | None:
-    """How soon all was gone."""
-    return spread([run.flat for run in runs])
-
-
-def told_of(runs: list[Run]) -> Spread:
-    """How soon it was told."""
-    found = spread([run.told for run in runs])
-    assert found is not None
-    return found
-
-
 def judged(ours: Runs) -> bool:
     """Print our figures beside their targets; whether all are kept."""
     kept = []
@@ -172,8 +107,12 @@ def judged(ours: Runs) -> bool:
 def _bound(most: Most | None, name: str, ours: Runs) -> float | None:
     if most is None or not most.beside:
         return None if most is None else most.seconds
-    beside = {"flat": flat_of, "told": told_of}[name](ours[most.beside])
-    return None if beside is None else beside.median + most.seconds
+    runs = ours[most.beside]
+    found = {"flat": flat_of, "told": told_of}[name](runs)
+    if found is None:
+        return None
+    period = statistics.median(run.period for run in runs)
+    return found.median + most.seconds + most.periods * period
 
 
 def _at_most(name: str, found: Spread | None, most: float | None) -> bool:
@@ -236,21 +175,29 @@ def result(found: Mapping[str, tuple[Runs, dict[str, str]]]) -> dict[str, Any]:
             for each in SITUATIONS
         ],
         "note": (
-            "Flat: seconds until the cancel is sent that takes the last matching order; told: until "
-            f"the report. Real sockets, {ROUND_TRIP * 1000:.0f} ms round trip. Each time the last "
-            "contract given is one of those that have orders. By hand: aiohttp, AsyncLimiter(5, 1) "
-            "and gather over all contracts (on V5, where that is known, a list and a cancel of "
-            "each); ccxt: its cancel_all_orders of each, at a rateLimit of 200 ms; both ask again a "
-            "second after a refusal for the rate. Most cancels in any one second at the exchange, which allows five: "
-            f"{busiest[_OURS]}, {busiest[_BY_HAND]}, {busiest[_CCXT]}. Of htx_async the median "
-            f"of {_ROUNDS[_OURS]} runs and, in brackets, all of them."
+            "Flat: seconds until the cancel is sent that takes the last matching order; told: "
+            f"until the report. Real sockets, {ROUND_TRIP * 1000:.0f} ms round trip; the last "
+            "contract given is always one of those that have orders. By hand: aiohttp, "
+            "AsyncLimiter(5, 1) and gather over all contracts (on V5, where that is known, a list "
+            "and a cancel of each); ccxt: its cancel_all_orders of each, at a rateLimit of 200 ms; "
+            "both ask again a second after a refusal for the rate. Most cancels in any one second "
+            f"at the exchange, which allows five: {busiest[_OURS]}, {busiest[_BY_HAND]}, "
+            f"{busiest[_CCXT]}. Of htx_async the median of {_ROUNDS[_OURS]} runs and, in brackets, "
+            "all of them."
         ),
         "inline": {
             client: f"{flat.median:.1f}"
             for client, runs in named.items()
             if (flat := flat_of(runs)) is not None
         },
-        "curves": {labels[client]: runs[0].curve() for client, runs in named.items()},
+        "curves": [
+            {"label": labels[client], "points": middle(runs).curve()}
+            for client, runs in named.items()
+        ],
+        "raw": {
+            client: {name: [run.figures() for run in runs] for name, runs in of.items()}
+            for client, (of, _) in found.items()
+        },
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import htx_async
 from benchmarks.figures import filled, saved
+from benchmarks.time_to_flat.picture import PICTURE, drawn
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
 from tests.support.pages import _BLOCK, EXAMPLES, PAGES, README, execute
@@ -117,3 +118,14 @@ def test_pictures_are_there_are_told_in_words_and_load_nothing(words: str, path:
     assert len(words) > 40
     assert picture.rstrip().endswith("</svg>")
     assert not re.search(r"(?:href|src)=\"(?!#)|@import|@font-face|url\((?!#|&#)", picture)
+
+
+def test_the_first_picture_shows_what_was_measured() -> None:
+    """Orders still open over time: drawn from the saved curves, to the letter, for light and dark
+    pages, and told in words."""
+    result = saved()["flat"]
+    picture = PICTURE.read_text(encoding="utf-8")
+    assert PICTURES[0][1] == str(PICTURE.relative_to(ROOT))
+    assert picture == drawn(result)
+    assert "prefers-color-scheme: dark" in picture
+    assert all(f"{curve['label']}: " in picture for curve in result["curves"])

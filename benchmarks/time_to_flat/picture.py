@@ -68,7 +68,7 @@ def told(curves: Mapping[str, Curve]) -> dict[str, str]:
 
 def drawn(result: Mapping[str, Any]) -> str:
     """The picture of what was saved."""
-    curves: dict[str, Curve] = result["curves"]
+    curves: dict[str, Curve] = {each["label"]: each["points"] for each in result["curves"]}
     scale, words = _Scale(curves), told(curves)
     title = f"{result['rows'][0][0]}: orders still open"
     about = escape(f"{title}. {'; '.join(words.values())}.", quote=True)
