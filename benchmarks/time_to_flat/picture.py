@@ -14,9 +14,9 @@ from benchmarks.figures import saved
 
 PICTURE = Path(__file__).parent.parent / "pictures" / "flat.svg"
 
-_WIDTH, _HEIGHT = 810, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 76, 56
-_LEGEND, _LEGEND_LINE = 40, 20
+_WIDTH, _HEIGHT = 810, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 124, 56
+_LEGEND, _LEGEND_LINE = 54, 20
 _MARGIN = 0.4
 _NUMBERS = 12
 _KINDS = ("ours", "hand", "other")
@@ -86,7 +86,7 @@ def drawn(result: Mapping[str, Any]) -> str:
         ),
     ]
     for number, (kind, label) in enumerate(zip(_KINDS, words.values(), strict=True)):
-        parts += _legend(number, kind, label, scale)
+        parts += _legend(number, kind, label)
     return "\n".join((*parts, "</svg>\n"))
 
 
@@ -117,8 +117,9 @@ def _line(kind: str, curve: Curve, scale: _Scale) -> str:
     return f'<path class="{kind}" d="{start}{steps}"/>{dot}'
 
 
-def _legend(number: int, kind: str, label: str, scale: _Scale) -> list[str]:
-    x, y = _WIDTH - 340, _TOP + 30 + number * _LEGEND_LINE
+def _legend(number: int, kind: str, label: str) -> list[str]:
+    """Above the lines, which leave no place beside them."""
+    x, y = 14, _LEGEND + number * _LEGEND_LINE
     mark = f'<path class="{kind}" d="M{x} {y - 4.5}h24"/>'
     return [mark, _text("bold" if kind == "ours" else "", x + 32, y, label)]
 
