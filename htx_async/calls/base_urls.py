@@ -62,7 +62,8 @@ class BaseUrls:
             before = self._sick.get(url, _Failures(now))
             self._sick[url] = _Failures(now, before.times + 1, took)
         else:
-            self.round_trip, self.shortest = took, min(took, self.shortest)
+            if took:
+                self.round_trip, self.shortest = took, min(took, self.shortest)
             if self._sick:
                 self._sick.pop(url, None)
 

@@ -68,11 +68,12 @@ class _Part:
 
 async def _ask(resources: Resources, base_url: str, margin_mode: MarginMode) -> tuple[str, ...]:
     sending = resources.transport.prepare(unsigned(v1.contracts(margin_mode), base_url))
-    timeout = resources.attempt_timeout
+    timeout, began = resources.attempt_timeout, asyncio.get_running_loop().time()
     answer = await sending.answer(timeout, timeout / 2)
     found = v1.read_contracts(answer)
     if not found:
         raise ValueError("an empty list")
-    resources.base_urls.note(base_url, asyncio.get_running_loop().time(), answered=True)
+    now = asyncio.get_running_loop().time()
+    resources.base_urls.note(base_url, now, answered=True, took=now - began)
     codes = (contract.contract_code for contract in found if contract.trades_in(margin_mode))
     return tuple(dict.fromkeys(codes))

@@ -108,7 +108,7 @@ class ExchangeTime:
                 took = loop.time() - began
                 self._base_urls.note(base_url, loop.time(), answered=False, took=took)
             return WarmUp(base_url=base_url, problem=failure.reason)
-        self._base_urls.note(base_url, loop.time(), answered=True)
+        self._base_urls.note(base_url, loop.time(), answered=True, took=round_trip)
         return WarmUp(base_url=base_url, round_trip=round_trip, skew=skew)
 
     async def _ask(self, base_url: str) -> tuple[float, float]:

@@ -86,6 +86,8 @@ class Bundle:
         self.path = rider.path
         self.scope = rider.scope.outermost
         self.operation = rider.operation
+        self.begun_as = rider.operation.request
+        """Of the one that was there first, whatever joined it."""
         self.riders: dict[Rider, asyncio.Future[Lease | None]] = {}
         self._number = next(_NUMBERS)
         self._is_urgent = rider.scope.urgent

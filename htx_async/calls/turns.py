@@ -69,7 +69,7 @@ class Turns:
         bundle = self._companion(rider)
         if bundle is None:
             bundle = Bundle(rider)
-            self._alike.setdefault(bundle.operation.request, bundle)
+            self._alike.setdefault(bundle.begun_as, bundle)
             self._queue(bundle).bundles.append(bundle)
         was_urgent = bundle.is_urgent
         bundle.add(rider)
@@ -105,12 +105,13 @@ class Turns:
         wait there go alone."""
         for bundle in self._waiting(path):
             for rider in [one for one in bundle.riders if not bundle.suits(one)]:
-                parted = Bundle(rider)
+                parted, was_urgent = Bundle(rider), bundle.is_urgent
                 bundle.hand_over(rider, parted)
                 self._joined[rider] = parted
                 queue = self._queue(parted)
                 queue.bundles.append(parted)
                 queue.fit()
+                self._move(bundle, was_urgent)
 
     def give_way(self, generation: ApiGeneration) -> None:
         """The account is on `generation`: what waits for the other one is not sent there."""
@@ -133,9 +134,8 @@ class Turns:
 
     def forget(self, bundle: Bundle) -> None:
         """Nobody joins it any more."""
-        request = bundle.operation.request
-        if self._alike.get(request) is bundle:
-            del self._alike[request]
+        if self._alike.get(bundle.begun_as) is bundle:
+            del self._alike[bundle.begun_as]
 
     def drop(self, queue: _Queue) -> None:
         """Nobody waits in it, nor for it."""

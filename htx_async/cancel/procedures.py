@@ -164,11 +164,12 @@ async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
                     group.begin(send((order_id,)))
 
     # The first as a part of the caller: it stands in line before another call reckons with it.
-    first, *others = batches(left)
+    first, *others = batches(left) or ((),)
     async with Group() as group:
         for ids in others:
             group.begin(send(ids))
-        await send(first)
+        if first:
+            await send(first)
     if generation is ApiGeneration.V1:
         await check_v5(context)
 

@@ -98,9 +98,10 @@ async def _read(context: Context) -> None:
     asked, traits = context.now(), context.resources.v5
     rows = await context.read_open(_V5)
     traits.has_lists = rows is not None
-    code = context.states().absent
-    if rows is None and code is not None:
-        traits.absent_at, traits.absence = asked, code
+    known = context.states()
+    # A list that was not had says nothing by itself: only what it was refused with, now.
+    if rows is None and known.not_on_v5 >= asked:
+        traits.absent_at, traits.absence = asked, known.absent
 
 
 async def check_v5(context: Context) -> None:

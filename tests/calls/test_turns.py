@@ -10,6 +10,7 @@ from aiolimiter import AsyncLimiter
 from htx_async import CancelError, CancelReport, HtxSession, NotSent, Outcome, TokenBucket
 from htx_async.events import AttemptEnded, CallStarted, Event, TokenGranted
 from htx_async.simulator import SimulatedExchange
+from tests.support.generations import exchange_of, session_of
 from tests.support.virtual import run, virtual_session
 
 BTC = "BTC-USDT"
@@ -264,5 +265,60 @@ def test_closing_ends_all_who_wait_together() -> None:
         reports = await asyncio.gather(*pair, *others)
         assert {one.outcome for one in reports[:3]} == {Outcome.NOT_SENT}
         assert sent(exchange) == []
+
+    run(main())
+
+
+def moved(**settings: Any) -> tuple[SimulatedExchange, list[str]]:
+    """An account on V5 with one order in each of 95 contracts, which its list shows."""
+    codes = [f"C{number}-USDT" for number in range(95)]
+    exchange = exchange_of("v5", "404", contracts=[*codes, BTC], **settings)
+    for code in (*codes, BTC):
+        exchange.place(code, "buy", "open")
+    return exchange, codes
+
+
+@pytest.mark.parametrize("left", ["cancelled", "carried out"])
+@pytest.mark.parametrize("late", [BTC, "C90-USDT", "C94-USDT"])
+def test_what_is_parted_from_an_urgent_call_waits_with_the_others(left: str, late: str) -> None:
+    """V5 takes no requests for several contracts while an urgent call rides in one of them: its
+    companions go on in the ordinary line, later urgent calls for them are carried out, and nothing
+    waits for ever, so the session closes."""
+
+    async def main() -> None:
+        exchange, codes = moved(v5_mixed="malformed")
+        async with session_of(exchange, generation="v5", latency=lambda: 0.1) as htx:
+            turns = htx._ready().turns
+            mass = asyncio.ensure_future(htx.mass_cancel_trailing(codes))
+            await asyncio.sleep(0.1)
+            urgent = begun(htx.cancel_all_trailing(BTC, urgent=True))
+            await asyncio.sleep(0.25)
+            again = begun(htx.cancel_all_trailing(late, urgent=True))
+            if left == "cancelled":
+                await asyncio.sleep(0.1)
+                mass.cancel()
+            await asyncio.wait([mass, urgent, again])
+            assert urgent.result().is_clear
+            assert again.result().is_clear
+            await asyncio.wait_for(turns.idle(), 1.0)
+        if left == "carried out":
+            assert not exchange.open_orders()
+
+    run(main())
+
+
+def test_nothing_is_kept_of_requests_that_several_shared() -> None:
+    """However many mass cancels a session makes on V5."""
+
+    async def main() -> None:
+        exchange, codes = moved()
+        async with session_of(exchange, generation="v5") as htx:
+            turns = htx._ready().turns
+            for _ in range(3):
+                assert (await htx.mass_cancel_trailing(codes)).is_clear
+                assert (len(turns._alike), len(turns._joined), len(turns._queues)) == (0, 0, 0)
+                for code in codes:
+                    exchange.place(code, "buy", "open")
+                await asyncio.sleep(5.0)
 
     run(main())

@@ -1,6 +1,7 @@
 """Accounts that move, lists that are not believed, rounds: never told as better than is known."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -325,5 +326,52 @@ def test_a_whole_request_refused_as_not_found_is_doubted_too() -> None:
         async with session_of(exchange) as htx:
             report = await ending(htx.cancel_trailing(CODE, ids))
         assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
+
+    run(main())
+
+
+@pytest.mark.parametrize("refusal", [4007, 6001])
+@pytest.mark.parametrize("latency", [0.01, 0.1])
+def test_a_list_that_was_cut_off_is_no_refusal(refusal: Any, latency: float) -> None:
+    """V5 refused the account before it moved in the middle of a mass cancel; a list of V5's that
+    closing cuts off afterwards does not say so again, for whoever shares it."""
+
+    async def main(close: float) -> None:
+        codes = [f"C{number}-USDT" for number in range(20)]
+        exchange = exchange_of("v1", "1051", contracts=codes, v5_refusal=refusal, v5_page=3)
+        for code in codes:
+            exchange.place(code, "buy", "open", 4)
+        async with session_of(exchange, latency=lambda: latency) as htx:
+            mass = asyncio.ensure_future(htx.mass_cancel_trailing(codes, deadline=30.0))
+            await asyncio.sleep(0.779)
+            exchange.move()
+            await asyncio.sleep(close - 0.779)
+            await htx.aclose()
+            report = await mass
+        still = {order.contract_code for order in exchange.open_orders()}
+        assert [
+            each for each in report.reports if each.is_clear and each.contract_code in still
+        ] == []
+
+    for step in range(24):
+        run(main(0.9 + 0.06 * step))
+
+
+def test_ids_that_v1_took_need_no_other_generation() -> None:
+    """Its answer comes when another call of the session has found the account on V5: the account
+    of the orders is what v1 said, and nothing is asked for again."""
+
+    async def main() -> None:
+        exchange = exchange_of("v1", "404", contracts=["A-USDT", "B-USDT"])
+        ids = exchange.place("A-USDT", "buy", "open", 2)
+        exchange.place("B-USDT", "buy", "open")
+        exchange.late(1.0, call="cancel")
+        async with session_of(exchange) as htx:
+            cancel = asyncio.ensure_future(htx.cancel_trailing("A-USDT", ids))
+            await asyncio.sleep(0.1)
+            exchange.move()
+            await htx.cancel_all_trailing("B-USDT")
+            report = await cancel
+        assert set(report.successes) == set(ids)
 
     run(main())
