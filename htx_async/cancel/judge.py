@@ -208,7 +208,8 @@ def _outcome(known: States) -> Outcome:
         if not states & LEFT:
             return _clear(known)
         return Outcome.PARTIAL if is_asked or _is_unsure(known) else _untried(verdicts)
-    if known.is_open_question and _off_v5(known) is not None and not is_asked:
+    is_untouched = not is_asked and not known.successes
+    if known.is_open_question and _off_v5(known) is not None and is_untouched:
         return _untried(verdicts or [heard.reply.verdict for heard in known.reads[-1:]])
     if known.still_open and is_asked:
         return Outcome.PARTIAL
