@@ -290,7 +290,7 @@ def test_a_plan_needs_the_list_first() -> None:
             plan, blind = htx.plan(ALL_CONTRACTS), htx.plan(ALL_CONTRACTS, look="none")
             assert plan.contract_codes == tuple(MANY)
             assert (plan.calls, plan.reads, blind.reads) == (230, 230, 0)
-            # The round trip of the public list counts: 45 periods, and 46 answers one after another.
+            # With the round trip of the public list: 46 answers one after another.
             trip = htx._ready().base_urls.shortest
             assert blind.least_seconds == pytest.approx(45.0 + 46 * trip, abs=0.2)
             assert plan.least_seconds == pytest.approx(9.0 + 4 * trip, abs=0.1)
