@@ -11,10 +11,15 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from hypothesis import settings
 
 import tests.support.figures  # noqa: F401 - before any test asks for a limit
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
