@@ -51,7 +51,6 @@ FAST = (
     "tests/limits/test_urgent.py",
     "tests/calls/test_wall_clock.py",
     "tests/exchange/test_messages.py",
-    "tests/aio/test_loop_binding.py",
 )
 """What depends on the Python or on a library, and does not take long."""
 

@@ -6,6 +6,7 @@ The only door to redis.
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -255,7 +256,9 @@ class RedisLink:
         asked, self._asked = self._asked, []
         for one in asked:
             if not one.answer.done():
-                one.answer.set_exception(Unreachable(reason))
+                # As garbage of a loop that was closed there is nobody left to tell.
+                with suppress(RuntimeError):
+                    one.answer.set_exception(Unreachable(reason))
 
 
 NOT_OURS = "Redis answered what no script of ours does"
