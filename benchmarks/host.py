@@ -56,7 +56,7 @@ async def _bucket(given: Given) -> AsyncIterator[Any]:
         async with HostTokenBucket(_ACCOUNT, path=given.where, lease=given.lease) as bucket:
             yield bucket
     else:
-        from htx_async.redis_limits import RedisTokenBucket  # noqa: PLC0415 - as above
+        from htx_async.redis_limits import RedisTokenBucket  # noqa: PLC0415 - only the one that is measured
 
         async with RedisTokenBucket.from_url(given.where, _ACCOUNT, share_of=_SIZE) as bucket:
             yield bucket
@@ -235,8 +235,8 @@ def main() -> int:
         asyncio.run(work(Given(*json.loads(sys.argv[1]))))
         return 0
     # Not in a worker.
-    from tests.support.host_files import opened  # noqa: PLC0415 - see above
-    from tests.support.redis_server import Stored, running  # noqa: PLC0415 - see above
+    from tests.support.host_files import opened  # noqa: PLC0415 - not in a worker
+    from tests.support.redis_server import Stored, running  # noqa: PLC0415 - not in a worker
 
     found = {}
     with TemporaryDirectory() as folder:

@@ -120,5 +120,6 @@ class RetryPolicy:
         except LEAVING:
             raise
         except BaseException:
+            # A user's own function, whatever it raises: the longest wait is always right.
             return 1.0
         return number if 0 <= number <= 1 else 1.0

@@ -78,6 +78,7 @@ class Turns:
             self._move(bundle, was_urgent)
             self._queue(bundle).fit()
         except BaseException:
+            # A limiter of a user's own may raise anything: nobody is left in a line for it.
             self.leave(rider)
             raise
         return bundle.riders[rider]
@@ -196,6 +197,7 @@ class Turn:
         try:
             self.lease = await waiting
         except BaseException:
+            # A cancellation or Ctrl-C, too: what it waited in goes on for the others.
             self._turns.leave(self._rider)
             raise
         return self

@@ -28,11 +28,11 @@ def interruptible(command: Callable[[], object]) -> None:
         finally:
             ignore_from_now_on()
     except BaseException:
+        # After Ctrl-C whatever was being loaded may have raised instead; else it is not ours.
         if not _left:
             raise
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.write("Interrupted; nothing was sent.\n")
-        # What was being loaded may have made another error of it.
         raise _Left(INTERRUPTED) from None
 
 
