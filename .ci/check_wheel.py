@@ -1,4 +1,5 @@
-"""Build the sdist and the wheel, look into them, and run the wheel where nothing else is.
+"""Build the sdist and the wheel, look into them, let twine judge them, and run the wheel where
+nothing else is.
 
 They are left in `dist/` when all is well. Needs hatchling, and a pip, here or on the PATH.
 """
@@ -18,10 +19,12 @@ from email import message_from_bytes
 from importlib.metadata import distributions
 from pathlib import Path
 
+from htx_async import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "htx_async"
 BOUND = 60.0
-"""Seconds for each step; all of them together take about ten."""
+"""Seconds for each step; all of them together take about twenty."""
 
 
 def check(holds: bool, complaint: str) -> None:
@@ -64,7 +67,7 @@ def unpacked(sdist: Path, into: Path) -> Path:
 def look_into(wheel: Path) -> None:
     """The package's files and what an installer needs; nothing more, no path of this machine."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    info = f"{PACKAGE}-{project['version']}.dist-info"
+    info = f"{PACKAGE}-{__version__}.dist-info"
     files = {path for path in (ROOT / PACKAGE).rglob("*") if path.is_file()}
     wanted = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
     check(f"{PACKAGE}/py.typed" in wanted, "there is no py.typed")
@@ -77,7 +80,7 @@ def look_into(wheel: Path) -> None:
         for path in (ROOT, Path(sys.prefix), wheel.parent, Path.home()):
             check(os.fsencode(path) + b"/" not in data, f"{name} names {path}")
     metadata = message_from_bytes(content[f"{info}/METADATA"])
-    check(metadata["Version"] == project["version"], "the version is another")
+    check(metadata["Version"] == __version__, "the version is another")
     check(metadata["License-Expression"] == project["license"], "the licence is another")
     check(metadata["Requires-Python"] == project["requires-python"], "another Python")
     extras = set(project["optional-dependencies"])
@@ -86,19 +89,32 @@ def look_into(wheel: Path) -> None:
     check(text == (ROOT / "README.md").read_bytes(), "the text is another")
 
 
+def install(environment: Path, pins: Path, *wanted: str | Path) -> None:
+    """Install into an environment, made here if it is not there, with the versions of `pins`."""
+    if not environment.exists():
+        # Not every Python can bring pip along; the one at hand installs into any environment.
+        venv.create(environment, with_pip=False, symlinks=True)
+    here = importlib.util.find_spec("pip") is not None
+    pip = (sys.executable, "-m", "pip") if here else (shutil.which("pip") or "pip",)
+    into = (*pip, "--python", environment / "bin/python", "--disable-pip-version-check")
+    run(*into, "install", "--quiet", "--no-compile", "-c", pins, *wanted, cwd=environment)
+
+
+def judge(inside: Path, *made: Path) -> None:
+    """What an index would say of them; its warnings are failures."""
+    environment = inside / "twine"
+    install(environment, ROOT / ".ci/twine.txt", "twine")
+    run(environment / "bin/python", "-m", "twine", "check", "--strict", *made, cwd=inside)
+
+
 def try_out(wheel: Path, inside: Path) -> None:
     """Install it in an empty environment and use it from an empty directory."""
     environment, empty = inside / "environment", inside / "empty"
     empty.mkdir()
-    # Not every Python can bring pip along; the one at hand installs into any environment.
-    venv.create(environment, with_pip=False, symlinks=True)
-    here = importlib.util.find_spec("pip") is not None
-    pip = (sys.executable, "-m", "pip") if here else (shutil.which("pip") or "pip",)
+    pinned = ROOT / "constraints.txt"
     python, command = environment / "bin/python", environment / "bin/htx-async"
-    into = (*pip, "--python", python, "--disable-pip-version-check")
-    pinned = ("install", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt")
 
-    run(*into, *pinned, wheel, cwd=empty)
+    install(environment, pinned, wheel)
     shown = run(
         python, "-I", "-W", "error", "-c", f"import {PACKAGE} as p; print(p.__file__)", cwd=empty
     )
@@ -106,7 +122,9 @@ def try_out(wheel: Path, inside: Path) -> None:
     hint = run(command, "demo", cwd=empty, code=2)
     check('pip install "htx-async[cli]"' in hint, f"no hint at the extra: {hint}")
 
-    run(*into, *pinned, f"{wheel}[cli]", cwd=empty)
+    install(environment, pinned, f"{wheel}[cli]")
+    shown = run(command, "--version", cwd=empty)
+    check(shown == f"htx-async {__version__}\n", f"the command is {shown}")
     check("cancel-all" in run(command, "--help", cwd=empty), "no help")
     check("they agree" in run(command, "demo", cwd=empty), "no demo")
     check(not any(empty.iterdir()), "it left files behind")
@@ -128,6 +146,7 @@ def main() -> None:
         check(again.name == wheel.name, f"the sdist makes {again.name}")
         check(again.read_bytes() == wheel.read_bytes(), "the sdist makes another wheel")
         look_into(wheel)
+        judge(inside, wheel, sdist)
         try_out(wheel, inside)
         dist = ROOT / "dist"
         dist.mkdir(exist_ok=True)

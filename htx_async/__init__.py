@@ -4,6 +4,9 @@ Importing the package costs next to nothing: what it gives is loaded when the fi
 below is asked for, all at once, and a module such as `htx_async.errors` by itself.
 """
 
+__version__ = "0.2.0"
+"""The only place that says so: the package's metadata and its command read it."""
+
 # Not from typing, which has to be loaded first: checkers know the name, and read what follows.
 TYPE_CHECKING = False
 

@@ -1,17 +1,20 @@
-"""The versions that the project is tried with: of what it needs, and of Python."""
+"""The project's own version, and those that it is tried with: of what it needs, and of Python."""
 
 import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from trove_classifiers import classifiers
 
+import htx_async
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -67,6 +70,46 @@ def test_the_classifiers_name_the_pythons_that_are_tried() -> None:
     }
     assert named == {(3, 11), (3, 12), (3, 13)}
     assert PROJECT["requires-python"] == ">=3.11"
+
+
+def test_the_classifiers_are_known_and_in_order() -> None:
+    """Each is one of the index's own, and none stands twice."""
+    named = PROJECT["classifiers"]
+    assert set(named) <= classifiers
+    assert named == sorted(set(named))
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """The build reads it from the package, where no other file says it again."""
+    number = htx_async.__version__
+    assert PROJECT["dynamic"] == ["version"]
+    saying = [
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "pyproject.toml", *(ROOT / "htx_async").rglob("*.py"))
+        if f'"{number}"' in file.read_text()
+    ]
+    assert saying == ["htx_async/__init__.py"]
+    assert str(Version(number)) == number
+
+
+KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+
+
+def test_the_changelog_is_in_its_form() -> None:
+    """What is not released stands first, then each version with its day, the last one first; under
+    each only the six kinds of changes, in their order, with entries."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first, *released = re.split(r"^## ", text.partition("\n## 0.1.0")[0], flags=re.MULTILINE)[1:]
+    assert first.startswith("[Unreleased]\n")
+    names = [re.match(r"\[(\d+\.\d+\.\d+)] - (\d{4}-\d\d-\d\d)\n", one) for one in released]
+    versions = [(Version(name[1]), date.fromisoformat(name[2])) for name in names if name]
+    assert len(versions) == len(released)
+    assert versions == sorted(versions, reverse=True)
+    assert str(versions[0][0]) == htx_async.__version__
+    for part in (first, *released):
+        kinds = re.findall(r"^### (.*)$", part, re.MULTILINE)
+        assert kinds == [kind for kind in KINDS if kind in kinds]
+        assert all(section.strip().startswith("- ") for section in re.split(r"### .*\n", part)[1:])
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ and what a terminal might act upon is escaped.
 import io
 import sys
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, TextIO, cast
 
 import typer
 
+from htx_async import __version__
 from htx_async.cli import commands
 from htx_async.cli.command import Command, Root
 from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
@@ -26,11 +26,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        try:
-            number = version("htx-async")
-        except PackageNotFoundError:
-            number = "(not installed)"
-        typer.echo(f"htx-async {number}")
+        typer.echo(f"htx-async {__version__}")
         raise typer.Exit
 
 
