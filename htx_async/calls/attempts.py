@@ -28,6 +28,8 @@ class Attempts:
     changes: dict[str, object] | None = None
     warnings: tuple[str, ...] = ()
     _queued = 0.0
+    _late: tuple[str, float] | None = None
+    """The base URL that had a part of its time only for the last attempt, and how much."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Attempts:
             retry,
             resources.attempt_timeout,
             self.began,
+            hurries=operation.is_read and resources.hurries,
             persists=persists,
             lost=lost,
         )
@@ -110,6 +113,7 @@ class Attempts:
         now = self._loop.time()
         if first is None:
             self._note(in_flight, now, answered=is_word)
+            self._compare(in_flight, now, answered=is_word)
         # On record before anything else happens to it.
         ending = self._record(in_flight, reply, answer.status, now)
         try:
@@ -126,7 +130,10 @@ class Attempts:
 
     def _file_failure(self, in_flight: InFlight, failure: SendFailed, *, is_first: bool) -> None:
         now = self._loop.time()
-        if failure.is_of_host and is_first:
+        took = now - in_flight.began
+        if failure.sent and self._course.is_late(took):
+            self._late = in_flight.base_url, took
+        elif failure.is_of_host and is_first:
             self._note(in_flight, now, answered=False)
         verdict = Verdict.UNKNOWN if failure.sent else Verdict.NOT_SENT
         self._record(in_flight, Reply(verdict, message=failure.reason), None, now)
@@ -149,6 +156,14 @@ class Attempts:
         self._resources.base_urls.note(
             in_flight.base_url, now, answered=answered, took=now - in_flight.began
         )
+
+    def _compare(self, in_flight: InFlight, now: float, *, answered: bool) -> None:
+        """Another base URL was late only: it counts as silent where this one is quicker."""
+        if self._late is not None and answered:
+            url, took = self._late
+            if now - in_flight.began < took:
+                self._resources.base_urls.note(url, now, answered=False, took=took)
+        self._late = None
 
     def _so_far(self) -> Heard:
         """What the last attempt comes to if it ends now."""

@@ -206,7 +206,7 @@ class Call(Attempts):
 
     def time_for_one(self) -> tuple[float, float]:
         """See `Rider`."""
-        return self._resources.attempt_timeout, self._course.to_connect()
+        return self._course.to_answer(), self._course.to_connect()
 
     def may_hold(self, since: float) -> bool:
         """See `Rider`."""

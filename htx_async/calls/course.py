@@ -11,11 +11,18 @@ from htx_async.enums import Verdict
 _CONNECT_ELSEWHERE = 1.0
 """Seconds to connect while another base URL is untried."""
 
+_ANSWER_ELSEWHERE = 1.0
+"""Seconds for an answer in which a read that hurries does not go to an untried base URL."""
+
+_EARLY = 0.01
+"""Seconds by which a timer may fire too soon."""
+
 
 class Course:
     """The way of one call that starts at loop time `now`.
 
-    `timeout`: seconds for one attempt. `persists`, `lost`: see `Call`.
+    `timeout`: seconds for one attempt. `hurries`: it goes elsewhere when an answer is late.
+    `persists`, `lost`: see `Call`.
     """
 
     def __init__(
@@ -25,9 +32,11 @@ class Course:
         timeout: float,
         now: float,
         *,
+        hurries: bool,
         persists: bool,
         lost: int,
     ) -> None:
+        self._hurries = hurries
         self._itinerary = base_urls.itinerary(now)
         self._retry = retry
         self._timeout = timeout
@@ -47,6 +56,16 @@ class Course:
     def follow(self, base_url: str, now: float) -> None:
         """The attempt that begins now goes to `base_url`: others have chosen it."""
         self._itinerary.follow(base_url, now)
+
+    def to_answer(self) -> float:
+        """Seconds for the attempt."""
+        hurries = self._hurries and self.has_untried
+        return min(self._timeout, _ANSWER_ELSEWHERE) if hurries else self._timeout
+
+    def is_late(self, took: float) -> bool:
+        """Whether an attempt without an answer, of so many seconds, was not given its full time:
+        others may wait for its base URL."""
+        return self.to_answer() <= took + _EARLY < self._timeout
 
     def to_connect(self) -> float:
         """Seconds for the connection."""

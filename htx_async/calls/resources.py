@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 
 class Resources(NamedTuple):
-    """What every call of a session works with."""
+    """What every call of a session works with. `hurries`: reads go to another base URL when their
+    answer is late."""
 
     signer: Signer
     trades: BaseLimiter
@@ -51,6 +52,7 @@ class Resources(NamedTuple):
     v5: V5Traits
     emitter: Emitter | None
     stop_hearing: Callable[[], object]
+    hurries: bool = False
 
     def on_path(self, path: str) -> str:
         """Whose line cancels stand in, where v1's is `path`."""

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from htx_async.aio.tasks import own_task
 from htx_async.calls.ride import Bundle, Rider
@@ -35,6 +36,7 @@ class Turns:
         self._queues: dict[_Key, _Queue] = {}
         self._alike: dict[Request, Bundle] = {}
         self._joined: dict[Rider, Bundle] = {}
+        self._hoped_for: WeakValueDictionary[Request, asyncio.Future[None]] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def lets_pass(self, rider: Rider, turn: float | None) -> bool:
@@ -60,6 +62,16 @@ class Turns:
         last.turn_moved(turn)
         return True
 
+    def same(self, request: Request) -> asyncio.Future[None]:
+        """Done as soon as somebody waits for a token for the same: who comes then is taken along,
+        and needs none."""
+        future = self._hoped_for.get(request)
+        if future is None or future.done():
+            future = self._hoped_for[request] = asyncio.get_running_loop().create_future()
+        if request in self._alike:
+            future.set_result(None)
+        return future
+
     def waiting(self, rider: Rider) -> Turn:
         """A block that begins when the request of `rider` may go."""
         return Turn(self, rider)
@@ -70,6 +82,9 @@ class Turns:
         if bundle is None:
             bundle = Bundle(rider)
             self._alike.setdefault(bundle.begun_as, bundle)
+            hoped_for = self._hoped_for.get(bundle.begun_as)
+            if hoped_for is not None and not hoped_for.done():
+                hoped_for.set_result(None)
             self._queue(bundle).bundles.append(bundle)
         was_urgent = bundle.is_urgent
         bundle.add(rider)
@@ -299,6 +314,12 @@ class _Place:
             bundle.fail(error)
 
     async def _use(self, lease: Lease) -> None:
+        try:
+            # Who has hoped for the same comes in this turn of the loop.
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            lease.not_sent()
+            raise
         bundle = self._queue.granted(self)
         if bundle is None:
             lease.not_sent()

@@ -15,6 +15,7 @@ from htx_async.cancel.procedures import look
 from htx_async.cancel.v5_check import check_v5
 from htx_async.enums import ApiGeneration, Look, MarginMode
 from htx_async.errors import InvalidRequest
+from htx_async.exchange import v1
 from htx_async.exchange.models import Page
 from htx_async.exchange.operation import Kind
 from htx_async.limits.limiter import BaseLimiter
@@ -136,8 +137,9 @@ class Looks:
         if self._look is Look.ONLY:
             return await self._only(context)
         if self._look is Look.FIRST and is_first:
-            shown = self._shown.get(context.intent.contract)
-            await context.scope.until(self._gate, *(() if shown is None else (shown,)))
+            shown = self._shown.get(context.intent.contract, self._gate)
+            same = v1.cancel_all(context.intent.filter, context.intent.endpoint).request
+            await context.scope.until(self._gate, shown, self._resources.turns.same(same))
         return not context.scope.reason
 
     async def _ask_v5(self) -> None:

@@ -229,11 +229,11 @@ class MassCancel:
         return self._look
 
     def _everything(self) -> Context:
-        """The account, in a scope of the whole call."""
+        """The account, in a scope of the whole call; contracts wait for its lists."""
         margin = self._intents[0].filter.margin_mode
         intent = Intent(OrderFilter(margin_mode=margin))
-        where = (self._resources, self._ledger, self.scope.inner(), intent, self._search, ALL)
-        return Context(*where)
+        hurried = self._resources._replace(hurries=True)
+        return Context(hurried, self._ledger, self.scope.inner(), intent, self._search, ALL)
 
     def _rank(self, contract: str, position: int, is_repeat: bool) -> tuple[int, ...]:
         """First what was not sent before, of that what a list has shown, then as given."""

@@ -8,7 +8,7 @@ import pytest
 
 from htx_async import ALL_CONTRACTS, HtxSession, MassCancelReport, Outcome
 from htx_async.simulator import Reply, Request
-from tests.support.virtual import run, virtual_session
+from tests.support.virtual import FIRST, SECOND, Outage, run, transport_of, virtual_session
 from tests.support.witness import START, Witness, now
 
 CODES = [f"C{number:03}-USDT" for number in range(230)]
@@ -210,7 +210,58 @@ def test_a_second_mass_cancel_of_the_same_contracts() -> None:
         return first, second
 
     alone = 7.9
-    for later in (0.0, 2.0):
+    for later in (0.0, 0.05, 2.0):
         first, second = run(main(later))
         assert first <= alone + 0.2
-        assert second <= alone + 1.1 + 0.2, later
+        # What waits for its lists goes along with what is sent.
+        assert second <= alone + (0.0 if later < 1.0 else 1.1) + 0.2, later
+
+
+@pytest.mark.parametrize("look", ["first", "only"])
+def test_a_silent_first_host_keeps_lists_for_a_second_only(look: str) -> None:
+    """They come from the other one then. Those of more contracts than there are reads wait for
+    tokens; the cancels that went to the silent host wait for theirs, and then all are known."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wall = lambda: START + loop.time()  # noqa: E731 - two words
+        exchange = Book(clock=loop.time, now=wall, contracts=CODES[:40])
+        for code in CODES[9:40:10]:
+            exchange.place(code, "buy", "close", 3)
+        hosts: dict[str, Any] = {
+            "base_urls": (FIRST, SECOND),
+            "attempt_timeout": 3.0,
+            "generation": "auto",
+        }
+        async with virtual_session(exchange, now=wall, **hosts) as htx:
+            transport_of(htx).outages.append(Outage("silent", host=FIRST))
+            report = await htx.mass_cancel_trailing(CODES[:40], look=look)
+        assert report.is_clear
+        assert not exchange.open_orders()
+        assert exchange.flat <= 0.1 + 3.0 + 1.3
+        cancelled = [one.attempts for one in report.reports if one.successes]
+        if look == "only":
+            assert {one.base_url for tried in cancelled for one in tried} == {SECOND}
+        assert exchange.busiest(1.0, call="cancelall") <= 5
+
+    run(main())
+
+
+def test_a_host_whose_lists_are_late_is_no_sick_one() -> None:
+    """The lists of both come after 1.2 s; cancels go to the first one, which answers them."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wall = lambda: START + loop.time()  # noqa: E731 - two words
+        exchange = Book(clock=loop.time, now=wall, contracts=CODES[:20])
+        exchange.place(CODES[19], "buy", "close")
+        exchange.late(1.2, times=99, call="openorders")
+        hosts: dict[str, Any] = {"base_urls": (FIRST, SECOND), "generation": "v1"}
+        async with virtual_session(exchange, now=wall, **hosts) as htx:
+            report = await htx.mass_cancel_trailing(CODES[:20])
+        assert report.is_clear
+        attempts = [one for each in report.reports for one in each.attempts]
+        assert {one.base_url for one in attempts} == {FIRST}
+        assert any(one.base_url == SECOND for each in report.reports for one in each.reads)
+
+    run(main())
