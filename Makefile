@@ -15,7 +15,7 @@ N ?= $(if $(findstring .py,$(T)),0,4)
 PYTEST = $(BIN)/python -m pytest -n $(N) --dist worksteal
 
 .PHONY: help demo test fast soak mutants fmt check lint types contracts wheel pythons audit bench \
-	figures clean
+	figures docs clean
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -91,7 +91,7 @@ audit: .venv-audit/.ready ## Known flaws in the versions of constraints.txt
 	@touch $@
 
 # All of them run, whatever becomes of one.
-bench: $(READY) $(PEERS_READY) ## Every benchmark, and what was measured into the README
+bench: $(READY) $(PEERS_READY) ## Every benchmark, and what was measured into the pages
 	@missed=0; \
 	$(MAKE) -k --no-print-directory $(BENCH:%=bench-%) || missed=1; \
 	$(MAKE) -k --no-print-directory figures || missed=1; \
@@ -101,14 +101,30 @@ bench-%: $(READY)
 	@echo "== benchmarks.$*"
 	@$(BIN)/python -m benchmarks.$*
 
-figures: $(READY) ## What was measured last into the README and its pictures
+figures: $(READY) ## What was measured last, and what the code says, into pages and pictures
 	@$(BIN)/python .ci/wings.py
+	@$(BIN)/python .ci/tables.py
 	@$(BIN)/python -m benchmarks.figures
 	@$(BIN)/python -m benchmarks.time_to_flat.picture
 	@if [ -e .venv-bench/.ready ]; then .venv-bench/bin/python -m benchmarks.pictures; fi
 
-clean: ## Takes away every environment and dist/
-	rm -rf $(VENV) $(PEERS) .venv-audit .venv-pythons dist
+# Nothing is asked from the network but what the environment is made of. Built anew each time, since
+# a page that did not change is not warned about again.
+docs: .venv-docs/.ready ## The pages of docs/ as HTML into docs/_build/html; a warning is an error
+	@.venv-docs/bin/python -m sphinx -E -a -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.venv-docs/.ready: docs/constraints.txt constraints.txt pyproject.toml | $(READY)
+	@rm -rf $(@D)
+	@echo "Setting up $(@D) ..."
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@PIP="$(BIN)/python -m pip"; $$PIP --version >/dev/null 2>&1 || PIP=pip; \
+	$$PIP --python $(@D)/bin/python install --quiet --disable-pip-version-check -c constraints.txt \
+		-r docs/constraints.txt -e '.[otel,redis]' pytest pytest-asyncio
+	@touch $@
+
+clean: ## Takes away every environment, dist/ and docs/_build/
+	rm -rf $(VENV) $(PEERS) .venv-audit .venv-docs .venv-pythons dist docs/_build
 
 # The outer pip fills it, which saves the time of installing another; where there is none that
 # can, `venv` brings one along.

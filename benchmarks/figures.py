@@ -1,6 +1,6 @@
-"""What the benchmarks measured: kept as JSON, and written from there into the README.
+"""What the benchmarks measured: kept as JSON, and written from there into README and `docs`.
 
-A benchmark saves its result; the README has marks, and what stands between them is never typed by
+A benchmark saves its result; the pages have marks, and what stands between them is never typed by
 hand. A block is a table, `<!-- figures:NAME -->` to `<!-- /figures:NAME -->`; one figure in a
 sentence is `<!-- figure:NAME.KEY -->` to `<!-- /figure -->`. Run: `python -m benchmarks.figures`
 to fill them, with `--check` to learn whether they are filled.
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-_README = Path(__file__).parent.parent / "README.md"
+_ROOT = Path(__file__).parent.parent
+PAGES = (_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md")))
+"""Where figures may stand."""
 
 _INSIDE = r"(?:(?!<!-- /?figure).)*"
 _BLOCK = re.compile(rf"(<!-- figures:(\w+) -->\n){_INSIDE}(<!-- /figures:\2 -->)", re.DOTALL)
@@ -29,7 +31,7 @@ Result = Mapping[str, Any]
 
 
 class BadMark(Exception):
-    """A mark in the README that is not closed, or for which there is no figure."""
+    """A mark on a page that is not closed, or for which there is no figure."""
 
 
 def installed(*names: str) -> dict[str, str]:
@@ -57,7 +59,7 @@ def saved() -> dict[str, Result]:
 
 
 def table(result: Result) -> str:
-    """A result as the README shows it."""
+    """A result as the pages show it."""
     columns, rows = result["columns"], result["rows"]
     ruler = [":--", *("--:" for _ in columns[1:])]
     lines = ["| " + " | ".join(cells) + " |" for cells in (columns, ruler, *rows)]
@@ -68,7 +70,7 @@ def table(result: Result) -> str:
 
 
 def filled(text: str, results: Mapping[str, Result]) -> str:
-    """The README with its figures in place."""
+    """A page with its figures in place."""
 
     def block(mark: re.Match[str]) -> str:
         return mark[1] + table(_looked_up(results, mark[2])) + mark[3]
@@ -91,22 +93,25 @@ def _looked_up(source: Mapping[str, Any], *keys: str) -> Any:
 
 
 def main() -> int:
-    """Fill the README's marks; with `--check`, 0 when they are filled already."""
-    text = _README.read_text(encoding="utf-8")
+    """Fill the marks of every page; with `--check`, 0 when they are filled already."""
+    results = saved()
+    return max([_fill(page, results) for page in PAGES])
+
+
+def _fill(page: Path, results: Mapping[str, Result]) -> int:
+    text, name = page.read_text(encoding="utf-8"), page.relative_to(_ROOT)
     try:
-        right = filled(text, saved())
+        right = filled(text, results)
     except BadMark as problem:
-        print(f"README.md: {problem}")
+        print(f"{name}: {problem}")
         return 1
     if right == text:
         return 0
     if "--check" in sys.argv[1:]:
-        print(
-            "README.md has other figures than benchmarks/results; run python -m benchmarks.figures"
-        )
+        print(f"{name} has other figures than benchmarks/results; run python -m benchmarks.figures")
         return 1
-    _README.write_text(right, encoding="utf-8")
-    print("README.md has the figures of benchmarks/results.")
+    page.write_text(right, encoding="utf-8")
+    print(f"{name} has the figures of benchmarks/results.")
     return 0
 
 

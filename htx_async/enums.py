@@ -108,12 +108,20 @@ class Outcome(StrEnum):
     """
 
     CANCELLED = "cancelled"
+    """The exchange took every cancel; `report.successes` has the ids, all of them if
+    `report.ids_complete`."""
     NOTHING_TO_CANCEL = "nothing_to_cancel"
+    """It had no matching order."""
     CLEAR_AFTER_RETRY = "clear_after_retry"
+    """An answer was lost; asked again, it had nothing left. Ids are missing."""
     PARTIAL = "partial"
+    """Some orders were refused one by one and may be open."""
     UNKNOWN = "unknown"
+    """A request was sent, and no answer can be believed."""
     REFUSED = "refused"
+    """The exchange said no; nothing was cancelled by this call."""
     NOT_SENT = "not_sent"
+    """No byte left this machine; every order is as it was."""
 
     @property
     def is_clear(self) -> bool:

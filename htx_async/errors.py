@@ -1,20 +1,21 @@
 """Every exception of this package.
 
 HtxError
-├── InvalidRequest (also a ValueError)   the caller's arguments; nothing was queued
+├── InvalidRequest (also a ValueError)   your arguments, or the wrong event loop or process;
+│                                        nothing was queued
 ├── SessionClosed                        the session was closed before the call
-├── ReadFailed                           a list could not be read; `.attempts` has the account
+├── ReadFailed                           a list could not be read; .attempts has the account
 ├── MassCancelFailed (an ExceptionGroup) one CancelError for each contract that is not clear
-└── CancelError                          a call that did not end clear; `.report` has the account
+└── CancelError                          a call that did not end clear; .report has the account
     ├── PartialCancel                    some orders were refused one by one
     ├── NotSent                          no byte left for the exchange
     ├── OutcomeUnknown                   sent, and no answer that can be believed
-    └── CancelRefused                    the exchange said no; `.code` and `.message` are its words
+    └── CancelRefused                    the exchange said no; .code and .message are its words
         ├── AuthenticationFailed         key, signature, permission or clock
-        ├── RateLimited                  still over the limit at the deadline; `.retry_after`
+        ├── RateLimited                  still over the limit at the deadline; .retry_after
         ├── Unavailable                  settlement, delivery or maintenance until the deadline
-        ├── AccountMigrated              the account has moved to another API generation
-        └── EndpointRetired              this API is no longer there
+        ├── AccountMigrated              4002 to 4005, 6001, 6002, 6023, 1510, if V5 is no way out
+        └── EndpointRetired              10000, or HTTP 404 for the path, and not on V5 either
 
 Texts say what happened, what is known about the orders and what to do next. They hold no URL
 query, signature or key; every class survives pickling.

@@ -43,7 +43,7 @@ class SimulatedExchange(Holdings):
     one book for both generations of the API.
 
     * POST /linear-swap-api/v1/swap_track_cancelall, _cancel, _openorders, _hisorders and their
-      twins swap_cross_track_... (HTX API docs, "[Isolated] Cancel All Trailing Orders" and the
+      twins `swap_cross_track_...` (HTX API docs, "[Isolated] Cancel All Trailing Orders" and the
       pages beside it). Signature and body are checked. Each path sees the orders of its own margin
       mode only. `direction` and `offset` of a cancel-all are independent filters, both together
       mean AND. Assumed: an `offset` filter does not see one-way orders, whose offset is `both`.
