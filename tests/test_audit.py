@@ -412,6 +412,39 @@ async def test_the_intent_is_on_disk_before_the_first_byte(
     assert seen == [[BTC], [BTC, "ETH-USDT"]]
 
 
+@pytest.mark.parametrize("confirm", [False, True])
+def test_a_list_of_the_whole_account_is_no_call_without_a_record(confirm: bool) -> None:
+    """Many contracts share lists of the account, which are no calls of their own: nobody is asked
+    for a record of them, and no report warns of one."""
+    started: set[int] = set()
+    asked: list[int] = []
+
+    class Record:
+        def __call__(self, event: Event) -> None:
+            if isinstance(event, CallStarted):
+                started.add(event.call)
+
+        async def written(self, call: int) -> str:
+            asked.append(call)
+            return "" if call in started else "no such call"
+
+    exchange = SimulatedExchange()
+    codes = [f"C{number}-USDT" for number in range(8)]
+    for code in codes[::2]:
+        exchange.place(code, "sell", "close", 2)
+    exchange.lose_after_work(contract_code=codes[0])
+
+    async def main() -> None:
+        async with virtual_session(exchange, on_event=Record(), generation="auto") as htx:
+            report = await htx.mass_cancel_trailing(codes, confirm=confirm)
+        assert report.is_clear
+        assert report.warnings == ()
+
+    run(main())
+    assert set(asked) == started
+    assert len(started) == len(codes)
+
+
 async def test_a_late_disk_does_not_stop_a_call(exchange: SimulatedExchange, disk: Disk) -> None:
     """The call goes all the same, its report tells, and the event loop was free all the time."""
     ids = exchange.place(BTC, "buy", "close", 2)

@@ -216,9 +216,12 @@ class Call(Attempts):
         )
 
     async def written(self, lease: Lease) -> None:
-        """Wait, for a short while from the call's start, until listeners have its record safe."""
+        """Wait, for a short while from the call's start, until listeners have its record safe.
+
+        A list changes nothing, and one that serves a whole account is no call of its own.
+        """
         emitter = self._resources.emitter
-        if emitter is None or self.endings:
+        if emitter is None or self.endings or self.is_read:
             return
         try:
             self.warnings += await emitter.written(self.scope.number, self.began + _TO_WRITE)
