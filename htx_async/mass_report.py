@@ -1,6 +1,7 @@
-"""What a mass cancel gives back: the plan before, the account after."""
+"""What a mass cancel gives back: the plan before, the report after."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from htx_async.enums import BY_URGENCY, Look, MarginMode, Outcome
 from htx_async.errors import MassCancelFailed, failure_of
 from htx_async.report import CancelReport, OrderError
+from htx_async.report_text import ended, tell_together
 
 _OTHERS = (
     "trailing orders that have triggered",
@@ -50,10 +52,12 @@ class MassCancelPlan(BaseModel):
 
 
 class MassCancelReport(BaseModel):
-    """The account of a mass cancel: one `CancelReport` for each contract, none left out.
+    """The report of a mass cancel: one `CancelReport` for each contract, none left out.
 
     `reports`: in the order in which the contracts were given. `elapsed`: seconds.
-    `callback_errors`: what went wrong in `on_report`, which changes nothing else.
+    `callback_errors`: what went wrong in `on_report`, which changes nothing else. As text: how many
+    are clear, in which margin mode, and what those that are not have to say, which stands once
+    where many say the same; what most needs a person comes last.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -109,7 +113,7 @@ class MassCancelReport(BaseModel):
         return tuple(dict.fromkeys(w for report in self.reports for w in report.warnings))
 
     def warned(self, warning: str) -> Self:
-        """The same account, with `warning` in the report of each contract."""
+        """The same, with `warning` in the report of each contract."""
         reports = [
             report.model_copy(update={"warnings": (*report.warnings, warning)})
             for report in self.reports
@@ -123,16 +127,36 @@ class MassCancelReport(BaseModel):
             raise MassCancelFailed(self._told(), failures)
 
     def _told(self) -> str:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
-        return f"{len(self.not_clear)} of {len(self.reports)} contracts are not clear ({counts})"
+        """How many are not clear, and what of each margin mode."""
+        modes = []
+        for mode in MarginMode:
+            counts = Counter(one.outcome for one in self.reports if one.margin_mode is mode)
+            told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+            modes += [f"{mode} margin: {told}"] if told else []
+        total = f"{len(self.not_clear)} of {len(self.reports)} contracts"
+        return f"{total} are not clear ({'; '.join(modes)})"
+
+    def _clear(self) -> str:
+        counts = Counter(report.margin_mode for report in self.reports).items()
+        modes = (f"{_count(number, 'contract')} in {mode} margin" for mode, number in counts)
+        return f"{' and '.join(modes)} clear, {count_of_orders(self.reports)} cancelled"
 
     def __str__(self) -> str:
-        if self.is_clear:
-            contracts = _count(len(self.reports), "contract")
-            told = f"{contracts} clear, {_count(len(self.successes), 'order')} cancelled"
-        else:
-            told = f"{self._told()}: {', '.join(self.not_clear)}"
-        return "; besides, ".join((told, *self.warnings))
+        by_need = sorted(self.reports, key=lambda one: -BY_URGENCY.index(one.outcome))
+        need = [report for report in by_need if not report.is_clear]
+        told = [self._told() if need else self._clear()]
+        told += dict.fromkeys(w for one in self.reports if one.is_clear for w in one.warnings)
+        first = "; besides, ".join(told)
+        return " ".join([ended(first), *tell_together(need)]) if need else first
+
+
+def count_of_orders(reports: Iterable[CancelReport]) -> str:
+    """How many orders the exchange cancelled, as far as their ids are known."""
+    all_of_them = tuple(reports)
+    known = sum(len(report.successes) for report in all_of_them)
+    if all(report.ids_complete for report in all_of_them):
+        return _count(known, "order")
+    return f"{f'{known} and ' if known else ''}an unknown number of orders"
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
-from htx_async.enums import TRAILING_ORDERS, MarginMode, Offset, Outcome, Verdict
+from htx_async.enums import TRAILING_ORDERS, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from htx_async.attempt import Attempt, OrderError
-    from htx_async.enums import TRAILING_ORDERS, Direction
+    from htx_async.enums import Direction, MarginMode
 
 IN_FRONT = "something in front of the exchange answered"
 """What is said of a client error whose body is not the exchange's."""
 
 BARE_429 = "HTTP 429"
 """What is said of a refusal for the rate without a word of the exchange's."""
+
+INTERRUPTED = "the call was interrupted"
+"""What ends a call that its user has interrupted."""
 
 _MOST_SHOWN = 5
 
@@ -48,27 +51,42 @@ class Told(Protocol):
 
 
 def tell(report: Told) -> str:
-    """The whole account in a few sentences."""
+    """The whole report in a few sentences."""
+    return f"{report.instrument}{_which(report)}: {_told(report)}"
+
+
+def tell_together(reports: Iterable[Told]) -> list[str]:
+    """Those of several contracts; what many have to say in the same words stands once."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for report in reports:
+        groups.setdefault((_which(report), _told(report)), []).append(report.instrument)
+    return [f"{', '.join(named)}{which}: {told}" for (which, told), named in groups.items()]
+
+
+def _which(report: Told) -> str:
+    """Which orders of the contract."""
     filters = [value for value in (report.direction, report.offset) if value is not None]
     which = f" ({' '.join(filters)})" if filters else ""
-    where = "" if report.margin_mode is MarginMode.ISOLATED else f" in {report.margin_mode} margin"
-    seen = " Confirmed: none of them is open any more." if report.confirmed else ""
-    warnings = "".join(f" Besides, {warning}." for warning in report.warnings)
-    told = _TELL[report.outcome](report)
     kind = "" if _is_trailing(report) else f" {report.family} orders"
-    return f"{report.instrument}{kind}{which}{where}: {told}{seen}{warnings}"
+    return f"{kind}{which} in {report.margin_mode} margin"
+
+
+def _told(report: Told) -> str:
+    seen = " Confirmed: none of them is open any more." if report.confirmed else ""
+    warnings = "".join(f" Besides, {ended(warning)}" for warning in report.warnings)
+    return f"{_TELL[report.outcome](report)}{seen}{warnings}"
 
 
 def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
     """Why a list could not be read, and what to do."""
     last = attempts[-1] if attempts else None
     if last is None:
-        why, advice = f"{ended_by or 'nothing was sent'}.", "Call again, with a longer deadline."
+        why, advice = ended(ended_by or "nothing was sent"), _call_again(ended_by)
     elif last.verdict is Verdict.REFUSED:
         advice = _CALL_LATER if last.code_class is CodeClass.RETRYABLE else _advice(last)
-        why = f"{_refusal(last)}.{_sentence(ended_by)}"
+        why = f"{ended(_refusal(last))}{_sentence(ended_by)}"
     else:
-        told = f"no answer to believe; the last, from {last.base_url}: {_ended(last.message)}"
+        told = f"no answer to believe; the last, from {last.base_url}: {ended(last.message)}"
         why, advice = f"{told}{_sentence(ended_by)}", "Call again."
     return f"{why} No order was touched: reading changes nothing. {advice}"
 
@@ -164,13 +182,13 @@ def _still_open(order_id: str, error: OrderError | None) -> str:
 
 def _tell_unknown(report: Told) -> str:
     lost = [a for a in report.attempts if a.verdict is Verdict.UNKNOWN]
-    last = f"; the last, to {lost[-1].base_url}: {_ended(lost[-1].message)}" if lost else "."
+    last = f"; the last, to {lost[-1].base_url}: {ended(lost[-1].message)}" if lost else "."
     refused = bool(lost) and report.attempts[-1].verdict is Verdict.REFUSED
-    ended = _refusal(report.attempts[-1]) if refused else ""
+    refusal = _refusal(report.attempts[-1]) if refused else ""
     sent = f" {_attempts(len(lost))} sent without an answer to believe{last}" if lost else ""
     return (
         f"outcome unknown.{sent}"
-        f"{_sentence(ended)}{_sentence(report.ended_by)} Orders may be cancelled or still open: "
+        f"{_sentence(refusal)}{_sentence(report.ended_by)} Orders may be cancelled or still open: "
         "look at the exchange now, then call again (a repeat also takes "
         f"{report.family} orders placed since)."
     )
@@ -180,8 +198,11 @@ def _tell_refused(report: Told) -> str:
     refusal = report.refusal
     if refusal is None:
         return "refused."
+    told = _refusal(refusal)
+    # Where its list was refused in the same words, these need not be told twice.
+    besides = "" if told in report.ended_by else _sentence(report.ended_by)
     return (
-        f"{_refusal(refusal)}.{_sentence(report.ended_by)} This call cancelled nothing. "
+        f"{ended(told)}{besides} This call cancelled nothing. "
         f"{_advice(refusal, is_trailing=_is_trailing(report))}"
     )
 
@@ -213,11 +234,22 @@ def _refusal(attempt: Attempt) -> str:
 
 def _tell_not_sent(report: Told) -> str:
     last = report.attempts[-1] if report.attempts else None
-    failure = "" if last is None else f" Last failure, at {last.base_url}: {_ended(last.message)}"
+    failure = "" if last is None else f" Last failure, at {last.base_url}: {ended(last.message)}"
+    is_before = report.ended_by == INTERRUPTED and last is None
+    why = f"{report.ended_by} before its turn" if is_before else report.ended_by
     return (
-        f"nothing was sent, so every order is as it was.{_sentence(report.ended_by)}{failure} "
-        "Call again, with a longer deadline if the queue was the reason."
+        f"nothing was sent, so every order is as it was.{_sentence(why)}{failure} "
+        f"{_call_again(report.ended_by)}"
     )
+
+
+def _call_again(ended_by: str) -> str:
+    """What to do about a request that was not made."""
+    is_late = not ended_by or any(word in ended_by for word in ("deadline", "its turn", "asks to"))
+    return "Call again, with a longer deadline if the queue was the reason." if is_late else _AGAIN
+
+
+_AGAIN = "Call again."
 
 
 _TELL = {
@@ -256,11 +288,12 @@ def _offset_caveat(report: Told) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f" {text[0].upper()}{text[1:]}." if text else ""
+    return f" {text[0].upper()}{ended(text[1:])}" if text else ""
 
 
-def _ended(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
+def ended(text: str) -> str:
+    """`text` with a full stop, unless what it quotes has brought one."""
+    return text if text.endswith((".", "!", "?", '."', '!"', '?"')) else f"{text}."
 
 
 def _orders(count: int) -> str:

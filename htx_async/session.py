@@ -21,7 +21,7 @@ from htx_async.calls.resources import OnEvent, Resources, listeners
 from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
-from htx_async.cancel.closing import Closing
+from htx_async.cancel.closing import CLOSED, Closing
 from htx_async.cancel.ledger import Intent
 from htx_async.cross import CrossMargin
 from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
@@ -149,7 +149,7 @@ class HtxSession(MarginCalls):
     ) -> None:
         await self.aclose()
 
-    async def aclose(self, grace: float = 0.0) -> None:
+    async def aclose(self, grace: float = 0.0, *, reason: str = CLOSED) -> None:
         """Carry out every guard that was entered, end every other call, and close the connections;
         safe to repeat.
 
@@ -157,7 +157,8 @@ class HtxSession(MarginCalls):
         ended or not: their mass cancels end with their work or at their own deadlines. Other calls
         that wait for a token raise `NotSent`; those on the wire have `grace` seconds for their
         answer and then raise `OutcomeUnknown`; later ones `SessionClosed`. Another mass cancel ends
-        with an account of the same. Cancelled, it ends the grace, closes all the same, and is
+        with a report of the same. `reason`: the `ended_by` of their reports. Cancelled, it ends the
+        grace, closes all the same, and is
         cancelled then. A session given as `http` stays open. Belongs in the session's own event
         loop, else `InvalidRequest`, unless that one is closed. In a forked child it leaves the
         parent's connections alone.
@@ -171,7 +172,7 @@ class HtxSession(MarginCalls):
         if resources is None:
             await opening.transport.aclose()
             return
-        await self._closing.close(resources, grace)
+        await self._closing.close(resources, grace, reason)
 
     async def cancel_all_trailing(
         self,

@@ -126,7 +126,7 @@ def test_a_failure_says_which_mode() -> None:
         async with v1_session(exchange) as htx:
             for margin_calls, said in (
                 (htx.cross, "BTC-USDT in cross margin: "),
-                (htx, "BTC-USDT: "),
+                (htx, "BTC-USDT in isolated margin: "),
             ):
                 with pytest.raises(CancelError) as caught:
                     await margin_calls.cancel_all_trailing(BTC)

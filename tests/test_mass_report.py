@@ -17,6 +17,7 @@ from htx_async import (
     CancelReport,
     EndpointRetired,
     HtxError,
+    MarginMode,
     MassCancelFailed,
     MassCancelPlan,
     MassCancelReport,
@@ -198,7 +199,31 @@ def test_an_account_in_words() -> None:
         assert code in text
     assert "A-USDT" not in text
     clear = MassCancelReport(reports=CLEAR, elapsed=1.0)
-    assert str(clear) == "3 contracts clear, 2 orders cancelled"
+    assert str(clear) == "3 contracts in isolated margin clear, 2 orders cancelled"
+
+
+def test_the_words_name_the_margin_mode_and_what_is_not_known() -> None:
+    """Both modes are told apart; where an answer was lost, the number of orders is not known."""
+    lost = CLEAR[2].model_copy(update={"ids_complete": False, "margin_mode": MarginMode.CROSS})
+    told = str(MassCancelReport(reports=(*CLEAR[:2], lost), elapsed=1.0))
+    assert told == (
+        "2 contracts in isolated margin and 1 contract in cross margin clear, 2 and an unknown "
+        "number of orders cancelled"
+    )
+    alone = str(MassCancelReport(reports=(lost,), elapsed=1.0))
+    assert alone == "1 contract in cross margin clear, an unknown number of orders cancelled"
+    both = str(MassCancelReport(reports=(*CLEAR, NOT_CLEAR[1][0], NOT_CLEAR[3][0]), elapsed=1.0))
+    assert both.startswith("2 of 5 contracts are not clear (isolated margin: 1 cancelled, ")
+    assert both.index("G-USDT in isolated margin: refused") < both.index("E-USDT in isolated")
+
+
+def test_forty_contracts_with_one_fault_are_told_once() -> None:
+    """The exchange's words stand once, with every contract that they are about."""
+    refused = attempt(Verdict.REFUSED, 403)
+    reports = [one(f"C{number}-USDT", Outcome.REFUSED, refused) for number in range(40)]
+    told = str(MassCancelReport(reports=tuple(reports), elapsed=1.0))
+    assert told.count("words") == told.count("trying again does not help") == 1
+    assert all(report.contract_code in told for report in reports)
 
 
 def test_raising_gives_one_error_for_each_contract_that_is_not_clear() -> None:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +13,9 @@ from pydantic import ValidationError
 
 from htx_async import CancelError
 from htx_async.codes import classify
-from htx_async.enums import Direction, Offset, Outcome, Verdict
+from htx_async.enums import Direction, MarginMode, Offset, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
+from htx_async.report_text import INTERRUPTED, tell_together, unread
 from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import run, virtual_session
 
@@ -191,8 +193,60 @@ def test_refusal_is_the_last_refused_attempt() -> None:
 def test_a_report_reads_as_its_sentence() -> None:
     """`str()` of a report is its message, fit for a log line."""
     assert str(FULL) == FULL.message
-    assert FULL.message.startswith("BTC-USDT (buy close): ")
+    assert FULL.message.startswith("BTC-USDT (buy close) in isolated margin: ")
     assert "\n" not in FULL.message
+
+
+def test_what_many_contracts_have_to_say_stands_once() -> None:
+    """Equal words are told once, for all the contracts that share them; another margin mode is told
+    apart."""
+    refused = attempt(1, Verdict.REFUSED, code=403, message="Verification failure.")
+    made = [
+        report(Outcome.REFUSED, contract_code=f"C{n}-USDT", attempts=(refused,)) for n in range(40)
+    ]
+    cross = made[0].model_copy(update={"margin_mode": MarginMode.CROSS})
+    whole, other = tell_together([*made, cross])
+    named = ", ".join(one.contract_code for one in made)
+    assert whole.startswith(f"{named} (buy close) in isolated margin: refused by ")
+    assert whole.count("Verification failure") == whole.count("does not help") == 1
+    assert other.startswith("C0-USDT (buy close) in cross margin: ")
+    assert tell_together([made[0]]) == [made[0].message]
+
+
+@pytest.mark.parametrize("words", ["It doesn't exist.", "Why?", "No!", "gone", "...", ""])
+def test_no_sentence_has_two_full_stops(words: str) -> None:
+    """Whatever the exchange's words, and ours about a failure, end with."""
+    for verdict in Verdict:
+        last = attempt(1, verdict, code=1014, message=words)
+        told = [unread((last,), words)]
+        for outcome in Outcome:
+            made = report(outcome, attempts=(last,), ended_by=words, warnings=(words or "w",))
+            told.append(made.message)
+        for text in told:
+            assert not re.search(r"[.?!]\"?\.(?!\.)(?<!\.\.\.)", text), text
+
+
+def test_a_refusal_that_its_list_shares_is_told_once() -> None:
+    """The exchange refused the cancel and the list in the same words: these stand there once."""
+    refused = attempt(1, Verdict.REFUSED, code=1014, message="This contract doesn't exist.")
+    beside = f"the list of open orders could not be read: {unread((refused,), '')}".rstrip(".")
+    message = report(Outcome.REFUSED, attempts=(refused,), ended_by=beside).message
+    assert message.count("doesn't exist") == message.count("Correct what the code names") == 1
+
+
+def test_what_was_interrupted_says_so() -> None:
+    """Before its turn, or while its request was on the wire; neither a closed session nor a longer
+    deadline is what the user has to hear of."""
+    queued = report(Outcome.NOT_SENT, ended_by=INTERRUPTED).message
+    assert "The call was interrupted before its turn. Call again." in queued
+    lost = attempt(1, Verdict.UNKNOWN, message="cut off")
+    on_wire = report(Outcome.UNKNOWN, ended_by=INTERRUPTED, attempts=(lost,)).message
+    assert "The call was interrupted. Orders may be cancelled or still open" in on_wire
+    closed = report(Outcome.NOT_SENT, ended_by="the session was closed").message
+    for text in (queued, on_wire, closed):
+        assert "deadline" not in text
+    late = report(Outcome.NOT_SENT, ended_by="the deadline of 3 s passed").message
+    assert "with a longer deadline" in late
 
 
 def test_the_docstring_says_what_clear_is_not() -> None:

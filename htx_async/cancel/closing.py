@@ -9,7 +9,7 @@ from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel.guard import UnderWay
 
-_CLOSED = "the session was closed"
+CLOSED = "the session was closed"
 
 
 class Closing:
@@ -22,14 +22,15 @@ class Closing:
         self._live = live
         self._work: asyncio.Task[None] | None = None
 
-    async def close(self, resources: Resources, grace: float) -> None:
+    async def close(self, resources: Resources, grace: float, reason: str) -> None:
         """Return when all is over; calls on the wire have `grace` seconds for their answers, unless
-        it is called again with less, or cancelled. A cancellation is delivered afterwards."""
+        it is called again with less, or cancelled. A cancellation is delivered afterwards.
+        `reason`: what the reports say."""
         # All of it before the first await: who is interrupted there has left nothing to be sent.
-        self._end(resources, grace)
+        self._end(resources, grace, reason)
         if self._work is None:
             self._work = own_task(self._finish(resources))
-        end_now = partial(self._live.stop, _CLOSED)
+        end_now = partial(self._live.stop, reason)
         late = asyncio.get_running_loop().call_later(grace, end_now)
         try:
             cancelled = await outlast(self._work, end_now)
@@ -43,14 +44,14 @@ class Closing:
             cancelled = None
         self._work.result()
 
-    def _end(self, resources: Resources, grace: float) -> None:
+    def _end(self, resources: Resources, grace: float, reason: str) -> None:
         for under_way in self._under_way:
-            under_way.close(_CLOSED)
+            under_way.close(reason)
         resources.time.stop()
         if grace > 0:
-            self._live.hold_back(_CLOSED)
+            self._live.hold_back(reason)
         else:
-            self._live.stop(_CLOSED)
+            self._live.stop(reason)
 
     async def _finish(self, resources: Resources) -> None:
         try:

@@ -312,7 +312,7 @@ def test_a_guard_whose_block_nobody_ends_goes_with_the_loop(
     at_the_end_of_its_loop(main)
     assert not exchange.open_orders()
     assert guards[0].report is not None
-    assert "3 contracts clear, 6 orders cancelled" in caplog.text
+    assert "3 contracts in isolated margin clear, 6 orders cancelled" in caplog.text
 
 
 def test_a_block_that_outlives_its_cancellation_is_guarded_at_its_end() -> None:

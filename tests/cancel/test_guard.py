@@ -312,7 +312,7 @@ def test_a_block_that_goes_on_is_not_what_an_open_order_waits_for(
             (message,) = messages
             assert message.startswith("a guard whose block has not ended: 3 of 3 contracts are not")
             assert "began its mass cancel before its block had ended" in message
-            assert f"(3 {'unknown' if what == 'lost' else 'not_sent'})" in message
+            assert f"(isolated margin: 3 {'unknown' if what == 'lost' else 'not_sent'})" in message
         caplog.clear()
         go_on.set()
         error = await stopped(task)
@@ -889,7 +889,7 @@ async def test_ctrl_c_leaves_no_trailing_orders(exchange: SimulatedExchange) -> 
         strategy.signal(signal.SIGINT)
         code, out, err = await strategy.ended()
     assert not exchange.open_orders()
-    assert out == "3 contracts clear, 6 orders cancelled\ninterrupted\n"
+    assert out == "3 contracts in isolated margin clear, 6 orders cancelled\ninterrupted\n"
     assert (code, err) == (0, "")
 
 
@@ -903,7 +903,7 @@ async def test_the_recipe_turns_sigterm_into_cancellation(
         strategy.signal(number)
         code, out, err = await strategy.ended()
     assert not exchange.open_orders()
-    assert out == "3 contracts clear, 6 orders cancelled\n"
+    assert out == "3 contracts in isolated margin clear, 6 orders cancelled\n"
     assert (code, err) == (0, "")
 
 
@@ -921,7 +921,8 @@ async def test_a_second_sigterm_ends_the_recipe_promptly_and_truthfully(
         code, out, err = await strategy.ended()
     assert now() - began < 5, "it would wait 10 s for the exchange"
     assert code == 1
-    assert out == f"3 of 3 contracts are not clear (3 unknown): {', '.join(CODES)}\n"
+    first = f"3 of 3 contracts are not clear (isolated margin: 3 unknown). {', '.join(CODES)} in "
+    assert out.startswith(first)
     assert "MassCancelFailed" in err
 
 

@@ -99,7 +99,7 @@ RUN = {
     "anyio": "import anyio; anyio.run(main)",
 }
 
-ACCOUNT = "3 contracts clear, 6 orders cancelled"
+ACCOUNT = "3 contracts in isolated margin clear, 6 orders cancelled"
 
 
 EARLY = {("wait", "in main")}

@@ -247,7 +247,7 @@ def test_a_direction_alone_needs_no_caveat(direction: str) -> None:
 def test_every_message_names_the_command(made: Sequence[Made], outcome: Outcome) -> None:
     """Each message names contract and filters, is a finished sentence, and dumps as JSON."""
     result = report(*made, direction="sell", offset="open", ended_by="the deadline passed")
-    assert re.match(r"BTC-USDT \(sell open\): ", result.message)
+    assert re.match(r"BTC-USDT \(sell open\) in isolated margin: ", result.message)
     assert result.message.endswith((".", ")."))
     assert "  " not in result.message
     assert ".." not in result.message

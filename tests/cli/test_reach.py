@@ -273,7 +273,8 @@ async def test_an_error_of_its_own_in_one_margin_mode_hides_no_account_of_the_ot
         await intent.carry_out(htx, 1.0, None)
     assert known(raised.value) == [
         "in a mass cancel of which this is known: nothing",
-        "in a mass cancel in the other margin mode: 1 contract clear, 1 order cancelled",
+        "in a mass cancel in the other margin mode: 1 contract in isolated margin clear, "
+        "1 order cancelled",
     ]
 
 
