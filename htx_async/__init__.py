@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htx_async import codes as codes, enums as enums, errors as errors, events as events
     from htx_async.calls.retry import RetryPolicy as RetryPolicy
+    from htx_async.cancel.guard import CancelGuard as CancelGuard
+    from htx_async.cross import CrossMargin as CrossMargin
     from htx_async.enums import (
         ALL_CONTRACTS as ALL_CONTRACTS,
         ApiGeneration as ApiGeneration,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         RateLimiter as RateLimiter,
     )
     from htx_async.limits.token_bucket import TokenBucket as TokenBucket
+    from htx_async.margin_calls import MarginCalls as MarginCalls
     from htx_async.mass_report import (
         MassCancelPlan as MassCancelPlan,
         MassCancelReport as MassCancelReport,
@@ -60,7 +63,7 @@ if TYPE_CHECKING:
         OrderError as OrderError,
         WarmUp as WarmUp,
     )
-    from htx_async.session import HtxSession as HtxSession
+    from htx_async.session import HtxSession as HtxSession, SessionSettings as SessionSettings
 else:
     from importlib import import_module
 
@@ -72,10 +75,12 @@ else:
         "AuthenticationFailed": "htx_async.errors",
         "BaseLimiter": "htx_async.limits.limiter",
         "CancelError": "htx_async.errors",
+        "CancelGuard": "htx_async.cancel.guard",
         "CancelRefused": "htx_async.errors",
         "CancelReport": "htx_async.report",
         "ContractType": "htx_async.enums",
         "Credentials": "htx_async.exchange.signing",
+        "CrossMargin": "htx_async.cross",
         "Direction": "htx_async.enums",
         "EndpointRetired": "htx_async.errors",
         "HostTokenBucket": "htx_async.limits.host_limits",
@@ -84,6 +89,7 @@ else:
         "InvalidRequest": "htx_async.errors",
         "LimiterMode": "htx_async.enums",
         "Look": "htx_async.enums",
+        "MarginCalls": "htx_async.margin_calls",
         "MarginMode": "htx_async.enums",
         "MassCancelFailed": "htx_async.errors",
         "MassCancelPlan": "htx_async.mass_report",
@@ -99,6 +105,7 @@ else:
         "ReadFailed": "htx_async.errors",
         "RetryPolicy": "htx_async.calls.retry",
         "SessionClosed": "htx_async.errors",
+        "SessionSettings": "htx_async.session",
         "TokenBucket": "htx_async.limits.token_bucket",
         "TrailingOrder": "htx_async.orders",
         "Unavailable": "htx_async.errors",

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from htx_async.calls.resources import Resources
 from htx_async.cancel.ledger import Intent
-from htx_async.enums import ContractType, Direction, MarginMode, Offset
+from htx_async.enums import ContractTypeLike, DirectionLike, MarginMode, OffsetLike
 from htx_async.filters import OrderFilter
 from htx_async.margin_calls import MarginCalls
 from htx_async.orders import TrailingOrder
@@ -32,11 +32,11 @@ class CrossMargin(MarginCalls):
     async def cancel_all_trailing(
         self,
         contract_code: str | None = None,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
         *,
         pair: str | None = None,
-        contract_type: ContractType | str | None = None,
+        contract_type: ContractTypeLike | None = None,
         deadline: float | None = None,
         urgent: bool = False,
         confirm: bool = False,
@@ -48,11 +48,11 @@ class CrossMargin(MarginCalls):
     async def open_trailing(
         self,
         contract_code: str | None = None,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
         *,
         pair: str | None = None,
-        contract_type: ContractType | str | None = None,
+        contract_type: ContractTypeLike | None = None,
         deadline: float | None = None,
     ) -> tuple[TrailingOrder, ...]:
         """See `HtxSession.open_trailing`."""
@@ -62,11 +62,11 @@ class CrossMargin(MarginCalls):
     async def trailing_history(
         self,
         contract_code: str | None = None,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
         *,
         pair: str | None = None,
-        contract_type: ContractType | str | None = None,
+        contract_type: ContractTypeLike | None = None,
         since: datetime | float | None = None,
         deadline: float | None = None,
     ) -> tuple[TrailingOrder, ...]:
@@ -80,7 +80,7 @@ class CrossMargin(MarginCalls):
         order_ids: Iterable[str] = (),
         *,
         pair: str | None = None,
-        contract_type: ContractType | str | None = None,
+        contract_type: ContractTypeLike | None = None,
         deadline: float | None = None,
         urgent: bool = False,
     ) -> CancelReport:
@@ -91,10 +91,10 @@ class CrossMargin(MarginCalls):
     def _named(
         self,
         contract_code: str | None,
-        direction: Direction | str | None,
-        offset: Offset | str | None,
+        direction: DirectionLike | None,
+        offset: OffsetLike | None,
         pair: str | None,
-        contract_type: ContractType | str | None,
+        contract_type: ContractTypeLike | None,
     ) -> OrderFilter:
         name = (pair, contract_type)
         return OrderFilter.checked(contract_code, direction, offset, self._margin_mode, *name)

@@ -1,6 +1,7 @@
 """The field's words: what is cancelled, how one attempt ended, how the whole call ended."""
 
 from enum import Enum, StrEnum
+from typing import Literal, TypeAlias
 
 
 class Direction(StrEnum):
@@ -8,6 +9,10 @@ class Direction(StrEnum):
 
     BUY = "buy"
     SELL = "sell"
+
+
+DirectionLike: TypeAlias = Direction | Literal["buy", "sell"]
+"""A `Direction`, or its word; type checkers know no other."""
 
 
 class Offset(StrEnum):
@@ -19,6 +24,10 @@ class Offset(StrEnum):
 
     OPEN = "open"
     CLOSE = "close"
+
+
+OffsetLike: TypeAlias = Offset | Literal["open", "close"]
+"""An `Offset`, or its word."""
 
 
 class MarginMode(StrEnum):
@@ -39,6 +48,12 @@ class ContractType(StrEnum):
     NEXT_QUARTER = "next_quarter"
 
 
+ContractTypeLike: TypeAlias = (
+    ContractType | Literal["swap", "this_week", "next_week", "quarter", "next_quarter"]
+)
+"""A `ContractType`, or its word."""
+
+
 class Look(StrEnum):
     """Whether a mass cancel reads open orders before it cancels.
 
@@ -50,6 +65,10 @@ class Look(StrEnum):
     FIRST = "first"
     ONLY = "only"
     NONE = "none"
+
+
+LookLike: TypeAlias = Look | Literal["first", "only", "none"]
+"""A `Look`, or its word."""
 
 
 class AllContracts(Enum):
@@ -84,6 +103,10 @@ class ApiGeneration(StrEnum):
 
     V1 = "v1"
     V5 = "v5"
+
+
+GenerationLike: TypeAlias = ApiGeneration | Literal["auto", "v1", "v5"]
+"""An `ApiGeneration`, its word, or "auto": see `HtxSession`."""
 
 
 class LimiterMode(StrEnum):

@@ -3,68 +3,142 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import ClassVar
 
 from htx_async.aio.listeners import as_listener
 from htx_async.aio.tasks import Promise
-from htx_async.arguments import as_seconds, running_loop
+from htx_async.arguments import as_seconds
 from htx_async.calls.contracts import listed
-from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
-from htx_async.calls.wall_clock import as_moment
-from htx_async.cancel.batches import checked_ids
-from htx_async.cancel.context import Context
+from htx_async.cancel.call_maker import CallMaker
 from htx_async.cancel.guard import CancelGuard, UnderWay, tell_if_long
-from htx_async.cancel.ledger import Intent, Ledger
+from htx_async.cancel.ledger import Intent
 from htx_async.cancel.looks import as_look
 from htx_async.cancel.mass import MassCancel, OnReport, intents, nothing_sent
 from htx_async.cancel.planning import forecast
-from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
-from htx_async.cancel.search import OrderSearch
-from htx_async.enums import AllContracts, Direction, Look, MarginMode, Offset
-from htx_async.errors import InvalidRequest, ReadFailed, cleared
-from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
+from htx_async.enums import AllContracts, DirectionLike, Look, LookLike, OffsetLike
+from htx_async.errors import InvalidRequest
 from htx_async.filters import OrderFilter
-from htx_async.limits.limiter import BaseLimiter
 from htx_async.mass_report import MassCancelPlan, MassCancelReport, untouched
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
 
-_Rows = tuple[TrailingOrder, ...]
 _USUAL = 0.1
 """Seconds: a round trip with which a guard's need is reckoned."""
 
 
-class MarginCalls(ABC):
-    """The calls that read alike in isolated and in cross margin."""
+class MarginCalls(CallMaker):
+    """The calls of one margin mode, whichever it is: an `HtxSession` for isolated margin, its
+    `cross` for cross margin.
 
-    _margin_mode: ClassVar[MarginMode]
+    For annotations of what works with either: `async def flat(orders: MarginCalls) -> None`.
+    """
 
     def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
+        super().__init__(deadline)
         self.under_way = UnderWay()
         self._listed: tuple[str, ...] | None = None
 
-    @abstractmethod
-    def _ready(self, is_promised: bool = False) -> Resources:
-        """What calls work with; raises `SessionClosed`, but not for what closing carries out."""
+    async def cancel_all_trailing(
+        self,
+        contract_code: str,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
+        *,
+        deadline: float | None = None,
+        urgent: bool = False,
+        confirm: bool = False,
+    ) -> CancelReport:
+        """Cancel every trailing order of one contract that matches both filters.
+
+        `direction` and `offset` are independent: both may be given, and None means all (HTX API
+        docs, "[Isolated] Cancel All Trailing Orders"; the sentence there that only one may be
+        filled in is a mistranslation, its own example sends both). An empty string is an error.
+        `deadline`: seconds for queue, attempts and pauses together; the call fails as soon as its
+        turn cannot come in time. `urgent`: goes before all others of the account in this process,
+        and may use the share of the account's trade budget that is kept for it. A repeat after a
+        lost answer also takes trailing orders that were placed meanwhile;
+        `RetryPolicy(repeat_unknown=False)` forbids it. `confirm`: look at the list of open orders
+        until none that matches is left, and once more 1.5 s after the call began, by when every
+        order is assumed to be listed; where the deadline comes before, `confirmed` is None.
+
+        Returns a report that is clear: the exchange took every cancel. That is not yet "gone", see
+        `CancelReport`; and with an `offset`, `NOTHING_TO_CANCEL` says nothing about the orders of
+        a one-way account, whose offset is "both". Everything else raises a `CancelError` with the
+        report: `PartialCancel`, `NotSent`, `OutcomeUnknown`, `CancelRefused` and its kinds. Raises
+        `InvalidRequest` or `SessionClosed` before anything is queued.
+        """
+        wanted = OrderFilter.checked(contract_code, direction, offset, self._margin_mode)
+        return await self._cancel_all(Intent(wanted, confirm=confirm), deadline, urgent)
+
+    async def open_trailing(
+        self,
+        contract_code: str,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> tuple[TrailingOrder, ...]:
+        """The open trailing orders of one contract that match both filters, from all pages.
+
+        An order whose offset is "both" (one-way accounts) matches every offset. `deadline`:
+        seconds. Raises `ReadFailed`, `InvalidRequest` and `SessionClosed` (HTX API docs,
+        "[Isolated] Current unfilled trailing order acquisition").
+        """
+        wanted = OrderFilter.checked(contract_code, direction, offset, self._margin_mode)
+        return await self._open(wanted, deadline)
+
+    async def trailing_history(
+        self,
+        contract_code: str,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
+        *,
+        since: datetime | float | None = None,
+        deadline: float | None = None,
+    ) -> tuple[TrailingOrder, ...]:
+        """The trailing orders of the last 90 days that have ended, the latest first.
+
+        `since`: an aware datetime, or Unix seconds; only those that ended then or later. V5 is read
+        in windows of 48 hours, eight at a time, whose times are assumed to be those at which orders
+        ended: up to 46 lists, for which a slow connection needs a longer deadline. Filters,
+        `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get History
+        Trailing Orders").
+        """
+        wanted = OrderFilter.checked(contract_code, direction, offset, self._margin_mode)
+        return await self._history(wanted, since, deadline)
+
+    async def cancel_trailing(
+        self,
+        contract_code: str,
+        order_ids: Iterable[str],
+        *,
+        deadline: float | None = None,
+        urgent: bool = False,
+    ) -> CancelReport:
+        """Cancel single trailing orders of one contract, any number of them, ten to a request.
+
+        Ids are strings, as `TrailingOrder.order_id`. One that is not answered for ends
+        `OutcomeUnknown`; a repeat harms nothing. Returns and raises as `cancel_all_trailing`
+        does (HTX API docs, "[Isolated] Cancel a Trailing Order").
+        """
+        wanted = OrderFilter.checked(contract_code, None, None, self._margin_mode)
+        return await self._cancel_ids(wanted, order_ids, deadline, urgent)
 
     async def mass_cancel_trailing(
         self,
         contract_codes: Iterable[str] | AllContracts,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
         *,
         deadline: float | None = None,
         until_clear: bool = False,
         urgent: bool = False,
         confirm: bool = False,
-        look: Look | str | None = None,
+        look: LookLike | None = None,
         on_report: OnReport | None = None,
     ) -> MassCancelReport:
         """Cancel the trailing orders of many contracts together.
@@ -120,7 +194,7 @@ class MarginCalls(ABC):
         *,
         until_clear: bool = False,
         urgent: bool = False,
-        look: Look | str | None = None,
+        look: LookLike | None = None,
     ) -> MassCancelPlan:
         """What `mass_cancel_trailing` would do: calls, seconds, and what it will not touch.
 
@@ -157,13 +231,13 @@ class MarginCalls(ABC):
     def cancel_on_exit(
         self,
         contract_codes: Iterable[str],
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
+        direction: DirectionLike | None = None,
+        offset: OffsetLike | None = None,
         *,
         deadline: float | None = None,
         until_clear: bool = False,
         confirm: bool = False,
-        look: Look | str | None = None,
+        look: LookLike | None = None,
     ) -> CancelGuard:
         """A block after which these contracts are mass-cancelled, however it ends.
 
@@ -250,79 +324,6 @@ class MarginCalls(ABC):
             is_promised=is_promised,
         )
 
-    def _context(self, resources: Resources, intent: Intent, scope: Scope) -> Context:
-        ledger = self._ledger(resources, intent)
-        return Context(resources, ledger, scope, intent, OrderSearch())
-
-    def _ledger(self, resources: Resources, intent: Intent) -> Ledger:
-        generation = resources.generation
-        known = generation.known(intent.endpoint.family)
-        return Ledger(self._now(), known, is_pinned=not generation.is_auto)
-
-    async def _cancel_all(
-        self, intent: Intent, deadline: float | None, urgent: bool
-    ) -> CancelReport:
-        resources, path = self._ready(), intent.endpoint.path(self._margin_mode)
-        scope = self._scope(deadline, resources.trades, path, urgent)
-        return cleared(await carry(self._context(resources, intent, scope), cancel_all))
-
-    async def _cancel_ids(
-        self,
-        wanted: OrderFilter,
-        order_ids: Iterable[str],
-        deadline: float | None,
-        urgent: bool,
-    ) -> CancelReport:
-        ids, resources = checked_ids(order_ids), self._ready()
-        if deadline is not None:
-            scope = self._scope(deadline, resources.trades, self._path, urgent)
-        else:
-            scope = Scope(self._now(), 0.0, urgent=urgent)
-            path = CANCEL.path(self._margin_mode)
-            count = math.ceil(len(ids) / CANCEL.most_ids)
-            default = resources.default_deadline(path, count, 0, urgent, self._deadline)
-            scope.grow(default, self._now())
-        context = self._context(resources, Intent(wanted, ids), scope)
-        return cleared(await carry(context, cancel_ids))
-
-    async def _open(self, wanted: OrderFilter, deadline: float | None) -> _Rows:
-        return await self._read(wanted, deadline, look, "open")
-
-    async def _history(
-        self, wanted: OrderFilter, since: datetime | float | None, deadline: float | None
-    ) -> _Rows:
-        oldest = 0.0 if since is None else 1000 * as_moment("since", since).timestamp()
-        return await self._read(wanted, deadline, partial(history, since=oldest), "ended")
-
-    async def _read(
-        self,
-        wanted: OrderFilter,
-        deadline: float | None,
-        procedure: Callable[[Context], Awaitable[_Rows | None]],
-        which: str,
-    ) -> _Rows:
-        resources = self._ready()
-        scope = self._scope(deadline, resources.reads, READS, False)
-        context = self._context(resources, Intent(wanted), scope)
-        with resources.live.holding(scope):
-            rows = await procedure(context)
-        if rows is None:
-            told = context.report()
-            what = f"{wanted.instrument}'s {which} trailing orders"
-            raise ReadFailed(f"{what} could not be read: {context.problem()}", told.reads)
-        return rows
-
-    def _scope(self, deadline: float | None, lane: BaseLimiter, path: str, urgent: bool) -> Scope:
-        """Until the caller's deadline, or the session's from the earliest moment at which the turn
-        could come."""
-        now = self._now()
-        if deadline is not None:
-            seconds = as_seconds("deadline", deadline)
-            return Scope(now + seconds, seconds, urgent=urgent)
-        turn = lane.foresee(path, 1, urgent=urgent)
-        own = self._deadline
-        return Scope(max(now, turn) + own, own, is_own=False, urgent=urgent, allowance=own)
-
     def _intents(
         self, contract_codes: Iterable[str] | AllContracts, direction: object, offset: object
     ) -> tuple[OrderFilter, ...]:
@@ -334,16 +335,3 @@ class MarginCalls(ABC):
                 "which contracts ALL_CONTRACTS means is not known yet: await contracts() first"
             )
         return intents(self._listed, *filters, OrderFilter.listed)
-
-    def _reads(self, contracts: int) -> int:
-        return 1 if self._margin_mode is MarginMode.CROSS else contracts
-
-    @property
-    def _path(self) -> str:
-        return CANCEL_ALL.path(self._margin_mode)
-
-    def _now(self) -> float:
-        return running_loop().time()
-
-    def _until(self, turn: float) -> float:
-        return max(0.0, turn - self._now())

@@ -7,7 +7,7 @@ import ssl as tls
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
@@ -22,22 +22,36 @@ from htx_async.calls.retry import RetryPolicy
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import WallClock
 from htx_async.cancel.closing import CLOSED, Closing
-from htx_async.cancel.ledger import Intent
 from htx_async.cross import CrossMargin
-from htx_async.enums import ApiGeneration, Direction, MarginMode, Offset
+from htx_async.enums import ApiGeneration, GenerationLike, MarginMode
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.signing import Credentials
-from htx_async.filters import OrderFilter
 from htx_async.limits.host_limits import host_limiter
 from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.margin_calls import MarginCalls
 from htx_async.mass_report import MassCancelReport
-from htx_async.orders import TrailingOrder
 from htx_async.report import Attempt, CancelReport, OrderError, WarmUp
 from htx_async.transport.http import Transport
 
 _DEFAULT_RETRY = RetryPolicy()
+
+
+class SessionSettings(TypedDict, total=False):
+    """What `HtxSession` takes by name, for those who keep it in a dictionary: see there."""
+
+    base_urls: str | Iterable[str]
+    account: str | None
+    limiter: RateLimiter | AsyncLimiter | None
+    retry: RetryPolicy
+    deadline: float
+    attempt_timeout: float
+    http: ClientSession | None
+    ssl: tls.SSLContext | None
+    keep_warm: bool
+    generation: GenerationLike
+    on_event: OnEvent
+    now: Callable[[], datetime | float]
 
 
 class HtxSession(MarginCalls):
@@ -83,7 +97,7 @@ class HtxSession(MarginCalls):
         http: ClientSession | None = None,
         ssl: tls.SSLContext | None = None,
         keep_warm: bool = False,
-        generation: str = "auto",
+        generation: GenerationLike = "auto",
         on_event: OnEvent = None,
         now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     ) -> None:
@@ -114,15 +128,14 @@ class HtxSession(MarginCalls):
             live,
             keep_warm=keep_warm,
         )
-        self.cross = CrossMargin(self._deadline, self._ready)
-        """The same calls for cross margin."""
-        self._closing = Closing(self, (self.under_way, self.cross.under_way), live)
+        self._cross = CrossMargin(self._deadline, self._ready)
+        self._closing = Closing(self, (self.under_way, self._cross.under_way), live)
         # Accounts are also given while the interpreter ends, which is too late to build them.
         for model in (OrderError, Attempt, CancelReport, MassCancelReport):
             model.model_rebuild()
 
     @classmethod
-    def from_env(cls, **settings: Any) -> Self:
+    def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:
         """A session with `Credentials.from_env()`; `settings` as for the constructor, and where
         they are not given the generation from `HTX_GENERATION`, and from `HTX_HOST_LIMIT` a
         `HostTokenBucket`: 1, or the absolute path of its file or folder."""
@@ -131,6 +144,11 @@ class HtxSession(MarginCalls):
 
         found = environment.read_generation() | host_limiter(environment.read_host_limit())
         return cls(Credentials.from_env(), **{**found, **settings})
+
+    @property
+    def cross(self) -> CrossMargin:
+        """The calls for cross margin; those of the session itself are for isolated margin."""
+        return self._cross
 
     @property
     def generation(self) -> tuple[ApiGeneration, str]:
@@ -173,91 +191,6 @@ class HtxSession(MarginCalls):
             await opening.transport.aclose()
             return
         await self._closing.close(resources, grace, reason)
-
-    async def cancel_all_trailing(
-        self,
-        contract_code: str,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
-        *,
-        deadline: float | None = None,
-        urgent: bool = False,
-        confirm: bool = False,
-    ) -> CancelReport:
-        """Cancel every trailing order of one contract, isolated margin, that matches both filters.
-
-        `direction` and `offset` are independent: both may be given, and None means all (HTX API
-        docs, "[Isolated] Cancel All Trailing Orders"; the sentence there that only one may be
-        filled in is a mistranslation, its own example sends both). An empty string is an error.
-        `deadline`: seconds for queue, attempts and pauses together; the call fails as soon as its
-        turn cannot come in time. `urgent`: goes before all others of the account in this process,
-        and may use the share of the account's trade budget that is kept for it. A repeat after a
-        lost answer also takes trailing orders that were placed meanwhile;
-        `RetryPolicy(repeat_unknown=False)` forbids it. `confirm`: look at the list of open orders
-        until none that matches is left, and once more 1.5 s after the call began, by when every
-        order is assumed to be listed; where the deadline comes before, `confirmed` is None.
-
-        Returns a report that is clear: the exchange took every cancel. That is not yet "gone", see
-        `CancelReport`; and with an `offset`, `NOTHING_TO_CANCEL` says nothing about the orders of
-        a one-way account, whose offset is "both". Everything else raises a `CancelError` with the
-        report: `PartialCancel`, `NotSent`, `OutcomeUnknown`, `CancelRefused` and its kinds. Raises
-        `InvalidRequest` or `SessionClosed` before anything is queued.
-        """
-        wanted = OrderFilter.checked(contract_code, direction, offset)
-        return await self._cancel_all(Intent(wanted, confirm=confirm), deadline, urgent)
-
-    async def open_trailing(
-        self,
-        contract_code: str,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
-        *,
-        deadline: float | None = None,
-    ) -> tuple[TrailingOrder, ...]:
-        """The open trailing orders of one contract that match both filters, from all pages.
-
-        An order whose offset is "both" (one-way accounts) matches every offset. `deadline`:
-        seconds. Raises `ReadFailed`, `InvalidRequest` and `SessionClosed` (HTX API docs,
-        "[Isolated] Current unfilled trailing order acquisition").
-        """
-        return await self._open(OrderFilter.checked(contract_code, direction, offset), deadline)
-
-    async def trailing_history(
-        self,
-        contract_code: str,
-        direction: Direction | str | None = None,
-        offset: Offset | str | None = None,
-        *,
-        since: datetime | float | None = None,
-        deadline: float | None = None,
-    ) -> tuple[TrailingOrder, ...]:
-        """The trailing orders of the last 90 days that have ended, the latest first.
-
-        `since`: an aware datetime, or Unix seconds; only those that ended then or later. V5 is read
-        in windows of 48 hours, eight at a time, whose times are assumed to be those at which orders
-        ended: up to 46 lists, for which a slow connection needs a longer deadline. Filters,
-        `deadline` and what it raises: as `open_trailing` (HTX API docs, "[Isolated] Get History
-        Trailing Orders").
-        """
-        wanted = OrderFilter.checked(contract_code, direction, offset)
-        return await self._history(wanted, since, deadline)
-
-    async def cancel_trailing(
-        self,
-        contract_code: str,
-        order_ids: Iterable[str],
-        *,
-        deadline: float | None = None,
-        urgent: bool = False,
-    ) -> CancelReport:
-        """Cancel single trailing orders of one contract, any number of them, ten to a request.
-
-        Ids are strings, as `TrailingOrder.order_id`. One that is not answered for ends
-        `OutcomeUnknown`; a repeat harms nothing. Returns and raises as `cancel_all_trailing`
-        does (HTX API docs, "[Isolated] Cancel a Trailing Order").
-        """
-        wanted = OrderFilter.checked(contract_code, None, None)
-        return await self._cancel_ids(wanted, order_ids, deadline, urgent)
 
     async def warm_up(self) -> tuple[WarmUp, ...]:
         """Open a connection to each base URL, so that the urgent call is not the cold one.

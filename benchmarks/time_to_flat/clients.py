@@ -11,10 +11,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers import ACCESS_KEY, PATH, SECRET_KEY
 from benchmarks.time_to_flat.situations import ATTEMPT_TIMEOUT, Situation
+
+if TYPE_CHECKING:
+    from htx_async.enums import GenerationLike
 
 _SUCCESS, _TOO_MANY, _NOTHING = 200, 1032, 1051
 
@@ -36,7 +39,7 @@ async def _ours(situation: Situation, urls: Sequence[str]) -> AsyncIterator[Mass
 
     codes = ALL_CONTRACTS if situation.is_all else situation.codes
     credentials = Credentials(ACCESS_KEY, SECRET_KEY)
-    generation = "v5" if situation.is_known else "auto"
+    generation: GenerationLike = "v5" if situation.is_known else "auto"
     async with HtxSession(
         credentials,
         base_urls=urls,

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from htx_async.codes import Code
-from htx_async.enums import TRAILING_ORDERS, ApiGeneration
+from htx_async.enums import TRAILING_ORDERS, ApiGeneration, GenerationLike
 from htx_async.errors import InvalidRequest
 from htx_async.events import GenerationChanged
 from htx_async.exchange.v5 import CANCEL_FORMS
@@ -23,7 +23,7 @@ class Generation:
     """Shared by a session's calls. `wanted`: "v1", "v5", or "auto", which starts on v1 and goes
     over to the other one when a reply shows that the account is there."""
 
-    def __init__(self, wanted: str) -> None:
+    def __init__(self, wanted: GenerationLike) -> None:
         if wanted not in _CHOICES:
             raise InvalidRequest(f"generation must be one of {', '.join(_CHOICES)}")
         self.is_auto = wanted == AUTO

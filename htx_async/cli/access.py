@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from htx_async.cli.given import Reach
 from htx_async.enums import LimiterMode
@@ -14,6 +14,7 @@ from htx_async.session import HtxSession
 
 if TYPE_CHECKING:
     from htx_async.audit import AuditLog
+    from htx_async.enums import GenerationLike
     from htx_async.redis_limits import RedisTokenBucket
 
 Say = Callable[[str], object]
@@ -125,7 +126,8 @@ class Access(NamedTuple):
             base_urls=self.base_urls,
             limiter=limiter,
             on_event=on_event,
-            generation=self.generation,
+            # What is none of them the session refuses, in its own words.
+            generation=cast("GenerationLike", self.generation),
         )
 
     async def reach(self, say: Say) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from htx_async.cli.access import ANY, Fleet, Host, fleet_of
 from htx_async.cli.aside import Aside
@@ -18,6 +18,7 @@ from htx_async.exchange.signing import Credentials
 
 if TYPE_CHECKING:
     from htx_async.doctor import Finding
+    from htx_async.enums import GenerationLike
 
 
 def begin(reach: Reach, *, as_json: bool) -> int:
@@ -50,7 +51,11 @@ async def _found(reach: Reach, fleet: Fleet | Host | None, aside: Aside) -> "Seq
             account = fleet.account or _access_key(keys)
             limiter = await stack.enter_async_context(fleet.bucket(account, aside.say))
         return await examine(
-            reach.base_urls, read_credentials=keys, limiter=limiter, generation=reach.generation
+            reach.base_urls,
+            read_credentials=keys,
+            limiter=limiter,
+            # What is none of them is refused there, in its own words.
+            generation=cast("GenerationLike", reach.generation),
         )
 
 

@@ -19,9 +19,11 @@ from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.wall_clock import ClockFailed, WallClock
 from htx_async.doctor.findings import Finding, in_words, of_generation, of_keys
+from htx_async.enums import GenerationLike
 from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.account_limiter import public_budget
+from htx_async.session import SessionSettings
 from htx_async.transport.http import Transport
 
 __all__ = ["MOST_SKEW", "Finding", "Reachable", "examine"]
@@ -50,7 +52,7 @@ async def examine(
     *,
     read_credentials: Callable[[], Credentials] = Credentials.from_env,
     limiter: Reachable | None = None,
-    generation: str | None = None,
+    generation: GenerationLike | None = None,
     ssl: tls.SSLContext | None = None,
     now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     timeout: float = 5.0,  # noqa: ASYNC109 - for each step; one around all would end the others
@@ -83,7 +85,7 @@ async def examine(
     is_reached = any(finding.ok and finding.subject.endswith(": time") for finding in found)
     told: list[Finding] = []
     if generation is not None and keys.ok and is_reached:
-        settings = {"base_urls": tuple(urls), "generation": generation, "ssl": ssl, "now": now}
+        settings = SessionSettings(base_urls=tuple(urls), generation=generation, ssl=ssl, now=now)
         told = [await of_generation(read_credentials(), settings, timeout)]
     return (keys, *found, limit.result(), *told)
 

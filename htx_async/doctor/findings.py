@@ -1,11 +1,11 @@
 """What an examination found, and the findings about the account itself."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from htx_async.errors import HtxError
 from htx_async.exchange.signing import Credentials
-from htx_async.session import HtxSession
+from htx_async.session import HtxSession, SessionSettings
 
 
 class Finding(NamedTuple):
@@ -38,7 +38,7 @@ _SET_KEYS = (
 
 
 async def of_generation(
-    credentials: Credentials, settings: Mapping[str, Any], seconds: float
+    credentials: Credentials, settings: SessionSettings, seconds: float
 ) -> Finding:
     """By one list of open orders, which touches none."""
     async with HtxSession(credentials, **settings) as htx:

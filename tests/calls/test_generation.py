@@ -21,6 +21,7 @@ from htx_async import (
     TokenBucket,
     Verdict,
 )
+from htx_async.enums import DirectionLike, OffsetLike
 from htx_async.events import Event, GenerationChanged
 from htx_async.simulator import Order
 from tests.support.endings import ending
@@ -28,7 +29,11 @@ from tests.support.generations import CODE, VARIANTS, exchange_of, session_of
 from tests.support.virtual import SOAK, run
 
 PAIRS = [("v1", "answering")] + [(state, v) for state in ("moved", "moving") for v in VARIANTS]
-FILTERS = ((None, None), ("sell", None), ("sell", "close"))
+FILTERS: tuple[tuple[DirectionLike | None, OffsetLike | None], ...] = (
+    (None, None),
+    ("sell", None),
+    ("sell", "close"),
+)
 MARGINS: tuple[Literal["isolated", "cross"], ...] = ("isolated", "cross")
 SEEDS = 400 if SOAK else 36
 

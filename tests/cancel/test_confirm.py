@@ -22,6 +22,7 @@ from htx_async import (
     RetryPolicy,
 )
 from htx_async.cancel.states import LISTED_WITHIN
+from htx_async.enums import DirectionLike, OffsetLike
 from htx_async.events import CallEnded, Event
 from htx_async.simulator import Order
 from tests.support.endings import ending
@@ -73,7 +74,7 @@ class Story:
         slowest = chance.choice([0.0, 0.3, 1.1])
         self.exchange = in_step(cancel_delay=lambda: chance.uniform(0.0, slowest))
         self.skew = chance.uniform(-30.0, 30.0)
-        self.filters = (
+        self.filters: tuple[DirectionLike | None, OffsetLike | None] = (
             chance.choice([None, "buy", "sell"]),
             chance.choice([None, "open", "close"]),
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import pytest
 
 from htx_async import ALL_CONTRACTS, HtxSession, MassCancelReport, Outcome
+from htx_async.enums import GenerationLike, LookLike
 from htx_async.simulator import Reply, Request
 from tests.support.virtual import FIRST, SECOND, Outage, run, transport_of, virtual_session
 from tests.support.witness import START, Witness, now
@@ -46,8 +47,8 @@ async def ran(
     arm: Callable[[Book], object] = lambda exchange: None,
     *,
     every: bool = False,
-    look: str | None = None,
-    generation: str = "auto",
+    look: LookLike | None = None,
+    generation: GenerationLike = "auto",
     **settings: Any,
 ) -> Ran:
     """A mass cancel of `count` contracts, of which `busy`, spread evenly, have one order each."""
@@ -146,7 +147,9 @@ def test_230_listed_contracts_whose_v5_list_is_empty() -> None:
 
 @pytest.mark.parametrize("look", ["first", "only", "none"])
 @pytest.mark.parametrize("count", [7, 40])
-def test_the_least_of_a_plan_is_that_of_an_account_with_nothing_open(look: str, count: int) -> None:
+def test_the_least_of_a_plan_is_that_of_an_account_with_nothing_open(
+    look: LookLike, count: int
+) -> None:
     """Within 5 %, or 0.1 s, once a round trip was seen; and the run lies between both."""
 
     async def main() -> None:

@@ -150,6 +150,7 @@ def test_the_one_code_of_200_that_is_wrong_is_named(seed: int, entry: str) -> No
     async def main() -> None:
         chance = random.Random(seed)
         codes: list[Any] = contracts(200)
+        up: Any = "up"
         wrong: list[Any] = ["BTC USDT", "", None, 7, "B\x1b[2J", "https://:secret@h", "X" * 999]
         places = sorted(chance.sample(range(200), chance.choice((1, 1, 1, 3, 9))))
         for place in places:
@@ -159,7 +160,7 @@ def test_the_one_code_of_200_that_is_wrong_is_named(seed: int, entry: str) -> No
             with pytest.raises(InvalidRequest) as caught:
                 await call(codes)
             with pytest.raises(InvalidRequest, match=r"^direction: ") as filtered:
-                await htx.mass_cancel_trailing(contracts(200), "up")
+                await htx.mass_cancel_trailing(contracts(200), up)
         told = str(caught.value)
         assert [place for place in range(200) if f"contract_codes[{place}], " in told] == places[:5]
         assert told.endswith(f"; and {len(places) - 5} more") is (len(places) > 5)

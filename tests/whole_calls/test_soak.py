@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pytest
 
 from htx_async import CancelError, HtxSession, Outcome, ReadFailed, RetryPolicy, TokenBucket
+from htx_async.enums import DirectionLike
 from htx_async.events import Event
 from htx_async.limits.registry import _registry
 from htx_async.simulator import SimulatedExchange
@@ -33,7 +34,7 @@ SETTLING = 200
 BLOCK, AT_ONCE = 100, 20
 MOST_GROWTH = 1_000_000
 CODES = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT")
-FILTERS = (None, "buy", "sell")
+FILTERS: tuple[DirectionLike | None, ...] = (None, "buy", "sell")
 LONG_AGO = 100.0
 """Seconds after which the exchange counts nothing of an account's any more."""
 
