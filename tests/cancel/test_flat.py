@@ -221,7 +221,7 @@ def test_a_second_mass_cancel_of_the_same_contracts() -> None:
 
 
 @pytest.mark.parametrize("look", ["first", "only"])
-def test_a_silent_first_host_keeps_lists_for_a_second_only(look: str) -> None:
+def test_a_silent_first_host_keeps_lists_for_a_second_only(look: LookLike) -> None:
     """They come from the other one then. Those of more contracts than there are reads wait for
     tokens; the cancels that went to the silent host wait for theirs, and then all are known."""
 
