@@ -60,7 +60,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         errors=_errors(known, outcome, confirmed),
         triggered=known.having(State.TRIGGERED),
         ids_complete=_is_complete(known, outcome),
-        attempts=_attempts(known),
+        attempts=_attempts(known, outcome),
         reads=_numbered([heard.attempt for heard in known.reads]),
         ts=known.ts,
         elapsed=now - known.ledger.began,
@@ -180,9 +180,10 @@ def _lost(known: States) -> bool:
     return any(known.orders[i].losses for i in known.having(*lost))
 
 
-def _attempts(known: States) -> tuple[Attempt, ...]:
-    """The cancels; where no list could be read, the refusal of the last one tells why."""
-    if not known.cancels and known.reads and known.reads[-1].reply.verdict is Verdict.REFUSED:
+def _attempts(known: States, outcome: Outcome) -> tuple[Attempt, ...]:
+    """The cancels; where nothing could be cancelled, the refusal of the last list tells why."""
+    is_refused = not known.cancels and not outcome.is_clear and bool(known.reads)
+    if is_refused and known.reads[-1].reply.verdict is Verdict.REFUSED:
         return _numbered([known.reads[-1].attempt])
     attempts = [heard.attempt for heard in known.cancels]
     if any(attempt.shared_by for attempt in attempts):

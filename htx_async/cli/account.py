@@ -12,9 +12,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from htx_async.cli.result import Result, is_unconfirmed
+from htx_async.cli.result import Result, is_unconfirmed, was_only_looked_at
 from htx_async.cli.streams import is_terminal
-from htx_async.cli.words import count, messages, orders, summary, was_only_looked_at, words
+from htx_async.cli.words import count, messages, orders, summary, words
 from htx_async.enums import MarginMode, Outcome
 from htx_async.report import CancelReport
 

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import typer
 
+from htx_async.cli.result import was_only_looked_at
 from htx_async.cli.streams import give_up
-from htx_async.cli.words import named, visible, was_only_looked_at, words
+from htx_async.cli.words import named, visible, words
 from htx_async.report import CancelReport
 
 _TICK = 0.1

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from htx_async.cancel.judge import NOT_CONFIRMED
 from htx_async.cli.exit_codes import NOT_SENT, exit_code
-from htx_async.enums import MarginMode
+from htx_async.enums import MarginMode, Outcome
 from htx_async.errors import HtxError
 from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
@@ -14,9 +14,15 @@ Found = MassCancelReport | HtxError
 """An account, or why nothing was sent."""
 
 
+def was_only_looked_at(report: CancelReport) -> bool:
+    """Whether nothing was sent for the contract, since it had no matching order open."""
+    return report.outcome is Outcome.NOTHING_TO_CANCEL and not report.attempts
+
+
 def is_unconfirmed(report: CancelReport) -> bool:
-    """Whether it is clear, and a confirmation that was asked for is missing; it says so."""
-    is_open = report.is_clear and report.confirmed is None
+    """Whether it is clear, and a confirmation that was asked for is missing; it says so. What was
+    only looked at is clear by a whole list."""
+    is_open = report.is_clear and report.confirmed is None and not was_only_looked_at(report)
     return is_open and any(NOT_CONFIRMED in warning for warning in report.warnings)
 
 

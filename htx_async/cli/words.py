@@ -4,7 +4,7 @@ order after it."""
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from htx_async.cli.result import Result
+from htx_async.cli.result import Result, was_only_looked_at
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.enums import LimiterMode, MarginMode, Outcome
 from htx_async.report import CancelReport
@@ -48,11 +48,6 @@ def named(report: CancelReport) -> str:
 def count(number: int, noun: str) -> str:
     """A number of things, such as "1 order" or "2 orders"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def was_only_looked_at(report: CancelReport) -> bool:
-    """Whether nothing was sent for the contract, since it had no matching order open."""
-    return report.outcome is Outcome.NOTHING_TO_CANCEL and not report.attempts
 
 
 def summary(result: Result) -> str:

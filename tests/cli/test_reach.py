@@ -117,6 +117,24 @@ async def test_both_margin_modes_run_together(listing_exchange: SimulatedExchang
     assert exchange.open_orders() == ()
 
 
+@pytest.mark.parametrize("generation", ["v1", "auto"])
+async def test_what_was_only_looked_at_needs_no_person(
+    listing_exchange: SimulatedExchange, generation: str
+) -> None:
+    """`--all --confirm` ends with 0 where most contracts have nothing to cancel: they are clear by
+    a whole list, and told as looked at."""
+    listing_exchange.place(CODE, "sell", "close")
+    result = await cli(
+        *("cancel-all", "--base-url", listing_exchange.url, "--all", "--yes", "--confirm"),
+        HTX_GENERATION=generation,
+    )
+    assert result.code == 0
+    assert "3 contracts have no such order open." in result.out
+    assert "confirmed for 1 contract, and 3 contracts were only looked at." in result.out
+    assert "need" not in result.out
+    assert listing_exchange.open_orders() == ()
+
+
 async def test_confirm_tells_what_the_lists_show(exchange: SimulatedExchange) -> None:
     """Gone is 0, once the delayed cancel has taken effect; still open is 4, with the ids; lists
     that cannot be read are 5, although the exchange took the cancel."""
