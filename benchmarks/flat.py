@@ -160,7 +160,7 @@ def _runs_of(runs: Runs, situation: Situation) -> list[Run]:
 
 
 def result(found: Mapping[str, tuple[Runs, dict[str, str]]]) -> dict[str, Any]:
-    """The README's table, and the curves of its picture."""
+    """The table of docs/benchmarks.md, and the curves of its picture."""
     versions = found[_CCXT][1]
     labels = {client: label.format(versions["ccxt"]) for client, label in _LABELS.items()}
     busiest = {

@@ -246,7 +246,7 @@ _COLUMNS = [
 
 
 def result(found: Found) -> dict[str, Any]:
-    """The README's table and picture."""
+    """The table and picture of docs/benchmarks.md."""
     ours = [one for fleet, one in found if fleet.limiter == _OURS]
     return {
         "columns": _COLUMNS,

@@ -200,7 +200,7 @@ def judged(limiter: str, one: Found) -> bool:
 
 
 def result(found: dict[str, Found], deaths: tuple[int, int, int]) -> dict[str, Any]:
-    """The README's table."""
+    """The table of docs/benchmarks.md."""
     busiest, requests, died = deaths
     return {
         "columns": [

@@ -1,4 +1,4 @@
-"""The picture of `htx-async cancel-all` in the README: what a terminal really got.
+"""The picture of `htx-async cancel-all` of docs/operators.md: what a terminal really got.
 
 The command runs on a pseudo-terminal of 88 columns against a simulated exchange that loses an
 answer, refuses an order and has one that triggered. Run: `python -m benchmarks.operator_picture`.

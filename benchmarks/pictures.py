@@ -1,4 +1,4 @@
-"""Draws the pictures of the README from what the benchmarks saved.
+"""Draws the pictures of the pages from what the benchmarks saved.
 
 A result that has a picture says what is in it, as data; the same data gives the same file, byte for
 byte. Pictures have a light ground of their own, so that they read on dark pages, too. matplotlib is

@@ -254,7 +254,7 @@ def _lines(costs: Costs) -> list[dict[str, Any]]:
 
 
 def result(waiting: Costs, accounts: Costs, urgent: dict[int, float], memory: float) -> Any:
-    """The README's table and picture."""
+    """The table and picture of docs/benchmarks.md."""
     rows = {
         "calls that wait on one account: CPU of a call, us": _cells(waiting, _OWN),
         "and the garbage collector's, us": _cells(waiting, _COLLECTOR),

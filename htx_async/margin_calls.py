@@ -249,8 +249,8 @@ class MarginCalls(CallMaker):
         has not ended: a block that goes on gets that account, with a warning. `guard.report` has
         the account, `guard.stop()` ends it early. An exception of the block always wins, and what
         went wrong with the cancel becomes a note on it; else it is raised. SIGTERM is not an
-        exception: turn it into a cancellation (README). `deadline`: seconds from the beginning of
-        the mass cancel; default as for `mass_cancel_trailing`. A guard that needs more than 25 s
+        exception: turn it into a cancellation (docs/guard.md). `deadline`: seconds from when the
+        mass cancel begins; default as for `mass_cancel_trailing`. A guard that needs more than 25 s
         says so on the logger "htx_async" when it is made, with the grace period to give the
         process. Raises `InvalidRequest` for contracts that `mass_cancel_trailing` would refuse,
         now rather than at the end, and `SessionClosed` at the latest on entering. An unknown

@@ -1,7 +1,13 @@
-"""The pages of `docs` and the README say what the code and the benchmarks say."""
+"""The README and the pages of `docs`: their code runs, their links lead somewhere, the tests that
+they name exist, and what they say of the code is what it says."""
 
+import configparser
+import json
 import re
 import runpy
+import subprocess
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,15 +15,115 @@ import pytest
 import htx_async
 from benchmarks.figures import PAGES, filled, saved
 from htx_async import audit, events, simulator
+from tests.support.examples import perform
+from tests.support.page_shell import run_in_a_shell
+from tests.support.pages import BLOCKS, DOCS, NOT_RUN, TEXTS, Block, anchors, links
 from tests.support.paths import ROOT
 
-DOCS = ROOT / "docs"
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TABLES = runpy.run_path(str(ROOT / ".ci" / "tables.py"))
-REFERENCE = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("reference/*.md"))
+
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SHELL = [block for block in BLOCKS if block.language == "sh"]
+
+FOR_EYES = {"text", "{eval-rst}", "{include} ../CHANGELOG.md"}
+"""Blocks of which nothing could be run: transcripts, drawings, and what the built pages read."""
+
+
+def _ini(code: str) -> None:
+    configparser.ConfigParser(strict=False, interpolation=None).read_string(code)
+
+
+PARSED: dict[str, Callable[[str], object]] = {
+    "ini": _ini,
+    "json": json.loads,
+    "toml": tomllib.loads,
+}
+"""Manifests, units and replies: read, and run nowhere."""
+
+
+def place_of(block: Block) -> str:
+    return block.place
 
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=place_of)
+def test_python_runs_in_the_simulator(
+    block: Block, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each block is executed, its functions are called, and no order of any second is one too
+    many; one that says why it is not run is at least Python."""
+    if not block.is_run:
+        compile(block.code, block.place, "exec")
+        return
+    stage = perform(block.code, block.place, monkeypatch, tmp_path)
+    assert stage.exchange.busiest(1.0) <= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted({block.page for block in SHELL}))
+async def test_shell_blocks_run_in_the_simulator(page: str, tmp_path: Path) -> None:
+    """All of a page in one real shell, each command with exit code 0. A line of the README that
+    stands on another page, too, is run there."""
+    elsewhere = {
+        line for block in SHELL if block.page != "README.md" for line in block.code.splitlines()
+    }
+    mine = [block.code for block in SHELL if block.page == page and block.is_run]
+    lines = [line for code in mine for line in code.splitlines()]
+    if page == "README.md":
+        lines = [line for line in lines if line not in elsewhere]
+    code, told = await run_in_a_shell("\n".join(lines), tmp_path)
+    assert code == 0, f"{page}: {told}"
+
+
+@pytest.mark.slow
+def test_shell_blocks_that_are_not_run_are_shell() -> None:
+    """A shell reads each without complaint, and each says why it is not run."""
+    left = [block for block in SHELL if not block.is_run]
+    for block in left:
+        assert len(block.code.partition("\n")[0]) > len(NOT_RUN) + 5, block.place
+        subprocess.run(["/bin/bash", "-n"], input=block.code, text=True, check=True)
+
+
+def test_every_other_block_is_parsed_or_for_eyes_only() -> None:
+    """No block is of a language that nobody looks at."""
+    for block in BLOCKS:
+        if block.language in {"python", "sh"} | FOR_EYES:
+            continue
+        assert block.language in PARSED, f"{block.place}: a block of {block.language or 'what?'}"
+        if block.is_run:
+            PARSED[block.language](block.code)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page: str) -> None:
+    """Files and anchors are there; nothing leads to another host but what is a source."""
+    for link in links(page):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.is_file(), f"{page}: {link}"
+        assert file.resolve().is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(file), f"{page}: {link}"
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_what_a_page_names_exists(page: str) -> None:
+    """Tests, files, benchmarks, targets of make."""
+    text = TEXTS[page]
+    for path, test in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {test}\(" if test else "", source, re.M), (path, test)
+    for path in re.findall(r"`((?:tests|htx_async|docs|benchmarks|examples|\.ci)/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`python -m benchmarks\.(\w+)`", text):
+        assert (ROOT / "benchmarks" / f"{name}.py").is_file(), name
+    for target in re.findall(r"`make ([a-z]+)", text):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -48,14 +154,30 @@ def test_the_reference_has_everything_that_a_user_can_hold() -> None:
     public += [f"htx_async.simulator.{name}" for name in simulator.__all__]
     public += [f"htx_async.audit.{name}" for name in vars(audit).get("__all__", ("AuditLog",))]
     public += ["htx_async.otel.OpenTelemetry", "htx_async.redis_limits.RedisTokenBucket"]
-    shown = re.findall(r"^\.\. auto(?:class|data|function|exception):: (\S+)$", REFERENCE, re.M)
+    reference = "".join(text for name, text in TEXTS.items() if name.startswith("docs/reference/"))
+    shown = re.findall(r"^\.\. auto(?:class|data|function|exception):: (\S+)$", reference, re.M)
     assert len(shown) == len(set(shown))
     assert set(public) <= set(shown)
 
 
 def test_every_page_stands_in_the_table_of_contents() -> None:
-    """The list in `docs/index.md` has each page once, with the words of its heading or fewer."""
-    listed = re.findall(r"^\* \[[^]]+\]\(([\w/-]+\.md)\)", (DOCS / "index.md").read_text(), re.M)
-    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"}
-    built = {page for page in pages if page.startswith("_")}
-    assert sorted(listed) == sorted(pages - built)
+    """The list in `docs/index.md`, from which the menu is made, has each page once."""
+    listed = re.findall(r"^\* \[[^]]+\]\(([\w/-]+\.md)\)", TEXTS["docs/index.md"], re.M)
+    pages = {name.removeprefix("docs/") for name in TEXTS if name.startswith("docs/")}
+    assert sorted(listed) == sorted(pages - {"index.md"})
+    assert {str((DOCS / one).relative_to(ROOT)) for one in listed} < set(TEXTS)
+
+
+def test_pictures_are_told_in_words_and_load_nothing() -> None:
+    """Each is in the repository, is described, and links to nothing outside."""
+    shown = {
+        (words, ((ROOT / page).parent / path).resolve())
+        for page, text in TEXTS.items()
+        for words, path in re.findall(r"!\[([^]]*)\]\((\S+)\)", text)
+    }
+    assert len(shown) > 5
+    for words, path in shown:
+        picture = path.read_text(encoding="utf-8")
+        assert len(words) > 40, path
+        assert picture.rstrip().endswith("</svg>"), path
+        assert not re.search(r"(?:href|src)=\"(?!#)|@import|@font-face|url\((?!#|&#)", picture)

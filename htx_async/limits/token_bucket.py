@@ -3,8 +3,8 @@
 A token is taken before a request is signed and sent, and comes back `per` seconds after that
 request was answered or has failed; there is no other refill. So, at any latency, two requests that
 used one token lie more than `per` apart at the exchange, and no window of that length holds more
-than `size` of them (README, "The limit, and why it holds"). A bucket keyed on send times cannot
-promise that: latency may push the sends of two windows into one.
+than `size` of them (docs/limits.md, "Five in any second, and why it holds"). A bucket keyed on send
+times cannot promise that: latency may push the sends of two windows into one.
 """
 
 from htx_async.aio.loop_binding import LoopBinding

@@ -23,6 +23,7 @@ from htx_async import (
 )
 from htx_async.cancel.guard import CancelGuard
 from htx_async.simulator import SimulatedExchange
+from tests.support.pages import example
 from tests.support.paths import ROOT
 from tests.support.strategy import CODES, PATIENCE, child, silent_after, with_two_orders_each
 from tests.support.virtual import run, virtual_session
@@ -833,11 +834,9 @@ def test_the_documented_times_are_those_of_the_table() -> None:
     }.items()
 
 
-# The README's recipe, in a process of its own ----------------------------------------------------
+# The recipe of docs/guard.md, in a process of its own ---------------------------------------------
 
-_README = (ROOT / "README.md").read_text()
-_EXAMPLES = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
-RECIPE = next(e for e in _EXAMPLES if "cancel_on_exit" in e and "SIGTERM" in e)
+RECIPE = example("cancel_on_exit", "SIGTERM")
 
 _STRATEGY = """
 
@@ -898,7 +897,7 @@ async def test_ctrl_c_leaves_no_trailing_orders(exchange: SimulatedExchange) -> 
 async def test_the_recipe_turns_sigterm_into_cancellation(
     exchange: SimulatedExchange, number: signal.Signals
 ) -> None:
-    """As it stands in the README: no trailing orders are left, and the exit is clean."""
+    """As it stands on the page: no trailing orders are left, and the exit is clean."""
     async with child(WITH_RECIPE, exchange) as strategy:
         strategy.signal(number)
         code, out, err = await strategy.ended()

@@ -39,7 +39,7 @@ async def feed():
     await asyncio.Event().wait()
 
 def on_sigterm(stop):
-    # What the README's recipe does at the first one.
+    # What the recipe of docs/guard.md does at the first one.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
 """
 

@@ -268,10 +268,10 @@ async def test_a_cancel_for_a_program_loads_no_rich(exchange: SimulatedExchange)
     assert (result.code, result.err) == (0, "False\n")
 
 
-def test_the_picture_in_the_readme_is_there_and_loads_nothing() -> None:
-    """It is whole, is one that the README shows, and names no host but this machine."""
-    shown = re.findall(r"!\[[^]]*\]\((\S+\.svg)\)", (ROOT / "README.md").read_text())
-    assert "benchmarks/pictures/operator.svg" in shown
+def test_the_picture_of_a_terminal_is_there_and_loads_nothing() -> None:
+    """It is whole, is one that docs/operators.md shows, and names no host but this machine."""
+    shown = re.findall(r"!\[[^]]*\]\((\S+\.svg)\)", (ROOT / "docs/operators.md").read_text())
+    assert "../benchmarks/pictures/operator.svg" in shown
     picture = (ROOT / "benchmarks/pictures/operator.svg").read_text()
     assert picture.startswith("<svg ")
     assert picture.rstrip().endswith("</svg>")

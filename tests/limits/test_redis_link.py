@@ -15,7 +15,7 @@ from htx_async import HtxError, InvalidRequest
 from htx_async.enums import LimiterMode
 from htx_async.redis_limits import RedisTokenBucket
 from tests.support.fault_server import bounded
-from tests.support.pages import PAGES
+from tests.support.pages import TEXTS
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.support.shared_tokens import SLACK, Crowd, Modes, fleet, use
 from tests.support.tokens import busiest, now
@@ -333,7 +333,7 @@ async def test_a_server_that_answers_and_gives_no_token_is_not_well(
 async def test_the_rights_that_the_page_names_are_enough() -> None:
     """A user with no others does all that a bucket asks for, an empty Redis and a lost key
     included."""
-    (line,) = re.findall(r"^ACL SETUSER .*$", PAGES["fleet.md"], re.MULTILINE)
+    (line,) = re.findall(r"^ACL SETUSER .*$", TEXTS["docs/fleet.md"], re.MULTILINE)
     with running() as server:
         rules = line.replace(">...", ">a-password").split()
         with server.client() as client:

@@ -1,5 +1,5 @@
-"""What instruments a whole process sees no key and no signature, and what the README offers for
-sessions of a caller's own keeps them from it; with the real libraries."""
+"""What instruments a whole process sees no key and no signature, and what docs/security.md offers
+for sessions of a caller's own keeps them from it; with the real libraries."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from tests.support.fault_server import (
     echoes,
     sends_then_closes,
 )
-from tests.support.pages import EXAMPLES, execute
+from tests.support.pages import example, execute
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +38,8 @@ BAD_HEADER = b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"
 
 
 def snippet(function: str) -> str:
-    """The README's block that defines `function`."""
-    found: list[str] = [example for example in EXAMPLES if f"def {function}(" in example]
-    assert len(found) == 1
-    return found[0]
+    """The block of docs/security.md that defines `function`."""
+    return example(f"def {function}(")
 
 
 def secrets(*targets: str) -> set[str]:
@@ -133,7 +131,7 @@ class Reported:
 @pytest.fixture(scope="module")
 def sentry(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     """One process with Sentry in it: a call that succeeds, and one that is refused with the signed
-    URL repeated in the reply; on a caller's session and on our own; without the README's snippet
+    URL repeated in the reply; on a caller's session and on our own; without the page's snippet
     and with it."""
     path = tmp_path_factory.mktemp("sentry") / "captured.json"
 
@@ -214,7 +212,7 @@ def instrument(spans: Spans) -> None:
 
 
 def instrument_with_filter(spans: Spans) -> None:
-    """As the README does."""
+    """As the page does."""
     namespace: dict[str, Any] = {}
     execute(snippet("trace_aiohttp"), namespace)
     namespace["trace_aiohttp"](tracer_provider=spans.provider)
@@ -265,7 +263,7 @@ async def test_without_a_filter_spans_hold_the_access_key(spans: Spans, call: Ca
 
 @bounded
 async def test_the_filter_takes_the_query_off_the_span(spans: Spans) -> None:
-    """With the README's filter a span has the path and nothing secret."""
+    """With the page's filter a span has the path and nothing secret."""
     instrument_with_filter(spans)
     targets = await on_a_callers(clear_call)
     assert PATH in spans.text
@@ -274,7 +272,7 @@ async def test_the_filter_takes_the_query_off_the_span(spans: Spans) -> None:
 
 @bounded
 async def test_the_filter_does_not_reach_the_text_of_an_exception(spans: Spans) -> None:
-    """Why the README leaves such sessions out: the day this fails, the filter is enough."""
+    """Why the page leaves such sessions out: the day this fails, the filter is enough."""
     instrument_with_filter(spans)
     targets = await on_a_callers(unreadable_answer)
     assert len(leaked(spans.text, targets)) > 1
@@ -283,7 +281,7 @@ async def test_the_filter_does_not_reach_the_text_of_an_exception(spans: Spans) 
 @pytest.mark.parametrize("call", [clear_call, unreadable_answer])
 @bounded
 async def test_a_session_that_is_left_out_makes_no_span(spans: Spans, call: Call) -> None:
-    """The README's untraced session, in a process where every other one is traced."""
+    """The page's untraced session, in a process where every other one is traced."""
     instrument(spans)
     namespace: dict[str, Any] = {}
     execute(snippet("untraced_session"), namespace)
