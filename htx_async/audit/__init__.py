@@ -11,8 +11,10 @@ One JSON object per line, in ASCII, appended; nothing secret is in it. Each line
 
 and the event's own fields under their names (`htx_async.events`), such as `call`, `contract_code`,
 `direction`, `offset`, `urgent`; `attempt` and `report` are objects with the fields of `Attempt` and
-`CancelReport`. The log's own event, `lines_lost`, says that up to `lines` lines of this run are
-missing before it. What is no JSON is what a full or failing disk left of a line.
+`CancelReport`. Two events are the log's own: `lines_lost`, up to `lines` lines of this run are
+missing before it; `file_gone`, `lines` lines of this run were in an earlier file that has no name
+any more, deleted, or packed by whoever rotated it. What is no JSON is what a full or failing disk
+left of a line.
 """
 
 import asyncio
@@ -43,6 +45,13 @@ class AuditLog:
     Opened here with mode 0600, so that a wrong path is told before anything is sent; a regular
     file that others may touch is tightened to that, and a link is not followed. Sessions, event
     loops and threads may share one log, and logs one file; a forked child needs a log of its own.
+    What a relative `path` names is settled here.
+
+    It follows its file: when another has the path, or none, as after `logrotate` with `create` or
+    `nocreate`, the next lines go there, on disk like all others before their calls are sent. Lines
+    that are written in that moment may stand in both. A file that was deleted is made anew, and
+    `problem` says so. Under `copytruncate` what is written between the copy and the cut is lost,
+    and nobody notices: use `create`.
 
     One thread writes, so a slow or full disk never holds an event loop up. A call waits until its
     `call_started` is on disk, 50 ms at most, and goes all the same; the `warnings` of its report
@@ -84,7 +93,8 @@ class AuditLog:
 
     @property
     def problem(self) -> str:
-        """What went wrong last and how many lines are missing, or ""; those after `close` count."""
+        """What went wrong last and how many lines are missing, or were in a file that somebody
+        deleted, or ""; those after `close` count."""
         return _ELSEWHERE if self._writer.is_elsewhere else self._writer.problem
 
     def close(self, timeout: float = 1.0) -> None:

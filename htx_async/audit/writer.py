@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from htx_async.audit.file import FAILED, LogFile
@@ -56,6 +57,7 @@ class Writer:
         """See `AuditLog.problem`."""
         with self._lock:
             told = [f"{self._why} (lines missing: {self._missing})"] if self._missing else []
+            told += self._file.problems
             if self._is_closed and self._waiting:
                 told.append(f"the disk is late (lines not yet written: {self._waiting})")
             return "; ".join(told)
@@ -129,10 +131,9 @@ class Writer:
         try:
             lines = [line_of(event, utc, self._who) for event, utc, _ in entries]
             if untold:
-                when = (as_utc(self._now()), time.monotonic())
-                lines.insert(0, line("lines_lost", *when, self._who, {"lines": untold}))
+                lines.insert(0, self._own("lines_lost", untold))
             if lines:
-                missing, why = self._file.append(lines)
+                missing, why = self._file.append(lines, partial(self._own, "file_gone"))
         except BaseException as error:
             # Whatever it is, the thread must live, and those who wait be told.
             missing, why = len(entries) + 1, f"{FAILED}: {type(error).__name__}"
@@ -144,6 +145,10 @@ class Writer:
                 self._miss(min(missing, len(entries)), why)
         for *_, kept in entries:
             kept.set_result(why)
+
+    def _own(self, event: str, lines: int) -> bytes:
+        when = (as_utc(self._now()), time.monotonic())
+        return line(event, *when, self._who, {"lines": lines})
 
     def _end(self) -> None:
         if self._file.close():
