@@ -32,11 +32,12 @@ class MassCancelPlan(BaseModel):
 
     `contract_codes`: duplicates once, as they would be sent. `calls`: cancels if nothing has to
     be repeated, at most. `reads`: lists of orders, at most: those that are looked at before, and
-    those of V5, where the account may be there. `least_seconds`: until all is told of an account
-    that has nothing open; `seconds`: of one that has orders of every contract, and is asked for on
-    both generations where it may be on either, each behind what is queued already and with answers
-    that take as long as they last did (for the most, half a second at least). `look`: see
-    `mass_cancel_trailing`. `untouched`: what stays as it is.
+    those of V5, where the account may be there. `least_seconds`: until all is told where the first
+    answers end the matter, as a rule those of an account that has nothing open; `seconds`: of one
+    that has orders of every contract, and is asked for on both generations where it may be on
+    either. Each is behind what is queued already and with answers that take as long as they last
+    did (for the most, half a second at least). `look`: see `mass_cancel_trailing`. `untouched`:
+    what stays as it is.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)

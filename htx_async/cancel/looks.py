@@ -206,9 +206,10 @@ class Looks:
 
     async def _held(self, context: Context) -> None:
         """A second opinion waits until all lists are in, and for a moment until what they showed is
-        cancelled: v1 may make it needless."""
+        cancelled: v1 may make it needless. It goes before looks then."""
         self._is_in(context)
         await context.scope.until(self._all_in)
+        context.resources = self._everything.resources
 
     def _is_in(self, context: Context) -> None:
         self._out.discard(context.intent.contract)

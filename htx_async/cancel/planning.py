@@ -23,8 +23,8 @@ the history."""
 
 class Forecast(NamedTuple):
     """`calls`: cancels at most, `reads`: lists at most, as far as nothing has to be repeated.
-    `least_seconds`: where nothing is open, `seconds`: where every contract has orders, and
-    answers take as long as they did, or half a second."""
+    `least_seconds`: where each answer is one that ends the matter, `seconds`: where every contract
+    has orders, and answers take as long as they did, or half a second."""
 
     calls: int
     reads: int
@@ -91,14 +91,17 @@ class _Reckoning(NamedTuple):
         return self._looks + self._opinions
 
     def _least(self, trip: float) -> float:
-        """Nothing is open: v1 and V5 say so."""
+        """Nothing is open, and V5 is one list away from saying so, or the first has shown orders of
+        two contracts: then it is known to be of all."""
         if self._is_v5:
-            return self._read(self._opinions, trip) + (self._opinions > 1) * trip
-        second = trip if self.resources.generation.is_auto else 0.0
+            return self._read(1, trip) + (not self.resources.v5.lists_all) * trip
         if self.look is Look.ONLY:
-            return self._look(trip) + second
-        looking = min(TO_LOOK, self._look(trip)) if self._looks else 0.0
-        return looking + self._cancel(self.contracts, trip) + second
+            return self._look(trip) + self.resources.generation.is_auto * trip
+        # V5 need not be asked after the last one if that has orders.
+        path, trades = self.resources.on_path(self.path), self.resources.trades
+        between = trip if trades.waits_for_answers else 0.0
+        last = self._until(trades, path, self.contracts, between) + trip
+        return min(TO_LOOK, self._look(trip, 1)) + last
 
     def _most(self, trip: float) -> float:
         """Every contract has orders, and has to be asked for by each generation."""
@@ -110,8 +113,10 @@ class _Reckoning(NamedTuple):
         may_be_on_v5 = self._is_v5 or self.resources.generation.is_auto
         return looking + last + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip
 
-    def _look(self, trip: float) -> float:
-        return self._after(SparedReads(self.resources.reads), READS, self._looks, trip)
+    def _look(self, trip: float, most: int | None = None) -> float:
+        """Until all lists that are read before are there, or so many."""
+        count = self._looks if most is None else min(most, self._looks)
+        return self._after(SparedReads(self.resources.reads), READS, count, trip)
 
     def _read(self, count: int, trip: float) -> float:
         return self._after(self.resources.reads, READS, count, trip)
@@ -121,7 +126,9 @@ class _Reckoning(NamedTuple):
 
     def _after(self, limiter: BaseLimiter, path: str, count: int, trip: float) -> float:
         """Seconds until the last of so many requests is answered."""
-        if not count:
-            return 0.0
+        return self._until(limiter, path, count, trip) + trip if count else 0.0
+
+    def _until(self, limiter: BaseLimiter, path: str, count: int, trip: float) -> float:
+        """Seconds until the turn of the last of so many."""
         turn = limiter.foresee(path, count, urgent=self.urgent, round_trip=trip)
-        return max(0.0, turn - asyncio.get_running_loop().time()) + trip
+        return max(0.0, turn - asyncio.get_running_loop().time())

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -50,6 +51,9 @@ class BaseLimiter(ABC):  # pragma: no mutate block
 
     per: float = TRAILING.per
     """Seconds of the limit's window."""
+
+    waits_for_answers: bool = True
+    """Whether a token comes back after an answer only; else slow ones hold up nobody."""
 
     lease: float = math.inf
     """Seconds after which the token of a holder that vanished comes back to other processes."""
@@ -161,16 +165,23 @@ class _Wrapped(BaseLimiter):
 class _Adapted(BaseLimiter):
     """A user's own `AsyncLimiter` as a `RateLimiter`: no priority, no token given back."""
 
+    waits_for_answers = False
+
     def __init__(self, limiter: AsyncLimiter) -> None:
         self._limiter = limiter
         self._paused: dict[str, float] = {}
+        self._waiting = 0
 
     @asynccontextmanager
     async def take(
         self, endpoint: str, *, urgent: bool = False, on_turn: OnTurn | None = None
     ) -> AsyncIterator[Lease]:
         """See `RateLimiter.take`; `urgent` changes nothing."""
-        await self._limiter.acquire()
+        self._waiting += 1
+        try:
+            await self._limiter.acquire()
+        finally:
+            self._waiting -= 1
         await self._sit_out(endpoint)
         yield _KEPT
 
@@ -189,6 +200,20 @@ class _Adapted(BaseLimiter):
         """Not known, except while a pause holds."""
         until = self._paused.get(endpoint, -math.inf)
         return until if until > asyncio.get_running_loop().time() else None
+
+    def foresee(
+        self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
+    ) -> float:
+        """By its own rate, and by what the exchange takes where that is slower: there each period
+        ends with a refusal, which takes an answer more."""
+        limiter, (size, per) = self._limiter, limit_of(endpoint)
+        begin = self.earliest(endpoint) or asyncio.get_running_loop().time()
+        free = bisect_left(
+            range(1, int(limiter.max_rate) + 1), True, key=lambda n: not limiter.has_capacity(n)
+        )
+        behind = max(0, count + self._waiting - free)
+        own = behind * limiter.time_period / limiter.max_rate
+        return begin + max(own, (count - 1) // size * (per + 2 * round_trip))
 
 
 _MORE = (

@@ -1,0 +1,103 @@
+"""What a plan tells beforehand, held against the run: in virtual time, without faults."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from aiolimiter import AsyncLimiter
+
+from htx_async.simulator import SimulatedExchange
+from tests.support.virtual import SOAK, run, virtual_session
+from tests.support.witness import START, now
+
+CODES = [f"C{number:03}-USDT" for number in range(120)]
+APART = 0.1
+SHARE = 0.05
+
+
+class Case(NamedTuple):
+    """`busy`: contracts that have orders, spread evenly. `is_warm`: the session has had answers.
+    `empty`: V5 answers an account of v1 with an empty list. `pace`: of a limiter of the user's."""
+
+    generation: str
+    account: Literal["v1", "v5"]
+    empty: bool
+    margin: Literal["isolated", "cross"]
+    count: int
+    busy: int
+    look: str | None
+    is_warm: bool
+    trip: float
+    pace: tuple[float, float] | None
+
+    @property
+    def is_asked_one_by_one(self) -> bool:
+        """Whether nothing open takes V5 a list for each contract, which orders would spare."""
+        may_be_on_v5 = self.generation != "v1" and (self.empty or self.account == "v5")
+        return may_be_on_v5 and self.busy == 0
+
+
+def drawn(chance: random.Random) -> Case:
+    generation, account, empty = chance.choice(
+        (("v1", "v1", False), ("auto", "v1", False), ("auto", "v1", True), ("v5", "v5", False))
+    )
+    count = chance.choice((2, 5, 6, 7, 23, 40, 64, 65, 73, 100))
+    return Case(
+        generation,
+        account,  # type: ignore[arg-type]  # one of the literals
+        empty,
+        chance.choice(("isolated", "cross")),
+        count,
+        chance.choice((0, 0, 1, count // 2, count)),
+        chance.choice((None, "first", "only", "none")),
+        chance.random() < 0.6,
+        chance.choice((0.02, 0.08, 0.08, 0.3)),
+        chance.choice((None, None, None, (5, 1.0), (1, 0.2), (1, 0.25), (2, 1.0), (10, 1.0))),
+    )
+
+
+async def planned(case: Case) -> tuple[float, float, float]:
+    """The least, what it took, and the most."""
+    wall: Callable[[], float] = lambda: START + now()  # noqa: E731 - three words
+    exchange = SimulatedExchange(
+        clock=now,
+        now=wall,
+        contracts=CODES,
+        account=case.account,
+        v5_refusal=None if case.empty else 6001,
+    )
+    step = case.count // case.busy if case.busy else 1
+    for code in CODES[step - 1 : case.count : step][: case.busy]:
+        exchange.place(code, "sell", "close", margin_mode=case.margin)
+    await asyncio.sleep(2.0)
+    settings: dict[str, Any] = {"generation": case.generation, "now": wall}
+    if case.pace is not None:
+        settings["limiter"] = AsyncLimiter(*case.pace)
+    async with virtual_session(exchange, lambda: case.trip / 2, **settings) as htx:
+        calls = htx.cross if case.margin == "cross" else htx
+        if case.is_warm:
+            await htx.cancel_all_trailing(CODES[-1])
+            await asyncio.sleep(6.0)
+        plan, began = calls.plan(CODES[: case.count], look=case.look), now()
+        report = await calls.mass_cancel_trailing(CODES[: case.count], look=case.look)
+        took = now() - began
+    assert report.is_clear
+    assert not exchange.open_orders()
+    return plan.least_seconds, took, plan.seconds
+
+
+@pytest.mark.parametrize("chunk", range(2))
+def test_a_run_lies_between_the_least_and_the_most(chunk: int) -> None:
+    """Whatever the generation, the margin mode, the look, the limiter and the round trip; and every
+    contract is reached by the default deadline, which reckons by the same. An account with nothing
+    open takes the least, but for the answer that V5's opinion takes, and the rule above."""
+    chance = random.Random(None if SOAK else chunk)
+    for _ in range(800 if SOAK else 30):
+        case = drawn(chance)
+        least, took, most = run(planned(case))
+        assert least <= took + 0.001 <= most + 0.002, case
+        if case.busy == 0 and case.is_warm and not case.is_asked_one_by_one and not case.pace:
+            allowed = max(APART, SHARE * took, 0.01 + case.trip)
+            assert took - least <= allowed, case
