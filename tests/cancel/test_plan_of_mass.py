@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from aiolimiter import AsyncLimiter
 
+from htx_async import Look
 from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import SOAK, run, virtual_session
 from tests.support.witness import START, now
@@ -18,16 +19,16 @@ SHARE = 0.05
 
 
 class Case(NamedTuple):
-    """`busy`: contracts that have orders, spread evenly. `is_warm`: the session has had answers.
+    """`busy`: how many have orders, spread evenly. `is_warm`: the session has had answers.
     `empty`: V5 answers an account of v1 with an empty list. `pace`: of a limiter of the user's."""
 
     generation: str
     account: Literal["v1", "v5"]
     empty: bool
     margin: Literal["isolated", "cross"]
-    count: int
+    contracts: int
     busy: int
-    look: str | None
+    look: Look | None
     is_warm: bool
     trip: float
     pace: tuple[float, float] | None
@@ -51,7 +52,7 @@ def drawn(chance: random.Random) -> Case:
         chance.choice(("isolated", "cross")),
         count,
         chance.choice((0, 0, 1, count // 2, count)),
-        chance.choice((None, "first", "only", "none")),
+        chance.choice((None, *Look)),
         chance.random() < 0.6,
         chance.choice((0.02, 0.08, 0.08, 0.3)),
         chance.choice((None, None, None, (5, 1.0), (1, 0.2), (1, 0.25), (2, 1.0), (10, 1.0))),
@@ -68,8 +69,8 @@ async def planned(case: Case) -> tuple[float, float, float]:
         account=case.account,
         v5_refusal=None if case.empty else 6001,
     )
-    step = case.count // case.busy if case.busy else 1
-    for code in CODES[step - 1 : case.count : step][: case.busy]:
+    step = case.contracts // case.busy if case.busy else 1
+    for code in CODES[step - 1 : case.contracts : step][: case.busy]:
         exchange.place(code, "sell", "close", margin_mode=case.margin)
     await asyncio.sleep(2.0)
     settings: dict[str, Any] = {"generation": case.generation, "now": wall}
@@ -80,8 +81,8 @@ async def planned(case: Case) -> tuple[float, float, float]:
         if case.is_warm:
             await htx.cancel_all_trailing(CODES[-1])
             await asyncio.sleep(6.0)
-        plan, began = calls.plan(CODES[: case.count], look=case.look), now()
-        report = await calls.mass_cancel_trailing(CODES[: case.count], look=case.look)
+        plan, began = calls.plan(CODES[: case.contracts], look=case.look), now()
+        report = await calls.mass_cancel_trailing(CODES[: case.contracts], look=case.look)
         took = now() - began
     assert report.is_clear
     assert not exchange.open_orders()
