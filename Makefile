@@ -15,7 +15,7 @@ N ?= $(if $(findstring .py,$(T)),0,4)
 PYTEST = $(BIN)/python -m pytest -n $(N) --dist worksteal
 
 .PHONY: help demo test fast soak mutants fmt check lint types contracts wheel pythons audit bench \
-	figures docs clean
+	figures docs look clean
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -111,8 +111,13 @@ figures: $(READY) ## What was measured last, and what the code says, into pages 
 # Nothing is asked from the network but what the environment is made of. Built anew each time, since
 # a page that did not change is not warned about again.
 docs: .venv-docs/.ready ## The pages of docs/ as HTML into docs/_build/html; a warning is an error
-	@.venv-docs/bin/python -m sphinx -E -a -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@rm -rf docs/_build
+	@.venv-docs/bin/python -m sphinx -W --keep-going -q -d docs/_build/doctrees \
+		docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+look: docs ## The built pages in a browser where there is one: narrow, wide, light, dark
+	@$(BIN)/python .ci/look.py
 
 .venv-docs/.ready: docs/constraints.txt constraints.txt pyproject.toml | $(READY)
 	@rm -rf $(@D)

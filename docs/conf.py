@@ -36,6 +36,7 @@ html_css_files = ["pages.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_use_index = True
+html_domain_indices = False
 html_show_copyright = False
 
 _LINK = re.compile(r"^[-*] \[[^]]*\]\(([\w/-]+)\.md\)", re.MULTILINE)

@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_python_runs_in_the_simulator(
         return
     stage = perform(block.code, block.place, monkeypatch, tmp_path)
     assert stage.exchange.busiest(1.0) <= 5
+
+
+@pytest.mark.slow
+def test_python_is_typed(tmp_path: Path) -> None:
+    """A checker at its strictest finds nothing in what a reader copies."""
+    for number, block in enumerate(block for block in PYTHON if block.is_run):
+        name = re.sub(r"\W", "_", block.place)
+        (tmp_path / f"at_{name}_{number}.py").write_text(block.code, encoding="utf-8")
+    settings = ("--config-file", str(ROOT / "pyproject.toml"))
+    cache = ("--cache-dir", str(ROOT / ".mypy_cache"))
+    command = [sys.executable, "-m", "mypy", *settings, *cache, *map(str, tmp_path.glob("*.py"))]
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
@@ -155,7 +171,9 @@ def test_the_reference_has_everything_that_a_user_can_hold() -> None:
     public += [f"htx_async.audit.{name}" for name in vars(audit).get("__all__", ("AuditLog",))]
     public += ["htx_async.otel.OpenTelemetry", "htx_async.redis_limits.RedisTokenBucket"]
     reference = "".join(text for name, text in TEXTS.items() if name.startswith("docs/reference/"))
-    shown = re.findall(r"^\.\. auto(?:class|data|function|exception):: (\S+)$", reference, re.M)
+    shown = re.findall(
+        r"^\.\. auto(?:class|data|function|exception):: ([\w.]+)(?:\(\))?$", reference, re.M
+    )
     assert len(shown) == len(set(shown))
     assert set(public) <= set(shown)
 
