@@ -137,12 +137,13 @@ class HtxSession(MarginCalls):
     @classmethod
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:
         """A session with `Credentials.from_env()`; `settings` as for the constructor, and where
-        they are not given the generation from `HTX_GENERATION`, and from `HTX_HOST_LIMIT` a
-        `HostTokenBucket`: 1, or the absolute path of its file or folder."""
+        they are not given the generation from `HTX_GENERATION`, the base URLs from `HTX_BASE_URL`,
+        and from `HTX_HOST_LIMIT` a `HostTokenBucket`: 1, or the absolute path of its file or
+        folder."""
         # pydantic-settings is loaded only for those who ask the environment.
         from htx_async.exchange import environment  # noqa: PLC0415 - see above
 
-        found = environment.read_generation() | host_limiter(environment.read_host_limit())
+        found = environment.read_settings() | host_limiter(environment.read_host_limit())
         return cls(Credentials.from_env(), **{**found, **settings})
 
     @property

@@ -12,7 +12,7 @@ from typing import Annotated, TextIO, cast
 import typer
 
 from htx_async import __version__
-from htx_async.cli import commands
+from htx_async.cli import commands, simulate
 from htx_async.cli.command import Command, Root
 from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
 from htx_async.cli.interrupts import interruptible
@@ -59,7 +59,7 @@ app.command("cancel-all", cls=Command, epilog=HELP)(commands.cancel_all)
 app.command("open", cls=Command, epilog=HELP_OPEN)(commands.open_orders)
 app.command(cls=Command)(commands.doctor)
 app.command(cls=Command)(commands.demo)
-app.command(cls=Command)(commands.simulate)
+app.add_typer(simulate.app, name="simulate")
 
 
 def run() -> None:

@@ -24,21 +24,39 @@ class Root(_ReadsText, TyperGroup):
     """The command of commands."""
 
 
-class Command(_ReadsText, TyperCommand):
+class _Once(_ReadsText):
     """Given twice, one value would win and the other be lost without a word: what the operator
     meant is asked for instead. A plain flag says the same however often it stands there."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as ever, then judge how often each option came; a usage error for too often."""
         given = list(args)
-        rest: list[str] = super().parse_args(ctx, args)
+        rest: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the other base
         if not ctx.resilient_parsing:
-            _, _, order = self.make_parser(ctx).parse_args(args=given)
+            _, _, order = self.make_parser(ctx).parse_args(args=given)  # type: ignore[attr-defined]  # as above
             many: Counter[Any] = Counter(order)
             for parameter, times in many.items():
                 if times > 1 and not _may_come_again(parameter):
                     raise typer.BadParameter("given more than once", ctx=ctx, param=parameter)
         return rest
+
+
+class Command(_Once, TyperCommand):
+    """One command."""
+
+
+class Group(_Once, TyperGroup):
+    """A command with others below it, whose own options are for itself alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As ever; a usage error for options before a command that would not heed them."""
+        if ctx.args or ctx._protected_args:
+            for parameter in self.get_params(ctx):
+                source = ctx.get_parameter_source(parameter.name)
+                if source is not None and source.name == "COMMANDLINE":
+                    told = "it is for `simulate` alone, and not for a command after it"
+                    raise typer.BadParameter(told, ctx=ctx, param=parameter)
+        return super().invoke(ctx)
 
 
 def _may_come_again(parameter: Any) -> bool:

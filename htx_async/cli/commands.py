@@ -164,24 +164,3 @@ def demo() -> None:
     from htx_async.cli.rehearsal import play_demo
 
     raise typer.Exit(play_demo())
-
-
-def simulate(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")
-    ] = 0,
-    orders: Annotated[
-        int, typer.Option(min=0, max=1000, help="Trailing orders to place on each contract.")
-    ] = 5,
-) -> None:
-    """Serve a simulated exchange until Ctrl-C.
-
-    On this machine only. It prints its URL and a pair of keys, made up for this run, that open
-    nothing else.
-
-    \b
-    Example: htx-async simulate --port 8080
-    """
-    from htx_async.cli.rehearsal import serve
-
-    raise typer.Exit(serve(port, orders))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from htx_async.cli.coins import contracts
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.enums import Outcome
 from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
@@ -40,15 +41,7 @@ _FAULTS: dict[str, tuple[str, _Arm]] = {
     "NEAR-USDT": ("502 page", lambda ex, code, ids: ex.bad_gateway(contract_code=code)),
 }
 
-CONTRACTS = tuple(
-    f"{coin}-USDT"
-    for coin in (
-        *("BTC", "ETH", "XRP", "LTC", "SOL", "DOGE", "AVAX", "ADA", "TRX", "LINK"),
-        *("DOT", "UNI", "BCH", "ETC", "FIL", "NEAR", "APT", "ARB", "OP", "SUI"),
-        *("ATOM", "XLM", "HBAR", "ICP", "INJ", "TIA", "SEI", "AAVE", "MKR", "LDO"),
-        *("CRV", "GRT", "SAND", "MANA", "AXS", "GALA", "DYDX", "ENS", "EOS", "ZEC"),
-    )
-)
+CONTRACTS = contracts(40)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ BaseUrlOption = Annotated[
     typer.Option(
         "--base-url",
         metavar="URL",
+        envvar="HTX_BASE_URL",
         help=f"May be repeated, tried in order. [default: {', '.join(BASE_URLS)}]",
     ),
 ]

@@ -30,6 +30,7 @@ class _Environment(BaseSettings):
     access_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_ACCESS_KEY_FILE")
     generation: str | None = Field(default=None, validation_alias="HTX_GENERATION")
     secret_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
+    base_url: str | None = Field(default=None, validation_alias="HTX_BASE_URL")
     host_limit: str | None = Field(default=None, validation_alias="HTX_HOST_LIMIT")
 
 
@@ -46,10 +47,16 @@ def read_keys() -> tuple[SecretStr, SecretStr]:
     )
 
 
-def read_generation() -> dict[str, Any]:
-    """`HTX_GENERATION` as a setting of a session; nothing where it is not set."""
-    found = _Environment().generation
-    return {} if found is None else {"generation": found}
+def read_settings() -> dict[str, Any]:
+    """`HTX_GENERATION` and `HTX_BASE_URL` (one or several, with white space in between) as settings
+    of a session, as far as they are set."""
+    found = _Environment()
+    settings: dict[str, Any] = {}
+    if found.generation is not None:
+        settings["generation"] = found.generation
+    if base_urls := (found.base_url or "").split():
+        settings["base_urls"] = base_urls
+    return settings
 
 
 def read_host_limit(otherwise: str | None = None) -> str | None:

@@ -8,6 +8,7 @@ package loads it.
 from htx_async.simulator.exchange import SimulatedExchange
 from htx_async.simulator.messages import Reply, Request
 from htx_async.simulator.orders import Order
+from htx_async.simulator.settings import InvalidSetting
 from htx_async.simulator.traffic import Arrival
 
-__all__ = ["Arrival", "Order", "Reply", "Request", "SimulatedExchange"]
+__all__ = ["Arrival", "InvalidSetting", "Order", "Reply", "Request", "SimulatedExchange"]

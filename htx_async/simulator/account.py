@@ -26,6 +26,7 @@ from htx_async.simulator.messages import (
 from htx_async.simulator.orders import Moment
 from htx_async.simulator.serve_v1 import ServeV1
 from htx_async.simulator.serve_v5 import ServeV5
+from htx_async.simulator.settings import InvalidSetting
 
 V1Variant = Literal["answering", "empty", "1051", "1066", "4002", "6002", "6023", "10000", "404"]
 V5Refusal = Literal[6001, 4007]
@@ -66,7 +67,8 @@ class Account:
     with 1051, a cancel by ids with two empty lists or each id as not found; else that code or
     HTTP status. Assumed: signatures and limits are checked first all the same. Until the move V5
     answers by `v5_refusal`, or, without one, as if there were no orders. `empty_v5`: as `v5`, over
-    a book without orders. ValueError for a generation, a variant or a refusal that there is not.
+    a book without orders. InvalidSetting for a generation, a variant or a refusal that there is
+    not.
     """
 
     def __init__(
@@ -80,11 +82,11 @@ class Account:
         empty_v5: ServeV5,
     ) -> None:
         if generation not in get_args(Generation):
-            raise ValueError("account is v1 or v5")
+            raise InvalidSetting("account is v1 or v5")
         if v1_variant not in get_args(V1Variant):
-            raise ValueError(f"v1_variant is one of {', '.join(get_args(V1Variant))}")
+            raise InvalidSetting(f"v1_variant is one of {', '.join(get_args(V1Variant))}")
         if v5_refusal is not None and v5_refusal not in _NOT_ON_V5:
-            raise ValueError("v5_refusal is 6001, 4007 or None")
+            raise InvalidSetting("v5_refusal is 6001, 4007 or None")
         self._moves_at = math.inf if generation == "v1" else -math.inf
         self._variant = v1_variant
         self._refusal = v5_refusal and Refusal(v5_refusal, _NOT_ON_V5[v5_refusal])

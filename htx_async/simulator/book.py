@@ -1,11 +1,12 @@
 """The orders, open and ended, and what happens to them when, without I/O."""
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import fields, replace
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from htx_async.simulator.endpoints import MarginMode
 from htx_async.simulator.messages import Refusal
@@ -15,10 +16,12 @@ from htx_async.simulator.orders import (
     FAILED,
     NO_RELATION,
     OFFSETS,
+    READY,
     TRIGGERED,
     Moment,
     Order,
 )
+from htx_async.simulator.settings import InvalidSetting
 
 # Per-order answers (HTX API docs, "Error Code").
 NOT_FOUND = Refusal(1061, "The order does not exist.")
@@ -31,9 +34,13 @@ _TEXTS = {1017: "Order doesn't exist."} | dict([NOT_FOUND, CANCELLING, EXECUTED,
 # Instants are sums of floats: what is due a rounding error from now is due.
 _GRAIN = 1e-9
 
+_ANEW: dict[str, Any] = {"ended_at": None, "client_order_id": None}
+
 
 class _Effect(NamedTuple):
-    """What becomes of an order at `at`, provided that it is still open then."""
+    """What becomes of an order at `at`, provided that it is still open then; of one that is gone,
+    READY: another one like it is placed.
+    """
 
     at: float
     ticket: int
@@ -60,15 +67,23 @@ class Book:
         # The rows between are other accounts'.
         self._rows = count(1_163_773, 7)
         self._tickets = count()
+        self._refill, self._refilled_at = 0.0, -math.inf
+
+    def refill(self, rate: float) -> None:
+        """See `SimulatedExchange.refill`."""
+        self._refill, self._refilled_at = rate, -math.inf
+        if not rate:
+            self._ahead = [effect for effect in self._ahead if effect.status != READY]
+            heapify(self._ahead)
 
     def place(self, order: Order, n: int) -> tuple[str, ...]:
-        """Open `n` orders like this one, each with an id of its own; ValueError for what the
+        """Open `n` orders like this one, each with an id of its own; InvalidSetting for what the
         exchange would not hold.
         """
         if order.direction not in DIRECTIONS or order.offset not in (*OFFSETS, "both"):
-            raise ValueError("direction is buy or sell; offset is open, close or both")
+            raise InvalidSetting("direction is buy or sell; offset is open, close or both")
         if order.client_order_id is not None and (n > 1 or self.named(order.client_order_id)):
-            raise ValueError("a client_order_id names one order")
+            raise InvalidSetting("a client_order_id names one order")
         ids = tuple(next(self._ids) for _ in range(n))
         alike = {each.name: getattr(order, each.name) for each in fields(order)}
         placed = {
@@ -109,7 +124,7 @@ class Book:
         return order_id in self._going
 
     def reject(self, order_id: str, err_code: int, err_msg: str | None, times: int) -> None:
-        """See `SimulatedExchange.reject_order`; ValueError if the order is not open."""
+        """See `SimulatedExchange.reject_order`; InvalidSetting if the order is not open."""
         self._check_open(order_id)
         text = _TEXTS.get(err_code, "Simulated failure.") if err_msg is None else err_msg
         self._errors.setdefault(order_id, deque()).extend([Refusal(err_code, text)] * times)
@@ -117,11 +132,11 @@ class Book:
     def trigger(self, order_id: str, when: Moment, after: float, fail_code: int | None) -> None:
         """In `after` seconds the order triggers, or fails to with `fail_code`, if it is open then.
 
-        ValueError if it is not open now, and for a time in the past.
+        InvalidSetting if it is not open now, and for a time in the past.
         """
         self._check_open(order_id)
         if after < 0:
-            raise ValueError("an order triggers in `after` seconds, and not in the past")
+            raise InvalidSetting("an order triggers in `after` seconds, and not in the past")
         status = TRIGGERED if fail_code is None else FAILED
         self._arrange(order_id, status, when, after, fail_code)
 
@@ -166,6 +181,10 @@ class Book:
             self._end(effect)
 
     def _end(self, effect: _Effect) -> None:
+        if effect.status == READY:
+            again = self._ended[effect.order_id]
+            self.place(replace(again, status=READY, created_at=effect.ms, **_ANEW), 1)
+            return
         order = self._forget(effect.order_id)
         if order is None:
             return
@@ -178,6 +197,17 @@ class Book:
             relation_order_id=relation,
             fail_code=effect.fail_code,
         )
+        if self._refill and effect.status == CANCELLED:
+            self._bring_back(effect)
+
+    def _bring_back(self, gone: _Effect) -> None:
+        """In its turn, one turn after the one before it."""
+        self._refilled_at = max(gone.at, self._refilled_at) + 1 / self._refill
+        ms = gone.ms + round((self._refilled_at - gone.at) * 1000)
+        heappush(
+            self._ahead,
+            _Effect(self._refilled_at, next(self._tickets), gone.order_id, READY, ms),
+        )
 
     def _forget(self, order_id: str) -> Order | None:
         order = self._orders.pop(order_id, None)
@@ -187,7 +217,7 @@ class Book:
 
     def _check_open(self, order_id: str) -> None:
         if order_id not in self._orders:
-            raise ValueError("no such open order")
+            raise InvalidSetting("no such open order")
 
 
 def _chosen(

@@ -9,6 +9,7 @@ from typing import Any
 
 from htx_async.simulator.endpoints import MarginMode
 from htx_async.simulator.messages import Refusal, Refused, check_names, illegal
+from htx_async.simulator.settings import InvalidSetting
 
 SWAP = "swap"
 CONTRACT_TYPES = (SWAP, "this_week", "next_week", "quarter", "next_quarter")
@@ -87,12 +88,12 @@ class Contracts:
             usual = "quarter" if dated else SWAP
             contract_type = self._known[key].contract_type if key in self._known else usual
         if contract_type not in CONTRACT_TYPES or dated == (contract_type == SWAP):
-            raise ValueError(
+            raise InvalidSetting(
                 f"{code} cannot be of the type {contract_type!r}: a contract with a delivery day "
                 f"is one of {', '.join(CONTRACT_TYPES[1:])}, any other is a swap"
             )
         if dated and margin_mode == "isolated":
-            raise ValueError(f"{code} exists in cross margin only, as all dated futures do")
+            raise InvalidSetting(f"{code} exists in cross margin only, as all dated futures do")
         return contract_type
 
     def add(self, code: str, contract_type: str) -> None:
@@ -104,6 +105,11 @@ class Contracts:
         """From now on this contract does not exist, until it is added."""
         self._unknown.add(code.upper())
         self._known.pop(code.upper(), None)
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Those known by name, sorted."""
+        return tuple(sorted(one.code for one in self._known.values()))
 
     def exists(self, code: str, margin_mode: MarginMode) -> bool:
         """Whether there is such a contract; dated futures exist in cross margin only (HTX API docs,
@@ -153,6 +159,11 @@ class Contracts:
             return []
         unlisted = Contract(code.upper(), "quarter" if delivery_of(code) else SWAP)
         return [self._known.get(code.upper(), unlisted)]
+
+
+def is_well_formed(code: str) -> bool:
+    """Whether a contract may be called so: a pair such as `BTC-USDT`, or one of its futures."""
+    return bool(_PAIR.fullmatch(code)) or delivery_of(code) is not None
 
 
 def pair_of(code: str) -> str:

@@ -6,18 +6,24 @@ from typing import Any
 
 from aiohttp import web
 
+from htx_async.simulator.control import is_control
 from htx_async.simulator.messages import NotServed, Reply, Request
 
 _HOST = "127.0.0.1"
 
 
 class Door:
-    """Serves `handle` over HTTP on loopback, as each `Reply` says. It writes no access log: a
-    signed URL is a credential.
+    """Serves `handle` over HTTP on loopback, as each `Reply` says, and `control`, which is also
+    told the peer's address, if there is one. It writes no access log: a signed URL is a credential.
     """
 
-    def __init__(self, handle: Callable[[Request], Reply]) -> None:
+    def __init__(
+        self,
+        handle: Callable[[Request], Reply],
+        control: Callable[[Request, str], Reply] | None = None,
+    ) -> None:
         self._handle = handle
+        self._control = control
         self._tasks: set[asyncio.Task[Any]] = set()
         # A client that has left is not waited for.
         self._server = web.Server(self._serve, access_log=None, handler_cancellation=True)
@@ -53,8 +59,12 @@ class Door:
         self._tasks.add(http.task)
         http.task.add_done_callback(self._tasks.discard)
         body = await http.read()
+        request = Request(http.method, http.raw_path, http.headers, body)
         try:
-            reply = self._handle(Request(http.method, http.raw_path, http.headers, body))
+            if self._control is not None and is_control(request.path):
+                reply = self._control(request, http.remote or "")
+            else:
+                reply = self._handle(request)
         except NotServed as error:
             return web.Response(status=501, text=f"The simulated exchange: {error}")
         if reply.delay > 0:

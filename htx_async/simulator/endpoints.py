@@ -7,6 +7,7 @@ from htx_async.enums import ApiGeneration
 from htx_async.exchange import endpoints as table
 from htx_async.exchange.endpoints import ENDPOINTS, Permission
 from htx_async.exchange.endpoints import Endpoint as Row
+from htx_async.simulator.settings import InvalidSetting
 
 V5 = "/v5/"
 MarginMode = Literal["isolated", "cross"]
@@ -72,10 +73,10 @@ class Endpoint(NamedTuple):
 
 
 def check_name(call: str, *others: str) -> None:
-    """ValueError unless `call` is the name of a row, or one of `others`."""
+    """InvalidSetting unless `call` is the name of a row, or one of `others`."""
     known = (*ENDPOINTS, *others)
     if call not in known:
-        raise ValueError(f"call is one of {', '.join(known)}, not {call!r}")
+        raise InvalidSetting(f"call is one of {', '.join(known)}, not {call!r}")
 
 
 def endpoints() -> tuple[Endpoint, ...]:

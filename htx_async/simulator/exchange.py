@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from htx_async.exchange.signing import Credentials
 from htx_async.simulator.account import Account, V1Variant, V5Refusal
 from htx_async.simulator.book import Book
+from htx_async.simulator.control import Control
 from htx_async.simulator.door import Door
 from htx_async.simulator.endpoints import Call, Endpoint, Generation, check_name, find
 from htx_async.simulator.faults import Fault
@@ -31,9 +32,10 @@ from htx_async.simulator.messages import (
 )
 from htx_async.simulator.orders import Moment
 from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, ServeV5
+from htx_async.simulator.settings import names, number, one_of, seconds_or_source, text, whole
 from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, SignatureCheck
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
-from htx_async.simulator.v5_forms import CancelForm, Mixed, knows_path, rows_of
+from htx_async.simulator.v5_forms import CancelForm, Mixed, knows_path, named_contract
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")
 
@@ -85,9 +87,13 @@ class SimulatedExchange(Holdings):
     for arrivals, limits and what takes effect when, by default the running loop's time. `now`:
     Unix seconds for Timestamp, `ts`, `ratelimit-reset` and the times of orders.
 
-    ValueError for an account, a form or an order of rows that there is not, and for a limit without
-    a place; numbers are taken as they are. `async with` serves HTTP (OSError if the port is taken);
-    `handle` needs no server.
+    `moves_at`: the account moves to V5 just before its so many-th private request. `refill`: see
+    the method of this name. `control`: over HTTP, what tests and people in any language may ask of
+    it and do to it is served below /_control (see `control.Control`); without it that is a path
+    that there is not, as at the exchange.
+
+    InvalidSetting, a ValueError, for settings that cannot be. `async with` serves HTTP (OSError if
+    the port is taken); `handle` needs no server.
     """
 
     credentials: Credentials
@@ -134,36 +140,44 @@ class SimulatedExchange(Holdings):
         v5_inclusive: bool = False,
         v5_lag: float = 0.0,
         v5_limit: int | None = None,
+        moves_at: int | None = None,
+        refill: float = 0.0,
+        control: bool = False,
         clock: Callable[[], float] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(contracts, clock, now)
-        access_key = access_key or secrets.token_hex(16)
-        secret_key = secret_key or secrets.token_hex(16)
+        super().__init__(names("contracts", contracts), clock, now)
+        access_key = (access_key and text("access_key", access_key)) or secrets.token_hex(16)
+        secret_key = (secret_key and text("secret_key", secret_key)) or secrets.token_hex(16)
         self.credentials = Credentials(access_key, secret_key)
-        self.latency = latency
+        self.latency = seconds_or_source("latency", latency)
         self.reply_headers = dict(reply_headers or {})
-        self.stale_code = stale_code
-        self.cancel_delay = cancel_delay
+        self.stale_code = one_of("stale_code", stale_code, (12001, 403))
+        self.cancel_delay = seconds_or_source("cancel_delay", cancel_delay)
         self._signature_check = SignatureCheck(access_key, secret_key)
-        lists = Lists(v5_page, v5_order, v5_inclusive, v5_lag)
+        lists = Lists(whole("v5_page", v5_page), v5_order, v5_inclusive, number("v5_lag", v5_lag))
         self._v5 = ServeV5(self._contracts, self._book, v5_items, lists, v5_cancel, v5_mixed)
         self._cancel_form: CancelForm = v5_cancel
         empty = ServeV5(self._contracts, Book(), v5_items, lists)
         self._account = Account(
             account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, empty
         )
-        self._limits = Limits(limit, interval, v5_limit)
+        self._limits = Limits(*_checked_limits(limit, interval, v5_limit))
         self._examples: dict[str, bytes] = {}
         self._arrivals: list[Arrival] = []
-        self._port = port
+        self._moves_at = None if moves_at is None else whole("moves_at", moves_at)
+        self._private = 0
+        if refill:
+            self.refill(refill)
+        self._port = whole("port", port, 0, 65535)
+        self._control = Control(self).handle if control else None
         self._door: Door | None = None
         self._url = ""
 
     async def __aenter__(self) -> Self:
         if self._door is not None:
             raise RuntimeError("this exchange is already open")
-        self._door = Door(self.handle)
+        self._door = Door(self.handle, self._control)
         try:
             self._url = await self._door.open(self._port)
         except BaseException:
@@ -210,7 +224,7 @@ class SimulatedExchange(Holdings):
     def record(self, call: str, example: bytes) -> None:
         """Answer each request of `call`, a row of the table of endpoints, by `example`, the body of
         a recorded reply, whatever it asks for and whatever the book holds; a private one once its
-        signature is verified. ValueError if the table has no such row.
+        signature is verified. InvalidSetting if the table has no such row.
         """
         check_name(call)
         self._examples[call] = example
@@ -224,11 +238,14 @@ class SimulatedExchange(Holdings):
         when = self._settle()
         endpoint = self._endpoint(request)
         form = read_json(request.body) if request.method == "POST" else _query(request)
-        contract_code = _contract_code(form)
+        contract_code = named_contract(form)
         rate, fault = None, None
         if endpoint is not None:
+            self._count(endpoint, when)
             rate = self._limits.arrive(endpoint, when.at)
-            fault = self._take(endpoint.row.name, contract_code, exceeded=rate.exceeded)
+            fault = self._outage_at(when.at) or self._take(
+                endpoint.row.name, contract_code, exceeded=rate.exceeded
+            )
         answer = self._answer(request, endpoint, form, when, rate, fault)
         reply = self._reply(request, answer, when, rate, fault)
         code = answer.code if reply.fate != "dropped" else None
@@ -237,6 +254,11 @@ class SimulatedExchange(Holdings):
             Arrival(when.at, request.method, request.path, contract_code, code, host, request.body)
         )
         return reply
+
+    def _count(self, endpoint: Endpoint, when: Moment) -> None:
+        self._private += not endpoint.is_public
+        if self._private == self._moves_at:
+            self._account.move(when.at)
 
     def _endpoint(self, request: Request) -> Endpoint | None:
         found = find(request.method, request.path)
@@ -257,7 +279,7 @@ class SimulatedExchange(Holdings):
             if refusal:
                 return refused(refusal, when.ms, request.path)
             return not_found(when.ms, request.path)
-        if rate.exceeded:
+        if rate.exceeded and not (fault is not None and fault.is_first):
             return refused(_TOO_MANY, when.ms, request.path)
         answer = Answer(b"")
         if fault is None or fault.work:
@@ -314,12 +336,15 @@ class SimulatedExchange(Holdings):
         return wrapped(request, answer, headers, self.reply_headers, delay, fate)
 
 
+def _checked_limits(
+    limit: int | None, interval: float | None, v5_limit: int | None
+) -> tuple[int | None, float | None, int | None]:
+    return (
+        None if limit is None else whole("limit", limit),
+        None if interval is None else number("interval", interval, above=True),
+        None if v5_limit is None else whole("v5_limit", v5_limit),
+    )
+
+
 def _query(request: Request) -> dict[str, str]:
     return dict(parse_qsl(request.query))
-
-
-def _contract_code(form: Any) -> str | None:
-    """The one that is named; in a cancel on V5 that of its first order."""
-    rows = rows_of(form) or [form]
-    value = rows[0].get("contract_code") if isinstance(rows[0], dict) else None
-    return value if isinstance(value, str) else None

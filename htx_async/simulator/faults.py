@@ -1,7 +1,7 @@
 """Misbehaviour on request, without I/O: a queue of faults and one method for each kind."""
 
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack, assert_never
 
 from htx_async.simulator.endpoints import Call, check_name
 from htx_async.simulator.messages import (
@@ -14,6 +14,7 @@ from htx_async.simulator.messages import (
     not_found,
     shaped,
 )
+from htx_async.simulator.settings import InvalidSetting
 
 _BAD_GATEWAY = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
@@ -37,19 +38,45 @@ class Which(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`page` replaces the answer; without one the fault only touches the connection. `work` says
-    whether the request is checked and carried out all the same; `delay` is in seconds.
+    whether the request is checked and carried out all the same; `delay` is in seconds. `is_first`:
+    before the rate limit is looked at.
     """
 
     work: bool
     page: Page | None = None
     fate: Fate = "answered"
     delay: float = 0.0
+    is_first: bool = False
+
+
+Outage = Literal["silent", "reset", "lost", "gateway", "maintenance"]
+
+
+def fault_of(kind: Outage, left: float) -> Fault:
+    """What one request meets in an outage that goes on for `left` seconds."""
+    match kind:
+        case "silent":
+            return Fault(work=False, fate="dropped", delay=left, is_first=True)
+        case "reset":
+            return Fault(work=False, fate="dropped", is_first=True)
+        case "lost":
+            return Fault(work=True, fate="dropped", delay=left)
+        case "gateway":
+            return Fault(work=False, page=_bad_gateway, is_first=True)
+        case "maintenance":
+            return Fault(work=False, page=shaped(3, 0, "", 200), is_first=True)
+        case _:
+            assert_never(kind)
+
+
+def _bad_gateway(ts: int, path: str) -> Answer:
+    return Answer(_BAD_GATEWAY, 502, content_type=HTML, metered=False)
 
 
 class Misbehaviour:
     """Each method arms a fault for the next `times` cancel-all requests of either margin mode, or
     with `call` for those of another row of the table of endpoints or of "any"; with `contract_code`
-    for those only that name this contract. ValueError for `times` below 1 and for no such row.
+    for those only that name this contract. InvalidSetting for `times` below 1 and for no such row.
 
     A request takes one fault at most, the oldest that matches; a fault nobody took stays. A
     fault that does no work answers before anything else is checked, signature included; with
@@ -79,8 +106,7 @@ class Misbehaviour:
 
     def bad_gateway(self, *, after_work: bool = False, **which: Unpack[Which]) -> None:
         """HTTP 502 and an HTML page, as a gateway sends it."""
-        answer = Answer(_BAD_GATEWAY, 502, content_type=HTML, metered=False)
-        self._arm(Fault(after_work, lambda ts, path: answer), **which)
+        self._arm(Fault(after_work, _bad_gateway), **which)
 
     def malform(
         self, body: bytes, status: int = 200, *, after_work: bool = False, **which: Unpack[Which]
@@ -135,6 +161,15 @@ class Misbehaviour:
         answer = Answer(body, 429, headers=headers, metered=False)
         self._arm(Fault(work=False, page=lambda ts, path: answer), **which)
 
+    @property
+    def armed(self) -> int:
+        """How many requests more will meet a fault that waits for them; an outage aside."""
+        return len(self._faults)
+
+    def disarm(self) -> None:
+        """Forget every fault that nobody has taken yet."""
+        self._faults.clear()
+
     def _arm(
         self,
         fault: Fault,
@@ -144,7 +179,7 @@ class Misbehaviour:
         call: str = Call.CANCEL_ALL,
     ) -> None:
         if times < 1:
-            raise ValueError("times is at least 1")
+            raise InvalidSetting("times is at least 1")
         check_name(call, _ANY)
         self._faults.extend([(call, contract_code and contract_code.upper(), fault)] * times)
 

@@ -1,17 +1,25 @@
 """What a test puts on the simulated exchange and asks of it: orders, contracts, the account."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import get_args
 
 from htx_async.simulator.account import Account
 from htx_async.simulator.book import Book
 from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Generation, MarginMode
-from htx_async.simulator.faults import Misbehaviour
+from htx_async.simulator.faults import Fault, Misbehaviour, Outage, fault_of
 from htx_async.simulator.orders import Moment, Order
 from htx_async.simulator.serve_v5 import ServeV5
+from htx_async.simulator.settings import InvalidSetting, number, one_of
+
+_MOST_A_SECOND = 1000.0
+
+# Instants are sums of floats: what is over a rounding error from now is over.
+_GRAIN = 1e-9
 
 
 class Holdings(Misbehaviour):
@@ -31,6 +39,9 @@ class Holdings(Misbehaviour):
         self._book = Book()
         self._clock = clock or _loop_time
         self._now = now
+        self._outage: Outage = "silent"
+        self._outage_ends = -math.inf
+        self._refill = 0.0
 
     def place(
         self,
@@ -55,10 +66,10 @@ class Holdings(Misbehaviour):
         another; those are for cross margin only. `client_order_id`: of one order, for V5.
         `margin_mode`: isolated or cross. `volume`: in contracts. `callback_rate`: a share of the
         price, 0.05 for 5 %. `active_price`: in USDT. `reduce_only`: as v1's rows show it, 0 or 1.
-        ValueError for what the exchange would not hold.
+        InvalidSetting for what the exchange would not hold.
         """
         if margin_mode not in ("isolated", "cross"):
-            raise ValueError("margin_mode is isolated or cross")
+            raise InvalidSetting("margin_mode is isolated or cross")
         order = Order(
             "",
             contract_code,
@@ -97,12 +108,12 @@ class Holdings(Misbehaviour):
 
     def status_of(self, order_id: str) -> int:
         """What became of the order `order_id`: 2 open, 4 triggered, 5 failed as it triggered, 6
-        cancelled; ValueError if there never was such an order.
+        cancelled; InvalidSetting if there never was such an order.
         """
         self._settle()
         order = self._book.find(order_id)
         if order is None:
-            raise ValueError("no such order")
+            raise InvalidSetting("no such order")
         return order.status
 
     def trigger(self, order_id: str, after: float = 0.0, *, fail_code: int | None = None) -> None:
@@ -110,8 +121,8 @@ class Holdings(Misbehaviour):
         order.
 
         A cancel that was accepted but has not taken effect by then comes too late. With
-        `fail_code` the limit order is not taken, and the status is 5. ValueError if the order is
-        not open now, or `after` is below 0.
+        `fail_code` the limit order is not taken, and the status is 5. InvalidSetting if the order
+        is not open now, or `after` is below 0.
         """
         self._book.trigger(order_id, self._settle(), after, fail_code)
 
@@ -127,7 +138,7 @@ class Holdings(Misbehaviour):
         code.
 
         It stays open, except after 1017, 1061, 1062, 1063 and 1071, which say that it is gone or
-        going: unknown, being cancelled, triggered, cancelled. ValueError if it is not open now.
+        going: unknown, being cancelled, triggered, cancelled. InvalidSetting if it is not open now.
         """
         self._settle()
         self._book.reject(order_id, err_code, err_msg, times)
@@ -136,7 +147,7 @@ class Holdings(Misbehaviour):
         """The replies to the next `times` cancels on V5 that reach the order `order_id` have these
         `items` in the place of its own, or none without any; without `work` it is not cancelled.
 
-        ValueError for `times` below 1, and if there never was such an order.
+        InvalidSetting for `times` below 1, and if there never was such an order.
         """
         self._v5.spoil(order_id, items, work, times)
 
@@ -144,17 +155,58 @@ class Holdings(Misbehaviour):
         """In `after` seconds the account goes over to V5, with its orders, at once and for good.
 
         The exchange requires an account without orders (announcement 55029524265440); here they
-        may be open, so that who takes v1's word that there are none is found out. ValueError for a
-        time in the past.
+        may be open, so that who takes v1's word that there are none is found out. InvalidSetting
+        for a time in the past.
         """
         if after < 0:
-            raise ValueError("an account moves in `after` seconds, and not in the past")
+            raise InvalidSetting("an account moves in `after` seconds, and not in the past")
         self._account.move(self._clock() + after)
+
+    def outage(self, seconds: float, kind: Outage = "silent") -> None:
+        """For so many `seconds` from now on no request, but for paths that there are not, gets its
+        answer; 0 ends one that is under way. It is on record, and counts against the limit.
+
+        `kind`: "silent", connections are taken, nothing is done, and they are aborted at the end;
+        "reset", aborted at once; "lost", what is asked is done, and no answer comes; "gateway",
+        HTTP 502 and an HTML page; "maintenance", HTX's `{"status": "maintain"}`. InvalidSetting for
+        another kind, and for more than a day.
+        """
+        chosen = one_of("kind", kind, get_args(Outage))
+        until = self._settle().at + number("seconds", seconds)
+        self._outage, self._outage_ends = chosen, until
+
+    @property
+    def outage_left(self) -> float:
+        """Seconds until the outage is over; 0 without one."""
+        return max(0.0, self._outage_ends - self._clock())
+
+    def refill(self, rate: float) -> None:
+        """From now on orders come back: for each that was cancelled another one like it is placed,
+        `rate` of them a second, in the order in which they went; as by a strategy that keeps
+        placing. 0: no more. InvalidSetting for less, and for more than 1000 a second.
+        """
+        self._settle()
+        self._refill = number("refill", rate, most=_MOST_A_SECOND)
+        self._book.refill(self._refill)
+
+    @property
+    def refill_rate(self) -> float:
+        """Orders a second that come back at most after cancels; 0 for none."""
+        return self._refill
+
+    @property
+    def contracts(self) -> tuple[str, ...]:
+        """The contracts that are listed: those given and those placed on, sorted."""
+        return self._contracts.listed
 
     @property
     def generation(self) -> Generation:
         """The generation that the account is on now."""
         return self._account.generation(self._clock())
+
+    def _outage_at(self, at: float) -> Fault | None:
+        left = self._outage_ends - at
+        return fault_of(self._outage, left) if left > _GRAIN else None
 
     def _settle(self) -> Moment:
         """Read the clocks, and let take effect what is due."""

@@ -9,6 +9,7 @@ from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Call, Endpoint, V5Call, V5Read
 from htx_async.simulator.messages import Refusal, Refused, illegal
 from htx_async.simulator.orders import Moment, Order
+from htx_async.simulator.settings import InvalidSetting
 from htx_async.simulator.v5_forms import (
     CancelForm,
     Item,
@@ -65,15 +66,15 @@ class ServeV5:
         mixed: Mixed = "taken",
     ) -> None:
         if mixed not in get_args(Mixed):
-            raise ValueError(f"v5_mixed is one of {', '.join(get_args(Mixed))}")
+            raise InvalidSetting(f"v5_mixed is one of {', '.join(get_args(Mixed))}")
         self._mixed: Mixed = mixed
         if cancel_form not in get_args(CancelForm):
-            raise ValueError(f"v5_cancel is one of {', '.join(get_args(CancelForm))}")
+            raise InvalidSetting(f"v5_cancel is one of {', '.join(get_args(CancelForm))}")
         self._cancel_form: CancelForm = cancel_form
         if item_form not in ("code", "success"):
-            raise ValueError("v5_items is code or success")
+            raise InvalidSetting("v5_items is code or success")
         if lists.order not in get_args(RowOrder) or lists.most < 1:
-            raise ValueError(
+            raise InvalidSetting(
                 f"v5_order is one of {', '.join(get_args(RowOrder))}, of a row or more"
             )
         self._lists = lists
@@ -110,9 +111,9 @@ class ServeV5:
     def spoil(self, order_id: str, items: tuple[object, ...], work: bool, times: int) -> None:
         """See `SimulatedExchange.spoil_item`."""
         if self._book.find(order_id) is None:
-            raise ValueError("no such order")
+            raise InvalidSetting("no such order")
         if times < 1:
-            raise ValueError("times is at least 1")
+            raise InvalidSetting("times is at least 1")
         self._spoiled.setdefault(order_id, deque()).extend([_Spoiled(items, work)] * times)
 
     def _orders(self) -> tuple[Order, ...]:

@@ -7,6 +7,7 @@ from math import ceil
 
 from htx_async.exchange.endpoints import BUDGETS, TRAILING, Permission
 from htx_async.simulator.endpoints import Call, Endpoint, endpoints, find
+from htx_async.simulator.settings import InvalidSetting
 
 # Instants are sums of floats: an arrival leaves its window a nanosecond early rather than a
 # rounding error late.
@@ -60,12 +61,12 @@ class Window:
     """At most `limit` arrivals in any `interval` seconds, refused arrivals counted.
 
     Whether the exchange slides or fixes its window is unconfirmed; sliding is the stricter.
-    ValueError for no place or no interval.
+    InvalidSetting for no place or no interval.
     """
 
     def __init__(self, limit: int, interval: float) -> None:
         if limit < 1 or interval <= 0:
-            raise ValueError("a limit needs at least one place and an interval above zero")
+            raise InvalidSetting("a limit needs at least one place and an interval above zero")
         self._limit = limit
         self._interval = interval
         self._recent: deque[float] = deque()

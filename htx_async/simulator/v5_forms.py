@@ -203,3 +203,10 @@ def _window(form: dict[str, str], ms: int) -> tuple[int, int]:
     if not 0 <= until - since <= _WINDOW:
         raise Refused(illegal("start_time"))
     return max(since, ms - _REACH), until
+
+
+def named_contract(form: Any) -> str | None:
+    """The contract that is named; in a cancel on V5 that of its first order."""
+    rows = rows_of(form) or [form]
+    value = rows[0].get("contract_code") if isinstance(rows[0], dict) else None
+    return value if isinstance(value, str) else None

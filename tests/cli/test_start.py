@@ -49,8 +49,11 @@ async def told(cases: list[Case]) -> list[tuple[int, list[str]]]:
 def commands() -> dict[str, Any]:
     """Those that there are, by name."""
     root: Any = typer.main.get_command(app)
-    found: dict[str, Any] = root.commands
-    assert {"cancel-all", "open", "doctor", "demo", "simulate"} <= set(found)
+    found: dict[str, Any] = dict(root.commands)
+    for name, command in root.commands.items():
+        below = getattr(command, "commands", {})
+        found |= {f"{name} {one}": each for one, each in below.items()}
+    assert {"cancel-all", "open", "doctor", "demo", "simulate", "simulate place"} <= set(found)
     return found
 
 
@@ -67,28 +70,28 @@ def refused() -> Iterator[Case]:
     yield ("--no-such-option",), {}
     yield ("--version=yes",), {}
     for name, command in commands().items():
-        yield (name, "--no-such-option"), {}
+        yield (*name.split(), "--no-such-option"), {}
         for option in command.params:
             if not option.opts[0].startswith("--"):
                 continue
             flag = option.opts[0]
             if option.is_flag:
-                yield (name, f"{flag}=yes"), {}
+                yield (*name.split(), f"{flag}=yes"), {}
                 continue
-            yield (name, flag), {}
+            yield (*name.split(), flag), {}
             if option.nargs == 1 and not option.multiple:
-                yield (name, flag, "1", flag, "1"), {}
+                yield (*name.split(), flag, "1", flag, "1"), {}
             if not is_text(option):
-                yield (name, flag, "no such value"), {}
+                yield (*name.split(), flag, "no such value"), {}
                 variables = option.envvar or ()
                 for one in (variables,) if isinstance(variables, str) else variables:
-                    yield (name,), {one: "none"}
+                    yield (*name.split(),), {one: "none"}
 
 
 async def test_help_loads_nothing_that_does_the_work() -> None:
     """--help of the program and of each command, --version, and what a shell asks for."""
     asked: list[Case] = [((), {}), (("--help",), {}), (("--version",), {})]
-    asked += [((name, "--help"), {}) for name in commands()]
+    asked += [((*name.split(), "--help"), {}) for name in commands()]
     asked += [((name, CODE, "--json", "--help"), {}) for name in ("cancel-all", "open")]
     words = {"COMP_WORDS": "htx-async open --margin ", "COMP_CWORD": "3"}
     asked.append(((), {"_HTX_ASYNC_COMPLETE": "complete_bash", **words}))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import htx_async
-from htx_async import Credentials, InvalidRequest
+from htx_async import Credentials, HtxSession, InvalidRequest
+from htx_async.exchange.environment import read_settings
 from tests.support.paths import ROOT
 
 ACCESS = "access-canary-0123456789"
@@ -226,3 +227,21 @@ def test_pydantic_settings_is_loaded_only_when_asked_for() -> None:
     )
     command = [sys.executable, "-c", script]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def test_base_urls_come_from_the_environment_unless_they_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`HTX_BASE_URL`: one, or several with white space in between; empty is not set, and what is
+    no base URL is refused."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", ACCESS)
+    monkeypatch.setenv("HTX_SECRET_KEY", SECRET)
+    urls = ["http://127.0.0.1:8080", "https://api.hbdm.vn"]
+    for value, found in ((urls[0], urls[:1]), (" ".join(urls), urls), ("  ", None), ("", None)):
+        monkeypatch.setenv("HTX_BASE_URL", value)
+        assert read_settings().get("base_urls") == found
+        HtxSession.from_env()
+    monkeypatch.setenv("HTX_BASE_URL", "http://api.hbdm.com")
+    with pytest.raises(InvalidRequest, match="use https"):
+        HtxSession.from_env()
+    HtxSession.from_env(base_urls="https://api.hbdm.com")

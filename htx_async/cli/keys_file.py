@@ -1,0 +1,82 @@
+"""A file of keys for a rehearsal: for its owner's eyes, and gone with the simulation."""
+
+import os
+import shlex
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from htx_async.errors import InvalidRequest
+
+_MARK = "# Keys of a simulation of htx-async; they open nothing else.\n"
+
+# What may be set for the real exchange and would lead a rehearsal there, or take its tokens.
+_UNSET = (
+    *("HTX_ACCESS_KEY_FILE", "HTX_SECRET_KEY_FILE", "HTX_ACCOUNT", "HTX_REDIS_URL"),
+    *("HTX_SHARE_OF", "HTX_GENERATION", "HTX_PROXY", "HTX_AUDIT"),
+)
+
+
+@contextmanager
+def keys_file(path: str, access_key: str, secret_key: str, base_url: str) -> Iterator[None]:
+    """Write a file that a shell can read in with `.`, for a block; removed at its end if it is
+    still this one.
+
+    Readable by its owner only, whole or not there at all. `InvalidRequest` where it cannot be
+    written, and where something else is there: a link, a device, a file of another hand. One that
+    an earlier simulation has left is replaced.
+    """
+    exports = {
+        "HTX_ACCESS_KEY": access_key,
+        "HTX_SECRET_KEY": secret_key,
+        "HTX_BASE_URL": base_url,
+    }
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in exports.items()]
+    content = f"{_MARK}unset {' '.join(_UNSET)}\n{''.join(lines)}"
+    place = Path(path)
+    try:
+        _check_free(place)
+        _write(place, content)
+    except OSError as error:
+        told = error.strerror or type(error).__name__
+        raise InvalidRequest(f"the keys file {path} cannot be written: {told}") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if place.read_text() == content:
+                place.unlink()
+
+
+def in_shell(path: str) -> str:
+    """The path as `.` of a shell takes it, which looks for a plain name elsewhere."""
+    return shlex.quote(path if "/" in path else f"./{path}")
+
+
+def _check_free(place: Path) -> None:
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(found.st_mode):
+        with place.open(errors="replace") as file:
+            if file.readline() == _MARK:
+                return
+    raise InvalidRequest(
+        f"the keys file {place} is there already, and was not written by a simulation; nothing was "
+        "overwritten: name another one, or remove it"
+    )
+
+
+def _write(place: Path, content: str) -> None:
+    """Under another name first: what stands at `place` is replaced and never written into."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
