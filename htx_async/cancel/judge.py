@@ -65,7 +65,11 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         ts=known.ts,
         elapsed=now - known.ledger.began,
         ended_by=reason,
-        warnings=(*known.warnings, *_warnings(known, outcome, confirmed, doubt)),
+        warnings=(
+            *known.warnings,
+            *_unsent(known, outcome),
+            *_warnings(known, outcome, confirmed, doubt),
+        ),
         confirmed=confirmed,
         still_open=known.still_open if is_tried else (),
     )
@@ -139,6 +143,14 @@ def _warnings(known: States, outcome: Outcome, confirmed: bool | None, doubt: st
         return [TOO_EARLY] if outcome.is_clear and not any(map(known.is_late, lists)) else []
     problem = next(reversed(known.unread.values()), "") or "it was not read yet"
     return [f"{NOT_CONFIRMED} by the list of open orders ({problem})"]
+
+
+def _unsent(known: States, outcome: Outcome) -> list[str]:
+    """That a cancel was to be sent and was not, where it is clear all the same: by a list alone."""
+    if not outcome.is_clear or not known.ended_by or any(one.attempt.sent for one in known.cancels):
+        return []
+    told = f"no cancel was sent ({known.ended_by.rstrip('.')}); the list of open orders shows none"
+    return [f"{told}, in which one that was placed in the last moment may be missing"]
 
 
 def _of_history(known: States) -> list[str]:

@@ -129,6 +129,29 @@ def test_a_look_is_not_shared_between_sweeps(cross: bool) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("confirm", [False, True])
+def test_what_was_not_sent_in_time_is_clear_by_its_list_alone_and_says_so(confirm: bool) -> None:
+    """The deadline comes before the turn of most; an order that their lists do not show yet is in
+    the warning, and what has an order on its list is not clear."""
+
+    async def main() -> None:
+        codes = [f"C{number}-USDT" for number in range(30)]
+        exchange = in_step(contracts=codes)
+        for code in codes[:6]:
+            exchange.place(code, "buy", "open")
+        async with v1_session(exchange) as htx:
+            mass = await htx.mass_cancel_trailing(codes, deadline=0.9, confirm=confirm)
+        outcomes = [report.outcome for report in mass.reports]
+        assert outcomes[:5] == 5 * [Outcome.CANCELLED]
+        assert not mass.reports[5].is_clear
+        for report in mass.reports[6:]:
+            assert (report.outcome, report.attempts) == (Outcome.NOTHING_TO_CANCEL, ())
+            assert report.confirmed is None
+            assert "no cancel was sent (its turn comes in " in report.warnings[0]
+
+    run(main())
+
+
 def test_rounds_look_each_time() -> None:
     """`until_clear` ends with a list that is empty: another cancel would find nothing."""
 
