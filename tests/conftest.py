@@ -68,6 +68,17 @@ def pytest_runtest_makereport() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the shares that tests recorded as [part, whole]: no false "clear" is worth little where
+    nothing is called clear."""
+    shares: dict[str, list[int]] = {}
+    for result in terminalreporter.getreports("passed"):
+        for name, counts in result.user_properties:
+            shares[name] = [a + b for a, b in zip(shares.get(name, [0, 0]), counts, strict=True)]
+    for name, (part, whole) in sorted(shares.items()):
+        terminalreporter.write_line(f"{name}: {part} of {whole} ({part / whole:.1%})")
+
+
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]

@@ -214,15 +214,15 @@ def _outcome(known: States) -> Outcome:
         return _outcome_by_ids(known)
     states = known.kinds
     verdicts = [heard.reply.verdict for heard in known.cancels]
-    is_asked = known.is_asked
+    # What the history says was cancelled was so by others, or by an answer that was lost.
+    is_asked = known.is_asked or bool(known.successes)
     if known.is_covered:
         if State.UNKNOWN in states:
             return Outcome.UNKNOWN
         if not states & LEFT:
             return _clear(known)
         return Outcome.PARTIAL if is_asked or _is_unsure(known) else _untried(verdicts)
-    is_untouched = not is_asked and not known.successes
-    if known.is_open_question and _off_v5(known) is not None and is_untouched:
+    if known.is_open_question and _off_v5(known) is not None and not is_asked:
         return _untried(verdicts or [heard.reply.verdict for heard in known.reads[-1:]])
     if known.still_open and is_asked:
         return Outcome.PARTIAL
@@ -263,7 +263,7 @@ def _outcome_by_ids(known: States) -> Outcome:
     if is_all and not states & LEFT:
         return _clear(known)
     verdicts = {heard.reply.verdict for heard in known.cancels}
-    if verdicts <= {Verdict.NOT_SENT}:
+    if verdicts <= {Verdict.NOT_SENT} and not known.successes:
         return Outcome.NOT_SENT
     is_refused = is_all and states == {State.REFUSED} and Verdict.ACCEPTED not in verdicts
     return Outcome.REFUSED if is_refused else Outcome.PARTIAL

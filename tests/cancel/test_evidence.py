@@ -557,6 +557,27 @@ def test_a_lost_cancel_of_all_is_not_forgotten_over_one_by_ids() -> None:
     assert pinned.report().outcome is Outcome.PARTIAL
 
 
+def test_what_was_taken_is_told_though_only_an_old_list_had_it_since() -> None:
+    """Taken, listed once more, and another one cancelled after that list: an id is never lost."""
+    does = [lists("12", V5), v5(took("1", "2"), of="12"), lists("12", V5), lists("23", V5)]
+    told = either(*does, v5(took("3"), of="3"), until_clear=True).report()
+    assert (told.successes, told.still_open) == (("1", "2", "3"), ())
+    listed = either(*does, until_clear=True).report()
+    assert (listed.successes, listed.still_open) == (("1",), ("2", "3"))
+
+
+@pytest.mark.parametrize("answer", [no(1067), UNSENT])
+@pytest.mark.parametrize("order_ids", [(), ("1", "2")])
+def test_what_was_cancelled_beside_a_refusal_is_no_refusal(
+    answer: Made, order_ids: tuple[str, ...]
+) -> None:
+    """By others, while the request for it was refused as a whole or never left: some are gone, and
+    some are not."""
+    does = [lists("12", V5), v5(answer, of="12"), history("1", V5), lists("2", V5)]
+    told = either(*does, order_ids=order_ids).report()
+    assert (told.outcome, told.successes) == (Outcome.PARTIAL, ("1",))
+
+
 def test_a_rounded_id_makes_the_ids_incomplete() -> None:
     """A number in the place of a text may have lost digits, whatever comes later."""
     account = Account(Intent(ALL))

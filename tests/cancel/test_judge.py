@@ -69,6 +69,8 @@ def assert_true(world: World, told: CancelReport) -> None:
     if told.outcome in (Outcome.NOT_SENT, Outcome.REFUSED, Outcome.NOTHING_TO_CANCEL):
         errors = {error.order_id for error in told.errors}
         assert taken <= errors | {*told.triggered} | world.taken_before, "taken, and not told"
+    if told.outcome in (Outcome.NOT_SENT, Outcome.REFUSED):
+        assert not told.successes
 
 
 MANY = settings(max_examples=5000 if SOAK else 300, deadline=None)

@@ -137,6 +137,11 @@ class Undertaking:
         """How many requests it may queue at once."""
         return 2 * sum(1 + len(wanted.order_ids) // 10 for wanted in self.wanted.values())
 
+    @property
+    def has_time(self) -> bool:
+        """Whether it has no deadline that is tighter than the default."""
+        return self.latest - self.began >= DEADLINE
+
     def cancel(self) -> None:
         """Cancel its task: a mass cancel may take a second to account for it."""
         self.is_cancelled = self.task.cancel() or self.is_cancelled
