@@ -79,7 +79,7 @@ def _guard_sigterm(story: Story, book: Seen) -> None:
 def _fleet_worker(story: Story, book: Seen) -> None:
     assert book["open"] == []
     assert len(book["ended"]) == 18
-    assert story.out.count("3 contracts clear, 6 orders cancelled") == 3
+    assert story.out.count("6 orders cancelled") == 3
     assert f"busiest second at the exchange: {book['busiest']} cancels" in story.out
 
 
