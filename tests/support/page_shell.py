@@ -32,8 +32,7 @@ case $name in
     wait "$pid" ;;
   cancel-all)
     [[ " $* " == *" --yes "* ]] || set -- "$@" --yes
-    run "$name" --base-url %(url)s "$@" ;;
-  open | doctor) run "$name" --base-url %(url)s "$@" ;;
+    run "$name" "$@" ;;
   *) run "$name" "$@" ;;
 esac
 """
@@ -56,12 +55,12 @@ def _write(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def set_the_stage(folder: Path, url: str) -> Path:
+def set_the_stage(folder: Path) -> Path:
     """What pages take for granted, in `folder`: a list of contracts, a wheel; where the commands
     are."""
     path = folder / "path"
     path.mkdir()
-    known = {"python": shlex.quote(sys.executable), "url": url}
+    known = {"python": shlex.quote(sys.executable)}
     known |= {"root": shlex.quote(str(ROOT)), "make": "/usr/bin/make"}
     _write(path, "htx-async", _COMMAND % known)
     _write(path, "make", _MAKE % known)
@@ -80,11 +79,11 @@ async def run_in_a_shell(script: str, folder: Path) -> tuple[int | None, str]:
     ) as exchange:
         for code in contracts:
             exchange.place(code, "sell", "close", 2)
-        path = set_the_stage(folder, exchange.url)
+        path = set_the_stage(folder)
         shell = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-x", "-c", script),
             cwd=folder,
-            env=environment(PATH=f"{path}:/usr/bin:/bin"),
+            env=environment(PATH=f"{path}:/usr/bin:/bin", HTX_BASE_URL=exchange.url),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
