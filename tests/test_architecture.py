@@ -50,8 +50,7 @@ DOORS: dict[str, set[str]] = {
     "redis": {"limits.redis_link"},
     "typer": {"cli"},
     "rich": {"cli", "cli.demo"},
-    "pytest": {"pytest_plugin"},
-    "pytest_asyncio": {"pytest_plugin"},
+    "pytest": {"pytest_plugin", "pytest_plugin.loops"},
 }
 """Who may import what; the session names two foreign types in its signature, nothing more."""
 

@@ -3,18 +3,15 @@
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Any, Literal, Self, assert_never
+from typing import Any, Literal, assert_never
 from urllib.parse import parse_qsl
 
 from htx_async.exchange.signing import Credentials
 from htx_async.simulator.account import Account, V1Variant, V5Refusal
 from htx_async.simulator.book import Book
 from htx_async.simulator.control import Control
-from htx_async.simulator.door import Door
 from htx_async.simulator.endpoints import Call, Endpoint, Generation, check_name, find
 from htx_async.simulator.faults import Fault
-from htx_async.simulator.holdings import Holdings
 from htx_async.simulator.messages import (
     Answer,
     Fate,
@@ -32,15 +29,18 @@ from htx_async.simulator.messages import (
 )
 from htx_async.simulator.orders import Moment
 from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, ServeV5
+from htx_async.simulator.serving import Serving
 from htx_async.simulator.settings import names, number, one_of, seconds_or_source, text, whole
 from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, SignatureCheck
+from htx_async.simulator.threads import one_at_a_time
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
 from htx_async.simulator.v5_forms import CancelForm, Mixed, knows_path, named_contract
 
 _TOO_MANY = Refusal(1032, "The number of access exceeded the limit.")
 
 
-class SimulatedExchange(Holdings):
+@one_at_a_time
+class SimulatedExchange(Serving):
     """HTX USDT-M trailing orders in isolated and cross margin, all but the placing of them, over
     one book for both generations of the API.
 
@@ -92,8 +92,10 @@ class SimulatedExchange(Holdings):
     it and do to it is served below /_control (see `control.Control`); without it that is a path
     that there is not, as at the exchange.
 
-    InvalidSetting, a ValueError, for settings that cannot be. `async with` serves HTTP (OSError if
-    the port is taken); `handle` needs no server.
+    InvalidSetting, a ValueError, for settings that cannot be. `async with` serves HTTP on the loop
+    that runs, `with` on one in a thread of its own, by `time.monotonic` unless a clock is given
+    (OSError if the port is taken); `handle` needs no server. Each method may be called from any
+    thread; what is given as a function is called in the one that serves, or asks.
     """
 
     credentials: Credentials
@@ -171,39 +173,9 @@ class SimulatedExchange(Holdings):
             self.refill(refill)
         self._port = whole("port", port, 0, 65535)
         self._control = Control(self).handle if control else None
-        self._door: Door | None = None
-        self._url = ""
-
-    async def __aenter__(self) -> Self:
-        if self._door is not None:
-            raise RuntimeError("this exchange is already open")
-        self._door = Door(self.handle, self._control)
-        try:
-            self._url = await self._door.open(self._port)
-        except BaseException:
-            self._door = None
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        door, self._door, self._url = self._door, None, ""
-        if door is not None:
-            await door.close()
 
     def __repr__(self) -> str:
         return f"<SimulatedExchange {self._url or 'closed'}>"
-
-    @property
-    def url(self) -> str:
-        """http://127.0.0.1:PORT, without a slash; RuntimeError unless inside `async with`."""
-        if not self._url:
-            raise RuntimeError("the exchange is closed: use `async with SimulatedExchange()`")
-        return self._url
 
     @property
     def arrivals(self) -> tuple[Arrival, ...]:

@@ -1,5 +1,6 @@
 """Misbehaviour on request, without I/O: a queue of faults and one method for each kind."""
 
+import threading
 from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack, assert_never
 
@@ -15,6 +16,7 @@ from htx_async.simulator.messages import (
     shaped,
 )
 from htx_async.simulator.settings import InvalidSetting
+from htx_async.simulator.threads import one_at_a_time
 
 _BAD_GATEWAY = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
@@ -73,6 +75,7 @@ def _bad_gateway(ts: int, path: str) -> Answer:
     return Answer(_BAD_GATEWAY, 502, content_type=HTML, metered=False)
 
 
+@one_at_a_time
 class Misbehaviour:
     """Each method arms a fault for the next `times` cancel-all requests of either margin mode, or
     with `call` for those of another row of the table of endpoints or of "any"; with `contract_code`
@@ -86,6 +89,7 @@ class Misbehaviour:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._faults: list[tuple[str, str | None, Fault]] = []
 
     def late(self, seconds: float, **which: Unpack[Which]) -> None:

@@ -15,6 +15,7 @@ from htx_async.simulator.faults import Fault, Misbehaviour, Outage, fault_of
 from htx_async.simulator.orders import Moment, Order
 from htx_async.simulator.serve_v5 import ServeV5
 from htx_async.simulator.settings import InvalidSetting, number, one_of
+from htx_async.simulator.threads import one_at_a_time
 
 _MOST_A_SECOND = 1000.0
 
@@ -22,6 +23,7 @@ _MOST_A_SECOND = 1000.0
 _GRAIN = 1e-9
 
 
+@one_at_a_time
 class Holdings(Misbehaviour):
     """Book, contracts and account on the exchange's clocks; a part of `SimulatedExchange`."""
 
@@ -37,7 +39,7 @@ class Holdings(Misbehaviour):
         super().__init__()
         self._contracts = Contracts(contracts)
         self._book = Book()
-        self._clock = clock or _loop_time
+        self._clock = clock or loop_time
         self._now = now
         self._outage: Outage = "silent"
         self._outage_ends = -math.inf
@@ -215,7 +217,8 @@ class Holdings(Misbehaviour):
         return when
 
 
-def _loop_time() -> float:
+def loop_time() -> float:
+    """The time of the loop that runs here, or where there is none what loops go by."""
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:
