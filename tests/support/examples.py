@@ -12,7 +12,7 @@ import pytest
 
 from htx_async import HtxSession
 from htx_async.simulator import SimulatedExchange
-from htx_async.simulator import exchange as simulated
+from htx_async.simulator import serving as simulated
 from tests.support.pages import execute
 from tests.support.virtual import VirtualTransport, run, virtual_session
 
