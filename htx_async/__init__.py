@@ -11,7 +11,13 @@ __version__ = "0.2.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from htx_async import codes as codes, enums as enums, errors as errors, events as events
+    from htx_async import (
+        codes as codes,
+        enums as enums,
+        errors as errors,
+        events as events,
+        logs as logs,
+    )
     from htx_async.calls.retry import RetryPolicy as RetryPolicy
     from htx_async.cancel.guard import CancelGuard as CancelGuard
     from htx_async.cross import CrossMargin as CrossMargin

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FILE = Path(htx_async.__file__)
 HOMES: dict[str, str] = vars(htx_async)["_HOMES"]
-MODULES = ("codes", "enums", "errors", "events")
+MODULES = ("codes", "enums", "errors", "events", "logs")
 
 
 def ended(code: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,18 @@ _LOG = logging.getLogger("htx_async")
 LEAVING = (KeyboardInterrupt, SystemExit)
 """What is no failure of a listener but the end of the program."""
 
+
+def warn(words: str, *values: object) -> None:
+    """Log it on "htx_async". An application's handlers and filters may raise what they like, and
+    are nobody's here."""
+    try:
+        _LOG.warning(words, *values)
+    except LEAVING:
+        raise
+    except BaseException:  # noqa: S110 - it was what tells of failures that failed
+        pass
+
+
 L = TypeVar("L", bound=Callable[..., object])
 
 
@@ -92,7 +104,7 @@ class Audience(Generic[L]):
                 raise
             except BaseException as error:
                 # A cancelled future's result, a test's failure: whose task runs here is not told.
-                _LOG.warning("%s raised %s at %s", self._name, type(error).__name__, occasion)
+                warn("%s raised %s at %s", self._name, type(error).__name__, occasion)
             else:
                 if result is not None and inspect.isawaitable(result):
                     self._drop(member, result)
@@ -105,7 +117,7 @@ class Audience(Generic[L]):
             result.close()  # type: ignore[attr-defined]  # coroutines have it, others need not
         if not member.was_warned:
             member.was_warned = True
-            _LOG.warning(
+            warn(
                 "%s returned %s, which is never awaited: make it a plain function that begins a "
                 "task",
                 self._name,

@@ -1,20 +1,18 @@
 """A block that leaves no trailing orders behind, however it ends."""
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from htx_async.aio.listeners import warn
 from htx_async.aio.tasks import Promise, outlast, own_task
 from htx_async.arguments import running_loop
 from htx_async.cancel.mass import MassCancel
 from htx_async.errors import InvalidRequest
 from htx_async.mass_report import MassCancelReport
-
-_LOG = logging.getLogger("htx_async")
 
 _TO_END = 0.8
 """Seconds that a mass cancel which was told to stop gets for its account."""
@@ -38,7 +36,7 @@ def tell_if_long(needed: float, longest: float) -> None:
             f"{math.ceil(longest)} s at most: let {math.ceil(longest) + 1} s pass between the "
             "signal that ends the process and the one that kills it"
         )
-    _LOG.warning("a guard needs about %d s to cancel its contracts; %s", math.ceil(needed), then)
+    warn("a guard needs about %d s to cancel its contracts; %s", math.ceil(needed), then)
 
 
 class CancelGuard:
@@ -127,7 +125,7 @@ class CancelGuard:
             failure = self._failed()
             raised = exc or cancelled
             if self._early:
-                _LOG.warning("%s", self._early)
+                warn("%s", self._early)
             if raised is None:
                 if failure is not None:
                     raise failure
@@ -217,7 +215,7 @@ class CancelGuard:
     def _log_before_the_end(self) -> None:
         if not self._is_logged:
             self._is_logged = True
-            _LOG.warning("a guard whose block has not ended: %s", self.report)
+            warn("a guard whose block has not ended: %s", self.report)
 
 
 class UnderWay:
