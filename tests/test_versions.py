@@ -61,6 +61,12 @@ def test_the_usual_versions_are_allowed() -> None:
         assert requirement.specifier.contains(usual[requirement.name], prereleases=True)
 
 
+def test_the_pages_add_to_the_usual_versions() -> None:
+    """docs/constraints.txt pins what only the pages need, and nothing twice."""
+    assert {"furo", "myst-parser", "Sphinx"} <= set(pins("docs/constraints.txt"))
+    assert not set(pins("docs/constraints.txt")) & set(pins("constraints.txt"))
+
+
 def test_the_classifiers_name_the_pythons_that_are_tried() -> None:
     """No older one than is asked for, and the one that runs this, if it is no newer than all."""
     named = {
