@@ -104,14 +104,13 @@ def test_shell_blocks_that_are_not_run_are_shell() -> None:
         subprocess.run(["/bin/bash", "-n"], input=block.code, text=True, check=True)
 
 
-def test_every_other_block_is_parsed_or_for_eyes_only() -> None:
-    """No block is of a language that nobody looks at."""
+def test_every_other_block_is_parsed_or_says_that_it_was_not_run() -> None:
+    """None passes for tried that nobody has looked at."""
     for block in BLOCKS:
-        if block.language in {"python", "sh"} | FOR_EYES:
-            continue
-        assert block.language in PARSED, f"{block.place}: a block of {block.language or 'what?'}"
-        if block.is_run:
-            PARSED[block.language](block.code)
+        if parse := PARSED.get(block.language):
+            parse(block.code)
+        elif block.language not in {"python", "sh"} | FOR_EYES:
+            assert not block.is_run, f"{block.place}: a block of {block.language or 'what?'}"
 
 
 @pytest.mark.parametrize("page", TEXTS)
