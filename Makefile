@@ -65,8 +65,9 @@ lint: $(READY) ## Style alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(READY) ## Types alone
+types: $(READY) ## Types alone: mypy, and what pyright knows of all that users can import
 	@$(BIN)/mypy
+	@$(BIN)/python .ci/verify_types.py
 
 contracts: $(READY) ## Which wing knows which alone: the contracts in pyproject.toml
 	@$(BIN)/lint-imports --no-cache

@@ -1,7 +1,7 @@
 """One request of a call and what came of it; one order that the exchange did not cancel."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,7 +12,7 @@ from htx_async.enums import LimiterMode, Verdict
 class Frozen(BaseModel):
     """A value of an account: it does not change, and is built when it is first needed."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, defer_build=True)
 
 
 class OrderError(Frozen):

@@ -23,7 +23,7 @@ query, signature or key; every class survives pickling.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from htx_async.codes import CodeClass
 from htx_async.enums import Outcome
@@ -72,7 +72,7 @@ class ReadFailed(HtxError):
 
     def __init__(self, text: str, attempts: Sequence[Attempt] = ()) -> None:
         super().__init__(text, tuple(attempts))
-        self.attempts = tuple(attempts)
+        self.attempts: tuple[Attempt, ...] = tuple(attempts)
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -126,7 +126,7 @@ class RateLimited(CancelRefused):
 
     def __init__(self, text: str, report: CancelReport, retry_after: float = 0.0) -> None:
         super().__init__(text, report)
-        self.args = (text, report, retry_after)
+        self.args: tuple[Any, ...] = (text, report, retry_after)
         self.retry_after = retry_after
         """Seconds, from the last refusal, that it asked to wait; 1 where it named no time."""
 

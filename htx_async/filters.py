@@ -5,7 +5,7 @@ Field names and types: HTX API docs, "[Isolated] Cancel All Trailing Orders".
 
 import unicodedata
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -56,7 +56,9 @@ class OrderFilter(BaseModel):
     """
 
     # Built at once: with its first model pydantic reads what plugins are installed, from the disk.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     contract_code: Annotated[
         str | None, BeforeValidator(_text_only), AfterValidator(_contract_code)

@@ -39,7 +39,7 @@ class MarginCalls(CallMaker):
 
     def __init__(self, deadline: float) -> None:
         super().__init__(deadline)
-        self.under_way = UnderWay()
+        self.under_way: UnderWay = UnderWay()
         self._listed: tuple[str, ...] | None = None
 
     async def cancel_all_trailing(

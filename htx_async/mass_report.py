@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -40,7 +40,7 @@ class MassCancelPlan(BaseModel):
     what stays as it is.
     """
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, defer_build=True)
 
     contract_codes: tuple[str, ...]
     calls: int
@@ -61,7 +61,7 @@ class MassCancelReport(BaseModel):
     where many say the same; what most needs a person comes last.
     """
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, defer_build=True)
 
     reports: tuple[CancelReport, ...]
     elapsed: float

@@ -29,10 +29,10 @@ try:
         TracerProvider,
         get_tracer,
     )
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        'htx_async.otel needs opentelemetry-api: pip install "htx-async[otel]"', name=error.name
-    ) from error
+        'htx_async.otel needs opentelemetry-api: pip install "htx-async[otel]"', name=_error.name
+    ) from _error
 
 _SCOPE = "htx_async"
 _SPAN = "htx cancel_all_"

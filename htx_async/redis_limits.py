@@ -70,8 +70,10 @@ class RedisTokenBucket(SharedTokenBucket):
             raise InvalidRequest("account must be a name that all processes of the account give")
         check_client(redis)
         share = Share(size, per, as_count("share_of", share_of))
-        self.size, self.per, self.share_of = share.size, share.per, share_of
-        self.lease = as_seconds("lease", lease)
+        self.size: int = share.size
+        self.per: float = share.per
+        self.share_of: int = share_of
+        self.lease: float = as_seconds("lease", lease)
         self._redis = redis
         self._is_own = False
         self._one = Here(share)

@@ -76,8 +76,10 @@ class HostTokenBucket(SharedTokenBucket):
         self._path = None if path is None else _absolute(path)
         self._share_settings = (size, per, as_count("share_of", share_of))
         share = Share(*self._share_settings)
-        self.size, self.per, self.share_of = share.size, share.per, share_of
-        self.lease = as_seconds("lease", lease)
+        self.size: int = share.size
+        self.per: float = share.per
+        self.share_of: int = share_of
+        self.lease: float = as_seconds("lease", lease)
         self._account = None if account is None else account_key(account)
         self._is_named = account is not None
         self._begin()

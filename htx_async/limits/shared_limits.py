@@ -205,9 +205,9 @@ class TakeShared:
         self._on_turn = on_turn
         self._waiter: asyncio.Future[None] | None = None
         self._token: Token | None = None
-        self.mode = LimiterMode.SHARED
+        self.mode: LimiterMode = LimiterMode.SHARED
         """Whose token it is."""
-        self.warning = ""
+        self.warning: str = ""
         """Why it is no shared one, in words for a report."""
 
     def stand(self) -> Self:

@@ -71,9 +71,9 @@ class SharedQueue:
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._names = (f"{secrets.token_hex(8)}:{number}" for number in itertools.count(1))
-        self.line = WaitingLine()
-        self.mode = LimiterMode.SHARED
-        self.reason = ""
+        self.line: WaitingLine = WaitingLine()
+        self.mode: LimiterMode = LimiterMode.SHARED
+        self.reason: str = ""
         """Why the mode has changed last."""
         self._has_joined = False
         self._reserved = ""
@@ -87,8 +87,8 @@ class SharedQueue:
         self._own_waiting: set[str] = set()
         self._known: set[str] = set()
         self._own_used: deque[float] = deque()
-        self.debts = Debts(store)
-        self.told = ToldToFleet(endpoint, store, rule, share, self.debts)
+        self.debts: Debts = Debts(store)
+        self.told: ToldToFleet = ToldToFleet(endpoint, store, rule, share, self.debts)
         self._alarm = asyncio.Event()
         self._serving = Background(self._serve)
 

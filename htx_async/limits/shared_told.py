@@ -62,9 +62,9 @@ class ToldToFleet:
         self._said_at = -math.inf
         self._gate = Gate()
         self._loop = asyncio.get_running_loop()
-        self.paused_until = -math.inf
+        self.paused_until: float = -math.inf
         """Until when nobody goes, urgent or not."""
-        self.is_changed = False
+        self.is_changed: bool = False
         """Whether the limit has changed since somebody looked."""
 
     @property

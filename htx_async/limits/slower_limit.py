@@ -16,7 +16,7 @@ class SlowerLimit:
     __slots__ = ("_documented", "_has_run_out", "_named", "_rate", "_told", "own", "until")
 
     def __init__(self, own: Limit, documented: Limit) -> None:
-        self.own = own
+        self.own: Limit = own
         self._documented = documented
         self._told: Limit | None = None
         self._named = 0

@@ -44,10 +44,10 @@ class TokenBucket(BaseLimiter):
         seconds = as_seconds("per", per)
         self._size = None if size is None else as_count("size", size)
         self._per = None if size is None and seconds == TRAILING.per else seconds
-        self.size = self._size or TRAILING.size
-        self.per = self._per or max(periods())
+        self.size: int = self._size or TRAILING.size
+        self.per: float = self._per or max(periods())
         """Of all endpoints the longest."""
-        self.round_trip_floor = as_seconds("round_trip_floor", round_trip_floor, least=0)
+        self.round_trip_floor: float = as_seconds("round_trip_floor", round_trip_floor, least=0)
         shortest = self._per or min(periods())
         if self.round_trip_floor >= shortest:
             raise InvalidRequest(f"round_trip_floor must be shorter than per ({shortest:g} s)")

@@ -43,7 +43,7 @@ class TokenQueue:
         self._slow: Window | None = None
         self._gate = Gate()
         self._paused_until = -math.inf
-        self.line = WaitingLine()
+        self.line: WaitingLine = WaitingLine()
         self._timer: asyncio.TimerHandle | None = None
         self._is_retired = False
         self.budget = budget

@@ -14,9 +14,9 @@ class Window:
     __slots__ = ("_in_use", "_returning", "answered", "hold", "size")
 
     def __init__(self, size: int, hold: float, answered: float) -> None:
-        self.size = size
-        self.hold = hold
-        self.answered = answered
+        self.size: int = size
+        self.hold: float = hold
+        self.answered: float = answered
         self._in_use = 0
         self._returning: list[float] = []
 
