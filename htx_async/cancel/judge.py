@@ -117,7 +117,10 @@ def _unread(known: States) -> str:
     know what is left."""
     told = "the list of open orders could not be read"
     if not any(heard.reply.verdict in _ASKED for heard in known.cancels):
-        problem = next(iter(known.unread.values()), "")
+        # That V5 refused the list of an account that is not there is its word.
+        is_out = known.on == {V1} and known.absent is not None
+        problems = (why for one, why in known.unread.items() if not (is_out and one is V5))
+        problem = next(problems, "")
     else:
         told, problem = f"{told} to its end", "" if known.is_covered else known.unread.get(V5, "")
     return f"{told}: {problem}".rstrip(".") if problem else ""

@@ -363,6 +363,21 @@ def test_one_way_orders_under_an_offset_filter_are_reported_and_stay(direction: 
     assert not asked(exchange, "cancel")
 
 
+def test_that_v5_has_no_such_account_is_no_reason_for_what_stays() -> None:
+    """v1's word on a one-way order under an offset filter stands; V5's refusal is no list that
+    could not be read."""
+
+    async def main() -> None:
+        exchange = in_step(v5_refusal=6001)
+        exchange.place(BTC, "buy", "both")
+        async with v1_session(exchange, generation="auto") as htx:
+            with pytest.raises(PartialCancel) as caught:
+                await htx.cancel_all_trailing(BTC, None, "close", confirm=True)
+        assert "could not be read" not in caught.value.report.ended_by
+
+    run(main())
+
+
 def test_an_order_placed_later_does_not_count() -> None:
     """Whether it is open or not."""
 
