@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         MassCancelPlan as MassCancelPlan,
         MassCancelReport as MassCancelReport,
     )
+    from htx_async.notify import heartbeat as heartbeat
     from htx_async.orders import TrailingOrder as TrailingOrder
     from htx_async.report import (
         Attempt as Attempt,
@@ -117,6 +118,7 @@ else:
         "Unavailable": "htx_async.errors",
         "Verdict": "htx_async.enums",
         "WarmUp": "htx_async.report",
+        "heartbeat": "htx_async.notify",
     }
     """Where each name of this package is at home."""
 

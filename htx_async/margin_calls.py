@@ -230,7 +230,7 @@ class MarginCalls(CallMaker):
 
     def cancel_on_exit(
         self,
-        contract_codes: Iterable[str],
+        contract_codes: Iterable[str] | AllContracts,
         direction: DirectionLike | None = None,
         offset: OffsetLike | None = None,
         *,
@@ -255,9 +255,10 @@ class MarginCalls(CallMaker):
         process. Raises `InvalidRequest` for contracts that `mass_cancel_trailing` would refuse,
         now rather than at the end, and `SessionClosed` at the latest on entering. An unknown
         outcome is repeated until the deadline, as under `until_clear` there. `look`: see there.
+        `ALL_CONTRACTS`: those that `contracts()` has read last.
         """
-        wanted = intents(contract_codes, direction, offset, self._margin_mode)
-        seen = as_look(look, False)
+        wanted = self._intents(contract_codes, direction, offset)
+        seen = as_look(look, isinstance(contract_codes, AllContracts))
         if deadline is not None:
             as_seconds("deadline", deadline)
         # What stands against asking the limiter now is told when the guard is entered, or works.

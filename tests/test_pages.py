@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 
 import htx_async
 from benchmarks.figures import PAGES, filled, saved
@@ -35,10 +36,26 @@ def _ini(code: str) -> None:
     configparser.ConfigParser(strict=False, interpolation=None).read_string(code)
 
 
+def _dockerfile(code: str) -> None:
+    lines = [line for line in code.splitlines() if line and not line.startswith("#")]
+    for line in lines:
+        instruction, _, rest = line.partition(" ")
+        assert instruction in {"FROM", "COPY", "RUN", "ENTRYPOINT", "CMD"}, line
+        assert rest
+        if instruction in {"ENTRYPOINT", "CMD"}:
+            assert all(isinstance(word, str) for word in json.loads(rest))
+
+
+def _yaml(code: str) -> None:
+    assert isinstance(yaml.safe_load(code), dict)
+
+
 PARSED: dict[str, Callable[[str], object]] = {
     "ini": _ini,
     "json": json.loads,
     "toml": tomllib.loads,
+    "dockerfile": _dockerfile,
+    "yaml": _yaml,
 }
 """Manifests, units and replies: read, and run nowhere."""
 

@@ -13,8 +13,8 @@ import typer
 
 from htx_async import __version__
 from htx_async.cli import commands, simulate
-from htx_async.cli.command import Command, Root
-from htx_async.cli.exit_codes import HELP, HELP_OPEN, USAGE
+from htx_async.cli.command import Command, Root, Wrapper
+from htx_async.cli.exit_codes import HELP, HELP_GUARD, HELP_OPEN, USAGE
 from htx_async.cli.interrupts import interruptible
 from htx_async.cli.streams import Closed, give_up
 
@@ -47,6 +47,7 @@ def _root(
       htx-async open                          the open trailing orders
       htx-async cancel-all BTC-USDT --dry-run what would be sent
       htx-async cancel-all BTC-USDT           asks, cancels, gives an account
+      htx-async guard BTC-USDT -- ./bot       runs it, and cancels when it has died
       htx-async demo                          the same on a simulated exchange
     """
     for stream in (sys.stdout, sys.stderr):
@@ -56,6 +57,7 @@ def _root(
 
 
 app.command("cancel-all", cls=Command, epilog=HELP)(commands.cancel_all)
+app.command(cls=Wrapper, epilog=HELP_GUARD)(commands.guard)
 app.command("open", cls=Command, epilog=HELP_OPEN)(commands.open_orders)
 app.command(cls=Command)(commands.doctor)
 app.command(cls=Command)(commands.demo)

@@ -10,6 +10,7 @@ from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.host_file import IS_HERE
 from htx_async.limits.host_limits import DEFAULT_SHARE_OF, HostTokenBucket
+from htx_async.limits.limiter import BaseLimiter
 from htx_async.session import HtxSession
 
 if TYPE_CHECKING:
@@ -109,23 +110,30 @@ class Access(NamedTuple):
         async with AsyncExitStack() as stack:
             limiter = None
             if self.fleet is not None:
-                limiter = await stack.enter_async_context(self._bucket(self.fleet, say))
-            yield await stack.enter_async_context(self._session(limiter, on_event))
+                limiter = await stack.enter_async_context(self.bucket(self.fleet, say))
+            yield await stack.enter_async_context(self.session_by(limiter, on_event))
 
-    def _bucket(
+    def bucket(
         self, fleet: Fleet | Host, say: Say
     ) -> AbstractAsyncContextManager["RedisTokenBucket | HostTokenBucket"]:
+        """The tokens that `fleet` shares, for a block."""
         return fleet.bucket(fleet.account or self.credentials.access_key, say)
 
-    def _session(
-        self, limiter: "RedisTokenBucket | HostTokenBucket | None", on_event: "AuditLog | None"
+    def session_by(
+        self,
+        limiter: BaseLimiter | None,
+        on_event: "AuditLog | None",
+        *,
+        keep_warm: bool = False,
     ) -> HtxSession:
+        """A session that takes its tokens from `limiter`, or has its own."""
         # Not `HtxSession.from_env`: a file of keys may be a pipe, which can be read once.
         return HtxSession(
             self.credentials,
             base_urls=self.base_urls,
             limiter=limiter,
             on_event=on_event,
+            keep_warm=keep_warm,
             # What is none of them the session refuses, in its own words.
             generation=cast("GenerationLike", self.generation),
         )
@@ -135,7 +143,7 @@ class Access(NamedTuple):
         are shared."""
         if self.fleet is None:
             return ""
-        async with self._bucket(self.fleet, say) as bucket:
+        async with self.bucket(self.fleet, say) as bucket:
             try:
                 return f"{self.fleet.told}; {await bucket.reach()}"
             except HtxError as error:

@@ -24,19 +24,18 @@ def begin(
     def asked() -> tuple[Intent, Access]:
         if is_to_ask and STDIN in named.sources:
             raise InvalidRequest(f"{_NOBODY}: --contracts-from - takes stdin. {_WAY_OUT}")
-        _check(record)
+        check_record(record)
         intent = _intent(named, orders, course)
         reached = access(reach)
         if is_to_ask and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise InvalidRequest(f"{_NOBODY}: there is no terminal. {_WAY_OUT}")
         return intent, reached
 
-    if record.file is not None:
-        record = record._replace(actor=record.actor or _user())
-    return run(partial(cancel, asked, choices, record))
+    return run(partial(cancel, asked, choices, with_actor(record)))
 
 
-def _check(record: Record) -> None:
+def check_record(record: Record) -> None:
+    """`InvalidRequest` for a record that cannot be kept."""
     if record.file is None and not (record.actor is record.reason is None):
         raise InvalidRequest("--actor and --reason are for the record: name it by --audit")
     if record.file == STDIN:
@@ -59,6 +58,11 @@ def _intent(named: Named, orders: Orders, course: Course) -> Intent:
 
 _NOBODY = "nothing was sent, since nobody can be asked"
 _WAY_OUT = "Look with --dry-run, then add --yes"
+
+
+def with_actor(record: Record) -> Record:
+    """By this user, unless another one is named."""
+    return record if record.file is None else record._replace(actor=record.actor or _user())
 
 
 def _user() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from htx_async.cli.exit_codes import USAGE, WRAPPER_FAILED
 from htx_async.cli.values import take_text
 
 
@@ -57,6 +58,38 @@ class Group(_Once, TyperGroup):
                     told = "it is for `simulate` alone, and not for a command after it"
                     raise typer.BadParameter(told, ctx=ctx, param=parameter)
         return super().invoke(ctx)
+
+
+class Wrapper(Command):
+    """A command that starts another one, which stands behind "--" and is taken as it is; of its
+    own exit codes usage is 125, so that it cannot be taken for the other one's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What stands before "--"; `ctx.args` is what stands behind it."""
+        own, mark, other = _split(args)
+        try:
+            super().parse_args(ctx, own)
+            if not other and not ctx.resilient_parsing:
+                missing = "its COMMAND" if mark else '"--" and its COMMAND'
+                raise typer.BadParameter(f"{missing} is missing: guard ... -- COMMAND", ctx=ctx)
+        except Exception as error:
+            if getattr(error, "exit_code", None) == USAGE:
+                # Of any kind of usage error, of older typers and of newer.
+                error.exit_code = WRAPPER_FAILED  # type: ignore[attr-defined]  # see above
+            raise
+        ctx.args = other
+        return other
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """With the command that is started."""
+        return [*super().collect_usage_pieces(ctx), "-- COMMAND [ARG]..."]
+
+
+def _split(args: list[str]) -> tuple[list[str], bool, list[str]]:
+    if "--" not in args:
+        return args, False, []
+    at = args.index("--")
+    return args[:at], True, args[at + 1 :]
 
 
 def _may_come_again(parameter: Any) -> bool:

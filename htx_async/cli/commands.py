@@ -10,7 +10,7 @@ import typer
 
 from htx_async.calls.base_urls import BASE_URLS
 from htx_async.cli import options
-from htx_async.cli.given import Choices, Course, Named, Orders, Reach, Record
+from htx_async.cli.given import Care, Choices, Course, Named, Orders, Reach, Record
 
 
 def cancel_all(
@@ -79,6 +79,62 @@ def cancel_all(
         Choices(dry_run, yes, as_json),
         Record(audit, actor, reason),
         Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
+    )
+    raise typer.Exit(code)
+
+
+def guard(
+    ctx: typer.Context,
+    contract: options.ContractArguments = None,
+    contracts_from: options.ContractsFromOption = None,
+    every: options.AllOption = False,
+    look: options.LookOption = None,
+    margin: options.MarginOption = options.Margin.ISOLATED,
+    direction: options.DirectionOption = None,
+    offset: options.OffsetOption = None,
+    heartbeat: options.HeartbeatOption = None,
+    grace: options.GraceOption = 10.0,
+    on: options.OnOption = options.On.EXIT,
+    confirm: options.ConfirmOption = None,
+    deadline: options.DeadlineOption = None,
+    as_json: options.JsonLineOption = False,
+    audit: options.AuditOption = None,
+    actor: options.ActorOption = None,
+    reason: options.ReasonOption = None,
+    base_url: options.BaseUrlOption = None,
+    redis: options.RedisOption = None,
+    host_limit: options.HostLimitOption = None,
+    share_of: options.ShareOfOption = None,
+    account: options.AccountOption = None,
+    generation: options.GenerationOption = "auto",
+) -> None:
+    """Run COMMAND; when it has ended, however, cancel the trailing orders of contracts.
+
+    A wrapper, as timeout is: COMMAND keeps stdin, stdout and stderr, and gets the signals that
+    come. When it has ended, was killed, or hangs, what is named is cancelled at once, and again
+    once nothing of it can be on its way. The account is on stderr. Keys as for cancel-all.
+
+    \b
+    Examples:
+      a strategy that may die at any moment
+        htx-async guard BTC-USDT ETH-USDT -- python strategy.py
+      and may hang: it beats from its event loop (async with htx_async.heartbeat())
+        htx-async guard --all --heartbeat 5 -- python strategy.py
+      a script that leaves its orders on purpose when it ends well
+        htx-async guard BTC-USDT --on failure -- ./place-orders.sh
+    """
+    from htx_async.cli.guard import asked_for, begin
+
+    code = begin(
+        lambda: asked_for(
+            ctx.args,
+            Named(contract or (), contracts_from or (), every),
+            Orders(margin.modes, direction, offset),
+            Course(False, confirm, look, deadline),
+            Care(heartbeat, grace, on is options.On.FAILURE, as_json),
+            Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
+        ),
+        Record(audit, actor, reason),
     )
     raise typer.Exit(code)
 

@@ -6,6 +6,15 @@ INTERNAL = 1
 USAGE = 2
 INTERRUPTED = 130
 
+NOT_CLEAR = 110
+"""Added by a guard to the code that its cancel would have by itself."""
+
+WRAPPER_FAILED, NOT_RUN, NOT_FOUND = 125, 126, 127
+"""A guard's own failure; a command that cannot be run; one that is not there (`man timeout`)."""
+
+OF_SIGNAL = 128
+"""Added to the number of a signal that ends a process."""
+
 _NOT_CLEAR = {Outcome.REFUSED: 3, Outcome.PARTIAL: 4, Outcome.UNKNOWN: 5, Outcome.NOT_SENT: 6}
 UNKNOWN = _NOT_CLEAR[Outcome.UNKNOWN]
 NOT_SENT = _NOT_CLEAR[Outcome.NOT_SENT]
@@ -41,4 +50,17 @@ Exit codes:
     2  usage, keys missing, or a list that could not be printed
     5  some contract could not be read: stderr says which, and why
   130  interrupted
+"""
+
+HELP_GUARD = """\b
+Exit codes:
+  the command's own, 128 + n where signal n ended it: its orders are gone
+  113  refused; nothing was cancelled
+  114  partial: orders may still be open
+  115  unknown: look at the exchange now
+  116  not sent; every order is as it was
+  125  the guard's own failure: usage, keys, or internal; stderr says whether the command began
+  126  the command cannot be run
+  127  the command is not there
+  128 + n  signal n came before the command began
 """

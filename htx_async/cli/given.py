@@ -40,6 +40,17 @@ class Choices(NamedTuple):
     as_json: bool
 
 
+class Care(NamedTuple):
+    """How a command is guarded. `heartbeat`: seconds without a beat that are a hang, None where
+    none is waited for; `grace`: seconds between SIGTERM and SIGKILL, and for what a command leaves
+    behind; `only_failure`: orders stay where it ends with 0."""
+
+    heartbeat: float | None
+    grace: float
+    only_failure: bool
+    as_json: bool
+
+
 class Record(NamedTuple):
     """Where, on whose behalf and why the cancel is put on record; without a file it is not."""
 

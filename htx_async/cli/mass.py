@@ -42,7 +42,7 @@ def cancel(
 ) -> int:
     """Plan, ask, cancel and give the account; the exit code."""
     intent, access = asked()
-    with _recorded(record, aside, dry_run=choices.dry_run) as log:
+    with recorded(record, aside, dry_run=choices.dry_run) as log:
         try:
             plan = unless_stopped(runner, _planned(intent, access, choices, aside))
         except ReadFailed as failure:
@@ -64,8 +64,8 @@ async def _planned(intent: Intent, access: Access, choices: Choices, aside: Asid
 
 
 @contextmanager
-def _recorded(record: Record, aside: Aside, *, dry_run: bool) -> Iterator["AuditLog | None"]:
-    # A dry run leaves no trace.
+def recorded(record: Record, aside: Aside, *, dry_run: bool) -> Iterator["AuditLog | None"]:
+    """The record, for a block, and what is missing in it told; a dry run leaves no trace."""
     if record.file is None or dry_run:
         yield None
         return

@@ -22,6 +22,13 @@ class Margin(StrEnum):
         return tuple(MarginMode) if self is Margin.BOTH else (MarginMode(self.value),)
 
 
+class On(StrEnum):
+    """The ends of a guarded command after which its orders are cancelled."""
+
+    EXIT = "exit"
+    FAILURE = "failure"
+
+
 ContractArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="CONTRACT", help="Such as BTC-USDT ETH-USDT, or BTC-USDT,ETH-USDT."),
@@ -141,4 +148,26 @@ AccountOption = Annotated[
         show_default=False,
         help="The same for all that share; left out: the access key.",
     ),
+]
+HeartbeatOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        show_default=False,
+        help="The command beats (htx_async.heartbeat, or systemd's notify protocol); none for so "
+        "long is a hang. Left out: no beat is waited for.",
+    ),
+]
+GraceOption = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        help="From SIGTERM to SIGKILL, and for processes that the command leaves behind.",
+    ),
+]
+OnOption = Annotated[
+    On, typer.Option(help="exit: however the command ends; failure: not where it ends with 0.")
+]
+JsonLineOption = Annotated[
+    bool, typer.Option("--json", help="The account as one line of JSON at the end of stderr.")
 ]

@@ -143,6 +143,14 @@ class HostTokenBucket(SharedTokenBucket):
             return f"{path}, used in the last minute by {others}{more}"
         raise HtxError(reason)
 
+    async def is_used_by(self, mark: str) -> bool:
+        """Whether a process that was started with this mark (`host_store.MARK`) uses the file, or
+        has in the last minute; operators' commands do not count, and no file is no."""
+        try:
+            return await self._to_file().are_there(mark)
+        except Unreachable:
+            return False
+
     def _here(self) -> Here:
         loop = running_loop()
         if self._process != os.getpid():

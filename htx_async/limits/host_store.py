@@ -87,6 +87,13 @@ class HostLink:
         )
         return "" if self._file is None else self._file.path, users, at
 
+    async def are_there(self, mark: str) -> bool:
+        """Whether processes that were started with this `MARK` use it or have of late, operators'
+        commands aside."""
+        users, _ = await self.run(lambda tokens: tokens.users)
+        mine = (user for name, user in users.items() if name.startswith(f"{mark}."))
+        return any(user.name not in _COMMANDS for user in mine)
+
     def _step(self, change: Callable[[HostTokens], T]) -> tuple[T, float, int]:
         name, pid, called = self._user
 
@@ -176,9 +183,16 @@ class HostStore:
 _KNOWN: dict[int, str] = {}
 """This process, and those that forked it: containers of one host may have equal process ids."""
 
+MARK = "HTX_GUARD"
+"""The variable by which a guard knows the processes of the command that it has started."""
+
+_COMMANDS = ("htx_async", "htx-async")
+
 
 def _this_process() -> tuple[str, int, str]:
     """A name of its own, its id, and what it is called: without arguments, which may be secret."""
+    mark = os.environ.get(MARK, "")
+    own = f"{mark}.{secrets.token_hex(4)}" if mark.isalnum() else secrets.token_hex(4)
     pid, program = os.getpid(), Path(sys.argv[0] if sys.argv else "python")
     called = program.parent.name if program.name == "__main__.py" else program.name
-    return _KNOWN.setdefault(pid, secrets.token_hex(4)), pid, called[:40]
+    return _KNOWN.setdefault(pid, own), pid, called[:40]

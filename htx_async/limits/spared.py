@@ -1,4 +1,5 @@
-"""Reads that leave some of the account's for others: looks, which are many and may wait."""
+"""A limiter that leaves some of another one's tokens for others: for looks, which are many and may
+wait, and see `beside`."""
 
 from __future__ import annotations
 
@@ -17,15 +18,11 @@ LEFT_FREE = 8
 _BESIDE: WeakKeyDictionary[BaseLimiter, TokenBucket] = WeakKeyDictionary()
 
 
-class SparedReads(BaseLimiter):
-    """Takes from `reads` what a smaller budget lets pass, which all looks at `reads` share."""
+class Spared(BaseLimiter):
+    """Takes from `limiter` what a smaller one, `few`, lets pass."""
 
-    def __init__(self, reads: BaseLimiter) -> None:
-        self._reads = reads
-        few = _BESIDE.get(reads)
-        if few is None:
-            size, per = BUDGETS[Permission.READ]
-            few = _BESIDE[reads] = TokenBucket(size - LEFT_FREE, per)
+    def __init__(self, limiter: BaseLimiter, few: TokenBucket) -> None:
+        self._limiter = limiter
         self._few = few
 
     @asynccontextmanager
@@ -35,18 +32,18 @@ class SparedReads(BaseLimiter):
         """See `BaseLimiter.take`."""
         async with (
             self._few.take(endpoint, urgent=urgent) as first,
-            self._reads.take(endpoint, urgent=urgent, on_turn=on_turn) as second,
+            self._limiter.take(endpoint, urgent=urgent, on_turn=on_turn) as second,
         ):
             yield _Both(first, second)
 
     def pause(self, endpoint: str, seconds: float) -> None:
         """See `RateLimiter.pause`."""
-        self._reads.pause(endpoint, seconds)
+        self._limiter.pause(endpoint, seconds)
 
     def earliest(self, endpoint: str, *, urgent: bool = False) -> float | None:
         """See `RateLimiter.earliest`."""
         own = self._few.earliest(endpoint, urgent=urgent)
-        other = self._reads.earliest(endpoint, urgent=urgent)
+        other = self._limiter.earliest(endpoint, urgent=urgent)
         return own if other is None else max(own, other)
 
     def foresee(
@@ -55,36 +52,49 @@ class SparedReads(BaseLimiter):
         """See `BaseLimiter.foresee`."""
         return max(
             one.foresee(endpoint, count, urgent=urgent, round_trip=round_trip)
-            for one in (self._few, self._reads)
+            for one in (self._few, self._limiter)
         )
 
     def refused(self, endpoint: str, seconds: float) -> float:
         """See `BaseLimiter.refused`."""
-        return self._reads.refused(endpoint, seconds)
+        return self._limiter.refused(endpoint, seconds)
 
     def tighten(self, endpoint: str, requests: float, seconds: float) -> tuple[int, float] | None:
         """See `BaseLimiter.tighten`."""
-        return self._reads.tighten(endpoint, requests, seconds)
+        return self._limiter.tighten(endpoint, requests, seconds)
 
     def slower_named(self, endpoint: str) -> int:
         """See `BaseLimiter.slower_named`."""
-        return self._reads.slower_named(endpoint)
+        return self._limiter.slower_named(endpoint)
 
     def waiting(self, endpoint: str) -> int | None:
         """See `BaseLimiter.waiting`."""
-        others = self._reads.waiting(endpoint)
+        others = self._limiter.waiting(endpoint)
         return None if others is None else others + self._few.waiting(endpoint)
 
     def may_hold(self, held: float, attempt: float) -> bool:
         """See `BaseLimiter.may_hold`."""
-        return self._reads.may_hold(held, attempt)
+        return self._limiter.may_hold(held, attempt)
+
+
+class SparedReads(Spared):
+    """Takes from `reads` what a smaller budget lets pass, which all looks at `reads` share."""
+
+    def __init__(self, reads: BaseLimiter) -> None:
+        few = _BESIDE.get(reads)
+        if few is None:
+            size, per = BUDGETS[Permission.READ]
+            few = _BESIDE[reads] = TokenBucket(size - LEFT_FREE, per)
+        super().__init__(reads, few)
 
 
 class _Both:
-    """The token of the account, and that of looks."""
+    """The token that counts, and the one of the few."""
 
-    def __init__(self, *leases: Lease) -> None:
-        self._leases = leases
+    def __init__(self, few: Lease, token: Lease) -> None:
+        self._leases = (token, few)
+        self.mode = getattr(token, "mode", None)
+        self.warning = getattr(token, "warning", "")
 
     def not_sent(self) -> None:
         """See `Lease.not_sent`."""

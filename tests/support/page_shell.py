@@ -42,6 +42,11 @@ _MAKE = """\
 exec %(make)s --dry-run --no-print-directory -C %(root)s "$@" > /dev/null
 """
 
+_PYTHON = """\
+#!/bin/sh
+exec %(python)s "$@"
+"""
+
 _PIP = """\
 #!/bin/sh
 # The last word is a wheel, with or without extras.
@@ -56,8 +61,8 @@ def _write(folder: Path, name: str, text: str) -> None:
 
 
 def set_the_stage(folder: Path) -> Path:
-    """What pages take for granted, in `folder`: a list of contracts, a wheel; where the commands
-    are."""
+    """What pages take for granted, in `folder`: a list of contracts, a strategy, a wheel; where the
+    commands are."""
     path = folder / "path"
     path.mkdir()
     known = {"python": shlex.quote(sys.executable)}
@@ -65,7 +70,9 @@ def set_the_stage(folder: Path) -> Path:
     _write(path, "htx-async", _COMMAND % known)
     _write(path, "make", _MAKE % known)
     _write(path, "pip", _PIP % known)
+    _write(path, "python", _PYTHON % known)
     (folder / "contracts.txt").write_text("BTC-USDT, ETH-USDT  # the desk's\n", encoding="utf-8")
+    (folder / "strategy.py").touch()
     (folder / "dist").mkdir()
     (folder / "dist" / "htx_async-0-py3-none-any.whl").touch()
     return path

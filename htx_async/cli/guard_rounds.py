@@ -1,0 +1,117 @@
+"""What a guard cancels, twice: once when its command has ended, and once more when nothing of it
+can be on its way any more."""
+
+import asyncio
+from contextlib import suppress
+
+from htx_async.cancel.guard import CancelGuard
+from htx_async.cli.access import Say
+from htx_async.cli.intent import Intent, desk_of
+from htx_async.cli.result import Result
+from htx_async.codes import CodeClass
+from htx_async.enums import MarginMode
+from htx_async.errors import HtxError, InvalidRequest, ReadFailed
+from htx_async.margin_calls import MarginCalls
+from htx_async.session import HtxSession
+
+_TO_LOOK = 5.0
+"""Seconds for the look at keys and exchange before the command begins."""
+
+_ANEW = 3600.0
+"""Seconds after which the list of all contracts is read anew: others come in a long life."""
+
+_NONE = HtxError("this round has no account")
+
+
+class Rounds:
+    """The mass cancels of `intent`, by promises of `htx` which nothing but `stop` ends early."""
+
+    def __init__(self, intent: Intent, htx: HtxSession) -> None:
+        self._intent, self._htx = intent, htx
+        self._running: list[CancelGuard] = []
+        self.results: list[Result] = []
+        self.is_stopped = False
+
+    async def prepare(self, say: Say) -> float:
+        """Open connections, and look whether the keys open anything; the seconds that one round
+        takes at most.
+
+        Raises `HtxError` where no cancel could work: the exchange does not take the keys, or which
+        contracts are all of them cannot be read. An exchange that is away is told only.
+        """
+        await self.list_contracts()
+        looks = (self._look(margin) for margin in self._intent.margins)
+        _, *failures = await asyncio.gather(self._htx.warm_up(), *looks)
+        told = {str(failure) for failure in failures if failure is not None}
+        for problem in told:
+            say(f"{problem} The command begins all the same.")
+        return max(plan.seconds for plan in self._intent.plan(self._htx).values())
+
+    async def list_contracts(self) -> None:
+        """Read which contracts are all of them, where all are meant."""
+        if self._intent.is_all:
+            desks = (desk_of(self._htx, margin) for margin in self._intent.margins)
+            await asyncio.gather(*(desk.contracts() for desk in desks))
+
+    async def list_now_and_then(self) -> None:
+        """`list_anew`, again and again."""
+        while self._intent.is_all:
+            await asyncio.sleep(_ANEW)
+            await self.list_anew()
+
+    async def list_anew(self) -> None:
+        """`list_contracts`; what fails leaves the last list."""
+        with suppress(HtxError):
+            await self.list_contracts()
+
+    async def cancel(self) -> None:
+        """One round."""
+        guards = {
+            margin: self._guard(desk_of(self._htx, margin)) for margin in self._intent.margins
+        }
+        self._running = list(guards.values())
+        ended = await asyncio.gather(*map(_over, self._running), return_exceptions=True)
+        accounts = {margin: guard.report or _NONE for margin, guard in guards.items()}
+        if any(guard.report is not None for guard in self._running):
+            self.results.append(Result(accounts, confirm=self._intent.confirm))
+        for one in ended:
+            if one is not None:
+                raise one
+
+    def stop(self) -> None:
+        """End the round that runs, within a second, and let no other one begin."""
+        self.is_stopped = True
+        for guard in self._running:
+            guard.stop()
+
+    def _guard(self, desk: MarginCalls) -> CancelGuard:
+        intent = self._intent
+        return desk.cancel_on_exit(
+            intent.contracts,
+            intent.direction,
+            intent.offset,
+            deadline=intent.deadline,
+            confirm=intent.confirm,
+            look=intent.look,
+        )
+
+    async def _look(self, margin: MarginMode) -> ReadFailed | None:
+        desk = desk_of(self._htx, margin)
+        plan = self._intent.plan(self._htx)[margin]
+        try:
+            await desk.open_trailing(plan.contract_codes[0], deadline=_TO_LOOK)
+        except ReadFailed as failure:
+            if any(one.code_class is CodeClass.AUTH for one in failure.attempts):
+                raise InvalidRequest(str(failure)) from None
+            return failure
+        return None
+
+
+async def _over(guard: CancelGuard) -> None:
+    """A block that has ended at once; what went wrong with the cancel stands in its account."""
+    try:
+        async with guard:
+            pass
+    except HtxError:
+        if guard.report is None:
+            raise
