@@ -39,8 +39,9 @@ html_use_index = True
 html_domain_indices = False
 html_show_copyright = False
 
-_LINK = re.compile(r"^[-*] \[[^]]*\]\(([\w/-]+)\.md\)", re.MULTILINE)
+_PAGE = re.compile(r"^[-*] \[[^]]*\]\(([\w/-]+)\.md\)", re.MULTILINE)
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+_OUTSIDE = re.compile(r"(?<!!)(\[[^]]*\]\()(\.\./[^)#]+)(?:#[^)]*)?\)")
 
 
 def contents(app: Sphinx, name: str, source: list[str]) -> None:
@@ -48,16 +49,22 @@ def contents(app: Sphinx, name: str, source: list[str]) -> None:
     if name != "index":
         return
     head, *rest = _SECTION.split(source[0])
-    for title, text in zip(rest[::2], rest[1::2], strict=True):
-        if pages := _LINK.findall(text):
+    parts = list(zip(rest[::2], rest[1::2], strict=True))
+    for title, text in parts:
+        if pages := _PAGE.findall(text):
             head += (
                 f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n" + "\n".join(pages) + "\n```\n"
             )
-    source[0] = head + "".join(
-        f"## {title}{text}" for title, text in zip(rest[::2], rest[1::2], strict=True)
-    )
+    source[0] = head + "".join(f"## {title}{text}" for title, text in parts)
+
+
+def outside(app: Sphinx, name: str, source: list[str]) -> None:
+    """What a page names of the repository beside `docs`, such as an example, is given along."""
+    if "/" not in name:
+        source[0] = _OUTSIDE.sub(r"\1path:\2)", source[0])
 
 
 def setup(app: Sphinx) -> None:
     """Hooks."""
+    app.connect("source-read", outside)
     app.connect("source-read", contents)

@@ -1,13 +1,15 @@
 """A session's events in the words of `logging`: `on_event=htx_async.logs.to_logging()`.
 
-| level     | what                                                                                 |
-|-----------|--------------------------------------------------------------------------------------|
-| `ERROR`   | a call ended and is not clear: its whole report in words                             |
-| `WARNING` | an attempt was lost, refused, or did not leave this host; an endpoint is paused for  |
-|           | a second or more; the exchange named a slower limit; a process of a fleet is on its  |
-|           | own share; the account has moved; a clear call, beside which something went wrong    |
-| `INFO`    | a call cancelled something; the documented limit, or the fleet's tokens, are back    |
-| `DEBUG`   | all else: calls that begin, tokens, attempts that were taken, nothing to cancel      |
+=========  =========================================================================================
+level      what
+=========  =========================================================================================
+`ERROR`    a call ended and is not clear: its whole report in words
+`WARNING`  an attempt was lost, refused, or did not leave this host; an endpoint is paused for a
+           second or more; the exchange named a slower limit; a process of a fleet is on its own
+           share; the account has moved; a clear call, beside which something went wrong
+`INFO`     a call cancelled something; the documented limit, or the fleet's tokens, are back
+`DEBUG`    all else: calls that begin, tokens, attempts that were taken, nothing to cancel
+=========  =========================================================================================
 
 What has no session's event, such as a guard that needs long or whose block has not ended, and
 listeners that fail, is logged on "htx_async" in any case. Nothing secret is in any line, and each
