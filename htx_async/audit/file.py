@@ -15,7 +15,7 @@ FAILED = "the audit log could not be written"
 _MORE = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | sum(getattr(os, name, 0) for name in _MORE)
 
-_MOST_TRIES = 5
+_MOST_TRIES = 4
 """How often lines are written because of what became of their file in that moment."""
 
 

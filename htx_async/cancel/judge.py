@@ -67,7 +67,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         ended_by=reason,
         warnings=(
             *known.warnings,
-            *_unsent(known, outcome),
+            *(_unsent(known, outcome) if known.ended_by else ()),
             *_warnings(known, outcome, confirmed, doubt),
         ),
         confirmed=confirmed,
@@ -150,7 +150,7 @@ def _warnings(known: States, outcome: Outcome, confirmed: bool | None, doubt: st
 
 def _unsent(known: States, outcome: Outcome) -> list[str]:
     """That a cancel was to be sent and was not, where it is clear all the same: by a list alone."""
-    if not outcome.is_clear or not known.ended_by or any(one.attempt.sent for one in known.cancels):
+    if not outcome.is_clear or any(one.attempt.sent for one in known.cancels):
         return []
     told = f"no cancel was sent ({known.ended_by.rstrip('.')}); the list of open orders shows none"
     return [f"{told}, in which one that was placed in the last moment may be missing"]
@@ -218,7 +218,7 @@ def _outcome(known: States) -> Outcome:
     states = known.kinds
     verdicts = [heard.reply.verdict for heard in known.cancels]
     # What the history says was cancelled was so by others, or by an answer that was lost.
-    is_asked = known.is_asked or bool(known.successes)
+    is_asked = known.is_asked or len(known.successes) > 0
     if known.is_covered:
         if State.UNKNOWN in states:
             return Outcome.UNKNOWN

@@ -43,12 +43,14 @@ class States(Evidence):
         self.is_covered = self._covers()
         self.orders: dict[str, Order] = {}
         self.kinds: set[State] = set()
+        self.successes: list[str] = []
         self._tell_of_heard()
         if self.ended:
             self._tell_of_history()
         self.still_open = self._still_open()
-        orders = self.orders.items()
-        self.successes = [i for i, order in orders if order.is_success or self._was_taken(i)]
+        if State.OPEN in self.kinds:
+            told = {*self.successes, *filter(self._was_taken, self.having(State.OPEN))}
+            self.successes = [order_id for order_id in self.orders if order_id in told]
 
     def having(self, *wanted: State) -> tuple[str, ...]:
         """Orders in one of these states."""
@@ -203,6 +205,8 @@ class States(Evidence):
         order.state = state
         self.orders[order_id] = order
         self.kinds.add(state)
+        if order.is_success:
+            self.successes.append(order_id)
 
     def _state(self, order: Order, row: TrailingOrder | None) -> State:
         """The latest of what was heard of one order, unless the history tells how it ended."""
@@ -237,11 +241,11 @@ class States(Evidence):
         return max(times, default=NEVER)
 
     def _was_taken(self, order_id: str) -> bool:
-        """Whether its cancel was taken, and only a list that is too old for `still_open` had it
-        since."""
+        """Whether the cancel of a listed one was taken, and that list is too old to call it
+        `still_open`."""
         order = self.orders[order_id]
         is_taken = order.taken > NEVER and order.error is None
-        return is_taken and order.state is State.OPEN and order_id not in self.still_open
+        return is_taken and order_id not in self.still_open
 
     def _still_open(self) -> tuple[str, ...]:
         """What the last whole list shows, unless something was sent since; of what was taken also
