@@ -487,6 +487,8 @@ OTHER_FIVES = {
     "MOST_SKEW =": "seconds",
     "timeout: float =": "seconds",
     "_PATIENCE =": "seconds",
+    "_TO_LOOK =": "seconds",
+    "shape=_choice(": "a shape of errors",
     "lease: float =": "seconds",
     "_SECONDS =": "bounds of a histogram",
     "range(5)": "answers of a script",
