@@ -68,10 +68,28 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def listed(problems: Sequence[str]) -> str:
-    """The first few of many problems, and how many there are beside them."""
+def listed(problems: Sequence[tuple[str, str]]) -> str:
+    """The first few of many that have a problem, each problem once with all that share it, and how
+    many there are beside them."""
+    of: dict[str, list[str]] = {}
+    for named, problem in problems[:_MOST_PROBLEMS]:
+        of.setdefault(problem, []).append(named)
+    told = [": ".join(filter(None, (", ".join(all_), one))) for one, all_ in of.items()]
     more = len(problems) - _MOST_PROBLEMS
-    return "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+    return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+
+
+def key_problem(name: str, value: object) -> str | None:
+    """What is wrong with a key that is called `name`, without a part of it; None for nothing."""
+    if not isinstance(value, str):
+        return f"{name} must be a string, not {type(value).__name__}"
+    if not value:
+        return f"{name} is empty"
+    if value != value.strip():
+        return f"{name} begins or ends with space; a pasted key often does"
+    if not value.isprintable():
+        return f"{name} holds a control or invisible character; a pasted key often does"
+    return None
 
 
 _LONGEST_SHOWN = 64

@@ -8,7 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from htx_async.enums import TRAILING_ORDERS, ApiGeneration, Direction, LimiterMode, Offset
+from htx_async.enums import (
+    TRAILING_ORDERS,
+    ApiGeneration,
+    Direction,
+    LimiterMode,
+    MarginMode,
+    Offset,
+)
 from htx_async.report import Attempt, CancelReport
 
 
@@ -92,6 +99,19 @@ class LimiterModeChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LookEnded:
+    """A mass cancel has looked at open orders before it cancels, or while its calls wait: it found
+    `orders` that it means, on `contracts`; `read`: of how many contracts it knows all there are."""
+
+    at: float
+    call: int
+    margin_mode: MarginMode
+    read: int
+    contracts: int
+    orders: int
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationChanged:
     """The account turned out to be on another generation of the API, and how that showed."""
 
@@ -108,6 +128,7 @@ Event = (
     | EndpointPaused
     | LimitChanged
     | LimiterModeChanged
+    | LookEnded
     | GenerationChanged
 )
 

@@ -20,6 +20,7 @@ from htx_async.enums import ContractType, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest
 
 _LONGEST_CONTRACT_CODE = 64
+_ALL = "all contracts"
 
 
 def _contract_code(value: str | None) -> str | None:
@@ -103,6 +104,12 @@ class OrderFilter(BaseModel):
             return blank.model_copy(update={"contract_code": contract_code})
 
     @classmethod
+    def of_all(cls, direction: object, offset: object, margin_mode: MarginMode) -> Self:
+        """Every contract's; `InvalidRequest` as `checked`."""
+        one = cls.checked("X-USDT", direction, offset, margin_mode)
+        return cls(direction=one.direction, offset=one.offset, margin_mode=margin_mode)
+
+    @classmethod
     @lru_cache(maxsize=1024)
     def _remembered(cls, *values: object) -> Self:
         # Strategies cancel the same contracts over and over.
@@ -138,8 +145,13 @@ class OrderFilter(BaseModel):
     @cached_property
     def instrument(self) -> str:
         """The contract in words."""
-        by_pair = f"{self.pair} {self.contract_type}" if self.pair else "all contracts"
+        by_pair = f"{self.pair} {self.contract_type}" if self.pair else _ALL
         return self.contract_code or by_pair
+
+    @property
+    def owner(self) -> str:
+        """Whose orders they are, in words."""
+        return "the account" if self.instrument == _ALL else self.instrument
 
 
 def _in_words(name: str, message: str) -> str:

@@ -32,6 +32,7 @@ from htx_async.events import (
     LimitChanged,
     LimiterModeChanged,
     Listener,
+    LookEnded,
     TokenGranted,
 )
 from htx_async.exchange.endpoints import limit_of
@@ -60,7 +61,7 @@ def to_logging(logger: logging.Logger | str = "htx_async") -> Listener:
 
 def _level(event: Event) -> int:
     match event:
-        case CallStarted() | TokenGranted():
+        case CallStarted() | TokenGranted() | LookEnded():
             return logging.DEBUG
         case AttemptEnded(attempt=attempt):
             is_usual = attempt.code_class is CodeClass.NOTHING_TO_CANCEL
@@ -107,6 +108,9 @@ def _words(event: Event) -> str:
             own = event.mode is LimiterMode.OWN_SHARE
             whose = "on this process's own share of the limit" if own else "on shared tokens again"
             return f"{event.endpoint}: {whose}: {event.reason}"
+        case LookEnded():
+            found = f"{event.orders} orders on {event.contracts} contracts"
+            return f"call {event.call}: its look found {found} in {event.margin_mode} margin"
         case GenerationChanged():
             return f"the account is on {event.generation}: {event.reason}"
 

@@ -84,7 +84,7 @@ def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
         why, advice = ended(ended_by or "nothing was sent"), _call_again(ended_by)
     elif last.verdict is Verdict.REFUSED:
         advice = _CALL_LATER if last.code_class is CodeClass.RETRYABLE else _advice(last)
-        why = f"{ended(_refusal(last))}{_sentence(ended_by)}"
+        why = f"{ended(refusal_of(last))}{_sentence(ended_by)}"
     else:
         told = f"no answer to believe; the last, from {last.base_url}: {ended(last.message)}"
         why, advice = f"{told}{_sentence(ended_by)}", "Call again."
@@ -184,7 +184,7 @@ def _tell_unknown(report: Told) -> str:
     lost = [a for a in report.attempts if a.verdict is Verdict.UNKNOWN]
     last = f"; the last, to {lost[-1].base_url}: {ended(lost[-1].message)}" if lost else "."
     refused = bool(lost) and report.attempts[-1].verdict is Verdict.REFUSED
-    refusal = _refusal(report.attempts[-1]) if refused else ""
+    refusal = refusal_of(report.attempts[-1]) if refused else ""
     sent = f" {_attempts(len(lost))} sent without an answer to believe{last}" if lost else ""
     return (
         f"outcome unknown.{sent}"
@@ -198,7 +198,7 @@ def _tell_refused(report: Told) -> str:
     refusal = report.refusal
     if refusal is None:
         return "refused."
-    told = _refusal(refusal)
+    told = refusal_of(refusal)
     # Where its list was refused in the same words, these need not be told twice.
     besides = "" if told in report.ended_by else _sentence(report.ended_by)
     return (
@@ -223,7 +223,8 @@ def _advice(attempt: Attempt, *, is_trailing: bool = True) -> str:
     return _ADVICE.get(attempt.code_class, _ADVICE_ELSE)
 
 
-def _refusal(attempt: Attempt) -> str:
+def refusal_of(attempt: Attempt) -> str:
+    """Who refused, with which code and words; without a full stop."""
     if _is_in_front(attempt):
         return f"refused by {attempt.base_url} with {BARE_429}: {IN_FRONT}"
     code = f"HTTP {attempt.http_status}" if attempt.code is None else f"code {attempt.code}"

@@ -365,7 +365,7 @@ def test_nothing_secret_is_on_record(path: Path) -> None:
     with AuditLog(path) as audit:
         run(main(audit))
     text = path.read_text()
-    assert len({line["event"] for line in lines(path)}) == 5
+    assert len({line["event"] for line in lines(path)}) == 6
     for secret in (ACCESS_KEY, SECRET_KEY, "Signature", "AccessKeyId"):
         assert secret not in text
 

@@ -15,6 +15,7 @@ from htx_async import (
     HtxSession,
     InvalidRequest,
     Outcome,
+    ReadFailed,
 )
 from htx_async.cross import CrossMargin
 from htx_async.enums import ContractType, MarginMode
@@ -52,6 +53,33 @@ def test_each_call_goes_to_its_twin() -> None:
         calls = ("cancelall", "cancel", "openorders", "hisorders")
         expected = {f"{START_OF_PATH}cross_track_{call}" for call in calls}
         assert {one.path for one in exchange.arrivals} == expected
+
+    run(main())
+
+
+def test_one_list_tells_of_the_whole_account() -> None:
+    """`ALL_CONTRACTS` is one request in cross margin, filtered as ever; nothing may be named beside
+    it, and a list that V5 is not known to have is no word of the account."""
+
+    async def main() -> None:
+        exchange = in_step()
+        sells = [exchange.place(code, "sell", "open", margin_mode="cross") for code in (BTC, DATED)]
+        exchange.place(BTC, "buy", "open", margin_mode="cross")
+        exchange.place(BTC, "sell", "open")
+        async with v1_session(exchange) as htx:
+            rows = await htx.cross.open_trailing(ALL_CONTRACTS, "sell")
+            assert {row.order_id for row in rows} == {order_id for (order_id,) in sells}
+            assert len(exchange.arrivals) == 1
+            with pytest.raises(InvalidRequest, match="name none beside it"):
+                await htx.cross.open_trailing(ALL_CONTRACTS, pair=BTC)
+            exchange.refuse(1014, call="openorders")
+            with pytest.raises(ReadFailed, match="the account's open trailing orders in cross m"):
+                await htx.cross.open_trailing(ALL_CONTRACTS)
+        moved = SimulatedExchange(account="v5")
+        moved.place(BTC, "sell", "open", margin_mode="cross")
+        async with virtual_session(moved, generation="v5") as htx:
+            with pytest.raises(ReadFailed):
+                await htx.cross.open_trailing(ALL_CONTRACTS)
 
     run(main())
 

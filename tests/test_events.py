@@ -16,6 +16,7 @@ import pytest
 import htx_async.calls.call
 from htx_async import CancelError, HtxSession, OutcomeUnknown, RetryPolicy, Verdict
 from htx_async.calls.emitter import Emitter
+from htx_async.enums import Look, MarginMode
 from htx_async.events import (
     AttemptEnded,
     CallEnded,
@@ -23,6 +24,7 @@ from htx_async.events import (
     EndpointPaused,
     Event,
     LimitChanged,
+    LookEnded,
     TokenGranted,
 )
 from htx_async.simulator import Reply, Request, SimulatedExchange
@@ -435,3 +437,28 @@ def test_what_is_no_error_goes_through_a_teller() -> None:
 
     with pytest.raises(SystemExit):
         Emitter([leaving]).emit(EndpointPaused(0.0, PATH, 1.0))
+
+
+@pytest.mark.parametrize("margin", list(MarginMode))
+@pytest.mark.parametrize("look", [Look.FIRST, Look.ONLY])
+def test_a_look_tells_how_many_orders_it_found(look: Look, margin: MarginMode) -> None:
+    """Once, with the orders that are meant, the contracts that have some, and of how many all is
+    known; a list that could not be read counts as none of these."""
+
+    async def main() -> list[LookEnded]:
+        exchange, events = SimulatedExchange(), list[Event]()
+        for code in contracts(3):
+            exchange.place(code, "sell", "close", 2, margin_mode=margin.value)
+        exchange.place("C0-USDT", "buy", "close", margin_mode=margin.value)
+        if margin is MarginMode.ISOLATED:
+            exchange.refuse(1014, call="openorders", contract_code="C8-USDT", times=9)
+        async with virtual_session(exchange, on_event=events.append) as htx:
+            calls = htx if margin is MarginMode.ISOLATED else htx.cross
+            await calls.mass_cancel_trailing(contracts(9), "sell", look=look)
+            await calls.mass_cancel_trailing(contracts(1), look=Look.NONE)
+        return [event for event in events if isinstance(event, LookEnded)]
+
+    (told_of,) = run(main())
+    read = 8 if margin is MarginMode.ISOLATED else 9
+    assert (told_of.margin_mode, told_of.orders, told_of.contracts) == (margin, 6, 3)
+    assert told_of.read == read

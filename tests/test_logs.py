@@ -27,6 +27,7 @@ from htx_async.events import (
     GenerationChanged,
     LimitChanged,
     LimiterModeChanged,
+    LookEnded,
     TokenGranted,
 )
 from htx_async.logs import to_logging
@@ -152,6 +153,11 @@ EVENTS: list[tuple[Event, str, str]] = [
         LimiterModeChanged(1.0, PATH, LimiterMode.SHARED, "Redis is back"),
         "INFO",
         f"{PATH}: on shared tokens again: Redis is back",
+    ),
+    (
+        LookEnded(1.0, 7, MarginMode.CROSS, 9, 3, 6),
+        "DEBUG",
+        "call 7: its look found 6 orders on 3 contracts in cross margin",
     ),
     (
         GenerationChanged(1.0, ApiGeneration.V5, "v1 said 6023"),

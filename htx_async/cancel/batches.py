@@ -18,7 +18,7 @@ def checked_ids(order_ids: Iterable[str]) -> tuple[str, ...]:
     if not ids:
         raise InvalidRequest("order_ids is empty; an empty list never means all orders")
     wrong = [
-        f"order_ids[{place}], {shown(each)}: {_NO_ID}"
+        (f"order_ids[{place}], {shown(each)}", _NO_ID)
         for place, each in enumerate(ids)
         if not _is_id(each)
     ]

@@ -100,7 +100,7 @@ class CallMaker(ABC):
             rows = await procedure(context)
         if rows is None:
             told = context.report()
-            what = f"{wanted.instrument}'s {which} trailing orders"
+            what = f"{wanted.owner}'s {which} trailing orders in {wanted.margin_mode} margin"
             raise ReadFailed(f"{what} could not be read: {context.problem()}", told.reads)
         return rows
 

@@ -15,6 +15,7 @@ from htx_async.cancel.procedures import look
 from htx_async.cancel.v5_check import check_v5
 from htx_async.enums import ApiGeneration, Look, MarginMode
 from htx_async.errors import InvalidRequest
+from htx_async.events import LookEnded
 from htx_async.exchange import v1
 from htx_async.exchange.models import Page
 from htx_async.exchange.operation import Kind
@@ -69,10 +70,13 @@ class Looks:
         self._gate: asyncio.Future[None] = loop.create_future()
         self._all_in: asyncio.Future[None] = loop.create_future()
         self._out = set(contexts)
+        self._unseen = set(contexts)
+        self._read: set[str] = set()
+        self._orders: dict[str, int] = {}
         self._shown: dict[str, asyncio.Future[None]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         self._looking: dict[str, asyncio.Task[None]] = {}
-        self._cross: asyncio.Task[None] | None = None
+        self._cross: asyncio.Task[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._v1_at = NEVER
         self._cancelling: set[str] = set()
@@ -154,26 +158,46 @@ class Looks:
 
     async def _beforehand(self, context: Context) -> None:
         """Look at one contract while it waits; as soon as a page shows orders it need not."""
-        contract = context.intent.contract
+        contract, found = context.intent.contract, set[str]()
+        is_read = False
 
         def on_page(page: Page) -> None:
-            if any(map(context.intent.means, page.orders)):
+            found.update(row.order_id for row in page.orders if context.intent.means(row))
+            if found:
                 _set(self._shown[contract])
 
         try:
             if context.intent.filter.margin_mode is MarginMode.CROSS:
-                await self._look_at_all()
-                if context.states().having(State.OPEN):
+                is_read = await self._look_at_all()
+                found.update(context.states().having(State.OPEN))
+                if found:
                     _set(self._shown[contract])
             else:
                 looking = context.within(context.scope.inner(), self._resources)
                 with context.scope.holding(looking.scope):
-                    await looking.read_open(_V1, on_page=on_page)
+                    is_read = await looking.read_open(_V1, on_page=on_page) is not None
                 self._note(context)
         finally:
+            # Of an account that may have moved v1's empty list tells nothing.
+            is_proof = is_read and (bool(found) or context.states().is_covered)
+            self._has_seen(contract, len(found), is_proof)
             self._out.discard(contract)
             if not self._out:
                 _set(self._gate)
+
+    def _has_seen(self, contract: str, orders: int, is_read: bool) -> None:
+        """What was seen of one contract; of the last one, that the look has ended."""
+        self._unseen.discard(contract)
+        self._orders[contract] = orders
+        if is_read:
+            self._read.add(contract)
+        emitter = self._resources.emitter
+        if self._unseen or emitter is None:
+            return
+        call, mode = self._everything.scope.outermost.number, self._everything.intent.filter
+        counts = [number for number in self._orders.values() if number]
+        what = (len(self._read), len(counts), sum(counts))
+        emitter.emit(LookEnded(self._everything.now(), call, mode.margin_mode, *what))
 
     async def _only(self, context: Context) -> bool:
         """Whether there is something to cancel, or nobody knows."""
@@ -193,6 +217,7 @@ class Looks:
         if not known.is_covered or known.having(State.OPEN):
             self._cancelling.add(context.intent.contract)
         self._is_in(context)
+        self._has_seen(context.intent.contract, len(known.having(State.OPEN)), known.is_covered)
         if not known.is_covered:
             text = "its open orders could not be read beforehand, so it was cancelled blind"
             context.ledger.file(Warned(context.contracts, text))
@@ -223,8 +248,9 @@ class Looks:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TO_LOOK, _set, self._all_in)
 
-    async def _look_at_all(self) -> None:
-        """One list for all contracts, as cross margin has it; read once, by whoever looks first."""
+    async def _look_at_all(self) -> bool:
+        """One list for all contracts, as cross margin has it; read once, by whoever looks first.
+        Whether it could be read."""
         if self._cross is None:
             half = (self._everything.now() + self._everything.scope.deadline) / 2
             scope = self._everything.scope.inner(half)
@@ -232,10 +258,11 @@ class Looks:
             self._cross = own_task(self._hold(looking))
             self._tasks.append(self._cross)
         await asyncio.wait([self._cross])
+        return not self._cross.cancelled() and self._cross.result()
 
-    async def _hold(self, looking: Context) -> None:
+    async def _hold(self, looking: Context) -> bool:
         with self._everything.scope.holding(looking.scope):
-            await looking.read_open(_V1)
+            return await looking.read_open(_V1) is not None
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -64,12 +64,12 @@ def intents(
     filters = (direction, offset, margin_mode)
     # The filters first: what is wrong with them is wrong with no contract.
     as_intent(_ANY_CONTRACT, *filters)
-    checked, wrong = [], []
+    checked, wrong = [], list[tuple[str, str]]()
     for place, code in enumerate(contract_codes):
         try:
             checked.append(as_intent(code, *filters))
         except InvalidRequest as error:
-            wrong.append(f"contract_codes[{place}], {shown(code)}: {error}")
+            wrong.append((f"contract_codes[{place}], {shown(code)}", str(error)))
     if wrong:
         raise InvalidRequest(listed(wrong))
     if not checked:

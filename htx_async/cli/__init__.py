@@ -20,7 +20,11 @@ from htx_async.cli.streams import Closed, give_up
 
 # Without rich's help and tracebacks: the one reads markup in texts, the other shows locals.
 app = typer.Typer(
-    cls=Root, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
+    cls=Root,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -46,7 +50,7 @@ def _root(
       htx-async doctor                        is everything ready?
       htx-async open                          the open trailing orders
       htx-async cancel-all BTC-USDT --dry-run what would be sent
-      htx-async cancel-all BTC-USDT           asks, cancels, gives an account
+      htx-async cancel-all BTC-USDT           asks, cancels, reports
       htx-async guard BTC-USDT -- ./bot       runs it, and cancels when it has died
       htx-async demo                          the same on a simulated exchange
     """

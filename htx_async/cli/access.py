@@ -1,12 +1,13 @@
 """How the exchange is reached, and whose tokens the requests take."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from htx_async.cli.given import Reach
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
+from htx_async.events import Listener
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.host_file import IS_HERE
 from htx_async.limits.host_limits import DEFAULT_SHARE_OF, HostTokenBucket
@@ -14,7 +15,6 @@ from htx_async.limits.limiter import BaseLimiter
 from htx_async.session import HtxSession
 
 if TYPE_CHECKING:
-    from htx_async.audit import AuditLog
     from htx_async.enums import GenerationLike
     from htx_async.redis_limits import RedisTokenBucket
 
@@ -93,6 +93,10 @@ def _listener(share_of: int, say: Say) -> Callable[[str, LimiterMode, str], None
     return hear
 
 
+_LONG_ENOUGH = 12
+"""Characters of a key from which its last four may be shown."""
+
+
 class Access(NamedTuple):
     """Who asks, the exchange's base URLs, the processes with which this one shares its limit, if
     any, and the generation of the API."""
@@ -102,10 +106,20 @@ class Access(NamedTuple):
     fleet: Fleet | Host | None
     generation: str
 
+    @property
+    def key(self) -> str:
+        """The last four characters of the access key, by which its owner knows it; "" of a short
+        one, which they would give away."""
+        key = self.credentials.access_key
+        return key[-4:] if len(key) >= _LONG_ENOUGH else ""
+
+    @property
+    def account(self) -> str | None:
+        """The name that was given to the account."""
+        return None if self.fleet is None else self.fleet.account
+
     @asynccontextmanager
-    async def session(
-        self, say: Say, on_event: "AuditLog | None" = None
-    ) -> AsyncIterator[HtxSession]:
+    async def session(self, say: Say, *on_event: Listener) -> AsyncIterator[HtxSession]:
         """A session for a block; `say` as for a fleet's tokens."""
         async with AsyncExitStack() as stack:
             limiter = None
@@ -122,7 +136,7 @@ class Access(NamedTuple):
     def session_by(
         self,
         limiter: BaseLimiter | None,
-        on_event: "AuditLog | None",
+        on_event: Sequence[Listener],
         *,
         keep_warm: bool = False,
     ) -> HtxSession:

@@ -12,6 +12,7 @@ import typer
 from htx_async.cli.result import was_only_looked_at
 from htx_async.cli.streams import give_up
 from htx_async.cli.words import named, visible, words
+from htx_async.cli.wrapping import width_of, wrapped
 from htx_async.report import CancelReport
 
 _TICK = 0.1
@@ -38,8 +39,8 @@ class Lines:
     """Plain lines."""
 
     def say(self, text: str) -> None:
-        """Write one line."""
-        typer.echo(visible(text), err=True)
+        """Write it; a terminal gets lines that end between words."""
+        typer.echo(wrapped(visible(text), width_of(sys.stderr)), err=True)
 
     def ended(self, report: CancelReport) -> None:
         """Write one line for the contract, if anything was sent for it."""
@@ -70,6 +71,10 @@ class Aside:
     def say(self, text: str) -> None:
         """Show one line."""
         self._jobs.put(lambda display: display.say(text))
+
+    def draw(self, make: Callable[[], str]) -> None:
+        """Write what `make` makes, as it stands, with its line ends; it is made in the thread."""
+        self._jobs.put(lambda display: typer.echo(make(), err=True, nl=False))
 
     def ended(self, report: CancelReport) -> None:
         """Show that a contract has ended."""

@@ -9,9 +9,35 @@ from typer.core import TyperCommand, TyperGroup
 from htx_async.cli.exit_codes import USAGE, WRAPPER_FAILED
 from htx_async.cli.values import take_text
 
+HINTS = {
+    "--side": "--direction",
+    "--cross": "--margin cross",
+    "--isolated": "--margin isolated",
+    "--both": "--margin both",
+    "--contract": "the contract by itself",
+    "--symbol": "the contract by itself",
+}
+"""What is meant by words that others have for it."""
+
 
 class _ReadsText:
-    """A command whose values are read by `values`."""
+    """A command whose values are read by `values`, and that tells what was meant by an option of
+    another name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as ever."""
+        try:
+            rest: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # as below
+        except typer.BadParameter:
+            raise
+        except Exception as error:
+            name = getattr(error, "option_name", "")
+            if name in HINTS:
+                # It is of no class that typer lets anybody name.
+                vars(error)["message"] = f"No such option: {name}; say {HINTS[name]}"
+                vars(error)["possibilities"] = []
+            raise
+        return rest
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, those that typer adds to a command that it has made, too."""
@@ -32,7 +58,7 @@ class _Once(_ReadsText):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as ever, then judge how often each option came; a usage error for too often."""
         given = list(args)
-        rest: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the other base
+        rest: list[str] = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(args=given)  # type: ignore[attr-defined]  # as above
             many: Counter[Any] = Counter(order)

@@ -10,10 +10,12 @@ import typer
 
 from htx_async.calls.base_urls import BASE_URLS
 from htx_async.cli import options
+from htx_async.cli.again import Again
 from htx_async.cli.given import Care, Choices, Course, Named, Orders, Reach, Record
 
 
 def cancel_all(
+    context: typer.Context,
     contract: options.ContractArguments = None,
     contracts_from: options.ContractsFromOption = None,
     every: options.AllOption = False,
@@ -40,16 +42,18 @@ def cancel_all(
     """Cancel the trailing orders of one contract, of many, or of all.
 
     Those of one margin mode or both that match both filters, and no orders of any other kind.
-    Shows the plan and asks first, unless told --yes; gives an account of every contract at the
-    end. With --all open orders are read first, and only contracts that have some are cancelled;
-    of many named ones those that have some go first (--look).
-    With --margin both, --json is one document that has each account under its margin mode.
+    Shows the plan, and asks unless told --yes; reports on every contract at the end. With --all
+    open orders are read first, and only contracts that have some are cancelled; of many named
+    ones those that have some go first (--look). The last line says what was not looked at: of
+    cross margin one list tells, of isolated margin it would be one for each contract.
+    With --margin both, --json is one document that has each report under its margin mode.
 
     Keys come from HTX_ACCESS_KEY and HTX_SECRET_KEY, or from the files that HTX_ACCESS_KEY_FILE
     and HTX_SECRET_KEY_FILE name; never from arguments, which other users of a machine can see.
 
     Ctrl-C and SIGTERM: nothing more is sent, calls on the wire have a second for their answer,
-    and the account is given as ever.
+    and the report is given as ever. After five refusals of the key in a row, too, the rest is not
+    sent. What is not clear stands in a line "again: htx-async cancel-all ...", ready to be used.
 
     \b
     Examples:
@@ -57,18 +61,18 @@ def cancel_all(
         htx-async cancel-all BTC-USDT --direction sell --offset close
       the plan alone, which sends nothing
         htx-async cancel-all BTC-USDT ETH-USDT --dry-run
-      and know that the orders are gone, not only that the exchange took the cancel
+      and know that the orders are gone, not only that the cancel was taken
         htx-async cancel-all BTC-USDT --confirm
       everything, in isolated and in cross margin
         htx-async cancel-all --all --margin both --confirm
-      many from a pipe, the account for a program
-        cat contracts.txt | htx-async cancel-all --contracts-from - --yes --json
+      many from a pipe, the report for a program
+        cat contracts | htx-async cancel-all --contracts-from - --yes --json
       trading is halted: again until nothing is left, within a minute
-        htx-async cancel-all --contracts-from contracts.txt --until-clear --deadline 60
+        htx-async cancel-all BTC-USDT --until-clear --deadline 60
       on the record
-        htx-async cancel-all BTC-USDT --audit cancels.jsonl --reason "venue incident"
+        htx-async cancel-all BTC-USDT --audit f.jsonl --reason "incident 7"
       beside three other processes of the account
-        htx-async cancel-all --all --redis redis://10.0.0.5:6379/0 --share-of 4
+        htx-async cancel-all --all --redis redis://10.0.0.5/0 --share-of 4
     """
     from htx_async.cli.cancel_all import begin
 
@@ -76,7 +80,7 @@ def cancel_all(
         Named(contract or (), contracts_from or (), every),
         Orders(margin.modes, direction, offset),
         Course(until_clear, confirm, look, deadline),
-        Choices(dry_run, yes, as_json),
+        Choices(dry_run, yes, as_json, Again.of(context)),
         Record(audit, actor, reason),
         Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
     )
@@ -142,7 +146,7 @@ def guard(
 def open_orders(
     contract: options.ContractArguments = None,
     every: options.AllOption = False,
-    margin: options.MarginOption = options.Margin.ISOLATED,
+    margin: options.BothMarginsOption = options.Margin.BOTH,
     direction: options.DirectionOption = None,
     offset: options.OffsetOption = None,
     deadline: options.DeadlineOption = None,
@@ -188,9 +192,10 @@ def doctor(
 ) -> None:
     """Look at keys, names, TLS, clocks and the shared limit before they are needed.
 
-    Touches no order; one list of open orders tells which generation of the API the account is on.
-    Exits 0 when all is well, 2 when the keys cannot be read or the findings not be printed, and 6
-    when a cancel might not be sent, or not as fast as it could be.
+    Touches no order. Lists of open orders, one in each margin mode, tell whether the exchange takes
+    the keys and which generation of the API the account is on. Exits 0 when all is well, 2 when the
+    keys cannot be read or the findings not be printed, and 6 when a cancel might not be sent, or
+    not as fast as it could be.
 
     \b
     Examples:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from htx_async.arguments import listed
 from htx_async.cli.given import Named
 from htx_async.cli.words import visible
-from htx_async.enums import ALL_CONTRACTS, AllContracts
+from htx_async.enums import ALL_CONTRACTS, AllContracts, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest
 from htx_async.filters import OrderFilter
 
@@ -44,7 +44,8 @@ def contracts(arguments: Sequence[str], sources: Sequence[str]) -> tuple[str, ..
             "no contract is named; an empty list never means all contracts. Name them as "
             "arguments, give --contracts-from a file that holds them, or say --all"
         )
-    wrong = [f"{where}{_problem(code)}" for where, code in named if _problem(code)]
+    problems = [(where, code, _problem(code)) for where, code in named]
+    wrong = [(_place(where, code), problem) for where, code, problem in problems if problem]
     if wrong:
         raise InvalidRequest(listed(wrong))
     return tuple(dict.fromkeys(_checked(code) for _, code in named))
@@ -62,15 +63,36 @@ def _checked(code: str) -> str:
 
 
 def _problem(code: str) -> str:
+    if (meant := _WORDS.get(code.lower())) is not None:
+        return f"is no contract; say {meant}"
     try:
         _checked(code)
     except InvalidRequest as error:
-        if "://" in code:
-            # What was meant for another argument may hold a password.
-            return "a URL is no contract"
-        shown = visible(code[:_LONGEST_SHOWN])
-        return f"'{shown}{'...' if len(code) > _LONGEST_SHOWN else ''}': {error}"
+        return "a URL is no contract" if _may_be_secret(code) else str(error)
     return ""
+
+
+_WORDS = {
+    **{one.value: f"--direction {one}" for one in Direction},
+    **{one.value: f"--offset {one}" for one in Offset},
+    **{one.value: f"--margin {one}" for one in MarginMode},
+    "both": "--margin both",
+    "all": "--all",
+}
+"""What may be meant by words that stand where a contract belongs."""
+
+
+def _place(where: str, code: str) -> str:
+    """Where it stands, and what."""
+    if _may_be_secret(code):
+        return where
+    shown = f"'{visible(code[:_LONGEST_SHOWN])}{'...' if len(code) > _LONGEST_SHOWN else ''}'"
+    return ": ".join(filter(None, (where, shown)))
+
+
+def _may_be_secret(code: str) -> bool:
+    """What was meant for another argument may hold a password."""
+    return "://" in code
 
 
 def _listed(source: str) -> Iterator[tuple[str, str]]:
@@ -87,7 +109,7 @@ def _listed(source: str) -> Iterator[tuple[str, str]]:
         # Not str.splitlines: form feeds and the like would end a comment as well.
         for number, line in enumerate(re.split("\r\n|\r|\n", text), 1):
             for code in line.partition("#")[0].replace(",", " ").split():
-                yield f"{name}, line {number}: ", code
+                yield f"{name}, line {number}", code
         return
     # Raised out here: a decoding error carries the file's bytes with it.
     raise InvalidRequest(problem)

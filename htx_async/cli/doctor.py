@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cache, partial
@@ -11,8 +12,9 @@ from htx_async.cli.access import ANY, Fleet, Host, fleet_of
 from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import NOT_SENT, USAGE
 from htx_async.cli.given import Reach
-from htx_async.cli.running import print_account, run, unless_stopped
+from htx_async.cli.running import print_report, run, unless_stopped
 from htx_async.cli.words import visible
+from htx_async.cli.wrapping import width_of, wrapped
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.signing import Credentials
 
@@ -28,7 +30,7 @@ def begin(reach: Reach, *, as_json: bool) -> int:
 
 def _examine(reach: Reach, as_json: bool, runner: asyncio.Runner, aside: Aside) -> int:
     findings = unless_stopped(runner, _found(reach, fleet_of(reach), aside))
-    problem = print_account(partial(_as_json if as_json else _told, findings))
+    problem = print_report(partial(_as_json if as_json else _told, findings))
     wrong = [finding.subject for finding in findings if not finding.ok]
     if problem:
         aside.say(f"Not well: {', '.join(wrong) or 'nothing'}. stdout: {problem}.")
@@ -73,10 +75,15 @@ def _as_json(findings: "Sequence[Finding]") -> bytes:
 
 
 def _told(findings: "Sequence[Finding]") -> str:
-    lines = []
+    width, lines = width_of(sys.stdout), []
     for finding in findings:
         word = "ok  " if finding.ok else "FAIL"
-        lines.append(f"{word} {visible(finding.subject)}: {visible(finding.told)}\n")
+        subject, told = visible(finding.subject), visible(finding.told)
+        lines.append(f"{wrapped(f'{word} {subject}: {told}', width, _INDENT)}\n")
         if finding.advice:
-            lines.append(f"     -> {visible(finding.advice)}\n")
+            advice = f"{_INDENT}-> {visible(finding.advice)}"
+            lines.append(f"{wrapped(advice, width, f'{_INDENT}   ')}\n")
     return "".join(lines)
+
+
+_INDENT = " " * 5

@@ -33,12 +33,12 @@ def exit_code(outcome: Outcome, *, interrupted: bool, unconfirmed: bool = False)
 
 HELP = """\b
 Exit codes; over several contracts the first of 5, 4, 3, 6 wins:
-    0  clear: the exchange took every cancel; with --confirm, its lists show none left
+    0  clear: the exchange took all; with --confirm, its lists show none left
     1  internal error: look at the exchange now
-    2  usage, keys missing, or the question not answered with yes; nothing was sent
+    2  usage, no keys, or no yes to the question; nothing was sent
     3  refused; nothing was cancelled
     4  partial: orders may still be open; with --confirm, some are
-    5  unknown, or --confirm could not confirm it: look at the exchange now
+    5  unknown, or not confirmed by --confirm: look at the exchange now
     6  not sent; every order is as it was
   130  interrupted, and nothing is unknown
 """
@@ -48,7 +48,7 @@ Exit codes:
     0  everything could be read, also when there are no orders
     1  internal error
     2  usage, keys missing, or a list that could not be printed
-    5  some contract could not be read: stderr says which, and why
+    5  some contract could not be read: stderr says which and why
   130  interrupted
 """
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from htx_async.cli.again import Again
 from htx_async.enums import Direction, Look, MarginMode, Offset
 
 
@@ -33,11 +34,12 @@ class Course(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """What the operator wants to see, and whether to be asked."""
+    """What the operator wants to see, whether to be asked, and how to say it once more."""
 
     dry_run: bool
     yes: bool
     as_json: bool
+    again: Again = Again()
 
 
 class Care(NamedTuple):

@@ -121,7 +121,7 @@ class _Guard:
         async with AsyncExitStack() as stack:
             limiter, shares = await self._limiter(asked.access, mark, stack)
             beside = Beside(limiter)
-            session = asked.access.session_by(beside, log, keep_warm=True)
+            session = asked.access.session_by(beside, [] if log is None else [log], keep_warm=True)
             rounds = Rounds(asked.intent, await stack.enter_async_context(session))
             preparing = asyncio.create_task(rounds.prepare(self.say))
             ear = _Ear(preparing)

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from htx_async.cli.exit_codes import NOT_CLEAR, NOT_SENT, OF_SIGNAL, WRAPPER_FAILED
 from htx_async.cli.result import Result, was_only_looked_at
-from htx_async.cli.words import messages, named, orders, summary, words
+from htx_async.cli.words import (
+    besides,
+    cancelled,
+    left_open,
+    messages,
+    named,
+    summary,
+    words,
+)
 
 
 class Ended(NamedTuple):
@@ -62,9 +70,12 @@ class Account(NamedTuple):
             for report in result.whole.reports if is_last or not result.is_clear else ():
                 if not was_only_looked_at(report):
                     yield f"{_ORDINALS[number]} round, {named(report)}: {words(report.outcome)}"
+            yield from cancelled(result)
+            if is_last or not result.is_clear:
+                yield from besides(result)
+            yield from left_open(result)
             if is_last or not result.is_clear:
                 yield from messages(result)
-            yield from orders(result)
             yield f"{_ORDINALS[number]} round: {summary(result)}"
         if self.ended.left:
             yield f"{', '.join(self.ended.left)} lives on, and may place orders."

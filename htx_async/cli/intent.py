@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, TypeGuard
 
-from htx_async.cli.result import Found, Result
+from htx_async.cli.result import Found
 from htx_async.cross import CrossMargin
 from htx_async.enums import AllContracts, Direction, Look, MarginMode, Offset
 from htx_async.errors import HtxError
@@ -13,7 +13,7 @@ from htx_async.mass_report import MassCancelPlan, MassCancelReport
 from htx_async.report import CancelReport
 from htx_async.session import HtxSession
 
-_ACCOUNT = "in a mass cancel"
+_NOTE = "in a mass cancel"
 """How the note begins that a mass cancel leaves on what ends it."""
 
 
@@ -45,8 +45,8 @@ class Intent(NamedTuple):
 
     async def carry_out(
         self, htx: HtxSession, deadline: float, on_report: Callable[[CancelReport], object] | None
-    ) -> Result:
-        """The accounts; margin modes do not wait for each other.
+    ) -> dict[MarginMode, Found]:
+        """The reports; margin modes do not wait for each other.
 
         Raises what ends one of them in the middle, with notes of what is known.
         """
@@ -59,9 +59,9 @@ class Intent(NamedTuple):
                 continue
             for other in ended:
                 if isinstance(other, MassCancelReport):
-                    one.add_note(f"{_ACCOUNT} in the other margin mode: {other}")
+                    one.add_note(f"{_NOTE} in the other margin mode: {other}")
             raise one
-        return Result(dict(zip(self.margins, found, strict=True)), confirm=self.confirm)
+        return dict(zip(self.margins, found, strict=True))
 
     async def _begin(
         self,
@@ -91,7 +91,7 @@ def known(error: BaseException) -> list[str]:
 
     Nothing else that hangs on it, for a foreign exception may hold a URL.
     """
-    return [note for note in getattr(error, "__notes__", ()) if note.startswith(_ACCOUNT)]
+    return [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
 
 
 def _is_not_begun(error: BaseException) -> TypeGuard[HtxError]:

@@ -5,13 +5,14 @@ Loaded only when there is something to draw.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from htx_async.cli.account import drawn, fits, table
+from htx_async.cli.report_page import drawn, fits, table
 from htx_async.cli.words import count, visible
 from htx_async.enums import MarginMode
 from htx_async.orders import TrailingOrder
@@ -22,18 +23,32 @@ _MOST_DIGITS = 20
 _Row = tuple[MarginMode, TrailingOrder]
 
 
-def listing(orders: Sequence[_Row], read: int, *, is_whole: bool) -> str:
-    """A table of orders, and a line that sums it up. `is_whole`: whether all could be read."""
-    total = f"{count(read, 'contract')} read{'' if is_whole else ', others could not be'}"
+def listing(orders: Sequence[_Row], read: str, *, is_whole: bool) -> str:
+    """A table of orders, or blocks of lines where there is no room for one, and a line that sums it
+    up. `read`: how the margin modes were read. `is_whole`: whether all could be."""
+    total = f"Read: {read}{'' if is_whole else '; others could not be read'}."
     if not orders:
         nothing = "No such trailing orders are open" if is_whole else "None found"
-        return drawn([Text(f"{nothing}; {total}.")], sys.stdout)
-    last = f"{count(len(orders), 'open trailing order')}; {total}."
-    made = _table(orders, tuple(_CELLS))
+        return drawn([Text(f"{nothing}. {total}")], sys.stdout)
+    last = f"{count(len(orders), 'open trailing order')}. {total}"
+    made: RenderableType = _table(orders, tuple(_CELLS))
     if not fits(made):
         made = _table(orders, tuple(name for name in _CELLS if name not in _NUMBERS))
-        last += f" A wider terminal also shows {', '.join(_NUMBERS)}; so does --json."
+        if fits(made):
+            last += f" A wider terminal also shows {', '.join(_NUMBERS)}; so does --json."
+        else:
+            made = Group(*(Text(visible(line)) for row in orders for line in _block(row)))
     return drawn([made, Text(), Text(last)], sys.stdout)
+
+
+def _block(row: _Row) -> Iterator[str]:
+    """An order in lines of some 40 columns."""
+    cells = {name: cell(row) for name, cell in _CELLS.items()}
+    names = ("contract", "margin", "direction", "offset")
+    yield " ".join(cells[name] for name in names)
+    yield f"  order id {cells['order id']}"
+    yield f"  {cells['state']}, {cells['age']}, volume {cells['volume']}"
+    yield f"  callback {cells['callback']}, from {cells['activation']}"
 
 
 def _table(orders: Sequence[_Row], names: Sequence[str]) -> Table:

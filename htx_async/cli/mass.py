@@ -1,4 +1,4 @@
-"""One mass cancel, from the plan to the account."""
+"""One mass cancel, from the plan to the report."""
 
 import asyncio
 import os
@@ -6,19 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from htx_async.cli.access import Access
 from htx_async.cli.aside import Aside, Display
+from htx_async.cli.carrying import Watchers, carried
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, NOT_SENT, USAGE
 from htx_async.cli.given import Choices, Record
 from htx_async.cli.intent import Intent, known
 from htx_async.cli.interrupts import ignore_from_now_on, raise_from_now_on
 from htx_async.cli.plan import Plan, Schedule, planned
 from htx_async.cli.result import Result
-from htx_async.cli.running import Stops, print_account, unless_stopped
+from htx_async.cli.running import Stops, print_report, unless_stopped
 from htx_async.cli.streams import give_up, internal, is_terminal
 from htx_async.cli.words import summary
 from htx_async.errors import ReadFailed
@@ -26,9 +27,6 @@ from htx_async.report import CancelReport
 
 if TYPE_CHECKING:
     from htx_async.audit import AuditLog
-
-GRACE = 1.0
-"""Seconds that calls on the wire have for their answer once the operator has interrupted."""
 
 _TO_WRITE = 1.0
 
@@ -40,7 +38,7 @@ def cancel(
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
-    """Plan, ask, cancel and give the account; the exit code."""
+    """Plan, ask, cancel and give the report; the exit code."""
     intent, access = asked()
     with recorded(record, aside, dry_run=choices.dry_run) as log:
         try:
@@ -50,6 +48,8 @@ def cancel(
             return NOT_SENT
         if choices.dry_run:
             return _shown(plan, choices, aside)
+        if choices.yes and not choices.as_json:
+            aside.draw(lambda: f"{plan.told(aside=True)}\n")
         if not choices.yes and not _agreed(plan.told(aside=True)):
             aside.say("Without a yes nothing was sent.")
             return USAGE
@@ -60,7 +60,7 @@ async def _planned(intent: Intent, access: Access, choices: Choices, aside: Asid
     # Closed before the question: connections would not outlive a long wait for its answer.
     async with access.session(aside.say) as htx:
         limit = "" if choices.yes and not choices.dry_run else await access.reach(aside.say)
-        return await planned(intent, htx, access.base_urls, limit)
+        return await planned(intent, htx, access, limit)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _shown(plan: Plan, choices: Choices, aside: Aside) -> int:
 
     read = ", but to read the public list of contracts" if plan.intent.is_all else ""
     done = f"Dry run: nothing was sent{read}."
-    problem = print_account(whole)
+    problem = print_report(whole)
     if problem:
         aside.say(f"{done} The plan could not be printed: {problem}.")
     return USAGE if problem else 0
@@ -116,17 +116,20 @@ def _carried_out(
     runner: asyncio.Runner,
     aside: Aside,
 ) -> int:
-    on_report = watched(plan.schedule, aside, quiet=choices.as_json)
+    quiet = choices.as_json
+    watchers = Watchers(log, watched(plan.schedule, aside, quiet=quiet), aside, quiet)
     stops = Stops(runner.get_loop())
     try:
-        result = runner.run(_cancelled(plan, access, log, stops, aside, on_report))
-        was_begun = any(result.accounts.values())
+        found, beside = runner.run(carried(plan, access, stops, watchers))
+        again, confirm = choices.again, plan.intent.confirm
+        result = Result(found, confirm=confirm, again=again, beside=beside)
+        was_begun = any(result.by_margin.values())
         if stops.came and not was_begun:
             aside.say("Nothing was sent.")
             return INTERRUPTED
         for problem in dict.fromkeys(map(str, result.not_begun)):
             aside.say(problem)
-        return _accounted(result, choices, stops, aside) if was_begun else NOT_SENT
+        return _reported(result, choices, stops, aside) if was_begun else NOT_SENT
     except Exception as error:
         aside.settle()
         aside.say(f"{internal(error)}. Look at the exchange now.")
@@ -137,20 +140,20 @@ def _carried_out(
         ignore_from_now_on()
 
 
-def _accounted(result: Result, choices: Choices, stops: Stops, aside: Aside) -> int:
-    """Give the account on stdout; where that fails, one line on stderr. The exit code."""
+def _reported(result: Result, choices: Choices, stops: Stops, aside: Aside) -> int:
+    """Give the report on stdout; where that fails, one line on stderr. The exit code."""
     interrupted = stops.came
     try:
         # Whoever does not read stdout would hold it up for ever.
         raise_from_now_on()
         aside.settle()
-        problem = print_account(partial(_account, result, choices, interrupted=interrupted))
+        problem = print_report(partial(_report, result, choices, interrupted=interrupted))
     except KeyboardInterrupt:
         give_up(sys.stdout)
         interrupted, problem = True, "interrupted"
     if problem:
         # A full disk or a closed pipe must not stand for what happened to the orders.
-        aside.say(f"{summary(result)} The account could not be printed: {problem}.")
+        aside.say(f"{summary(result)} The report could not be printed: {problem}.")
     return result.exit_code(interrupted=interrupted)
 
 
@@ -176,45 +179,10 @@ def watched(
     return aside.ended
 
 
-async def _cancelled(
-    plan: Plan,
-    access: Access,
-    log: "AuditLog | None",
-    stops: Stops,
-    aside: Aside,
-    on_report: Callable[[CancelReport], object] | None,
-) -> Result:
-    """The account, of what was done until the operator interrupted if he did."""
-    async with access.session(aside.say, log) as htx:
-        work = plan.intent.carry_out(htx, plan.schedule.deadline, on_report)
-        cancelling = asyncio.create_task(work)
-        if not await _ends_before(cancelling, stops.first):
-            aside.say(_STOPPING)
-            closing = asyncio.create_task(htx.aclose(grace=GRACE))
-            if not await _ends_before(closing, stops.second):
-                await htx.aclose()
-            await closing
-    return await cancelling
-
-
-_STOPPING = (
-    "Interrupted: nothing more is sent. Calls on the wire have a second for their answer; Ctrl-C "
-    "once more ends that at once."
-)
-
-
-async def _ends_before(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
-    """Wait for either; whether the task has ended."""
-    waiter = asyncio.create_task(event.wait())
-    await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
-    waiter.cancel()
-    return task.done()
-
-
-def _account(result: Result, choices: Choices, *, interrupted: bool) -> str | bytes:
+def _report(result: Result, choices: Choices, *, interrupted: bool) -> str | bytes:
     if choices.as_json:
         return result.as_json()
     # Only when there is something to draw.
-    from htx_async.cli.account import account  # noqa: PLC0415 - see above
+    from htx_async.cli.report_page import page  # noqa: PLC0415 - see above
 
-    return account(result, interrupted=interrupted)
+    return page(result, interrupted=interrupted)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from htx_async.arguments import as_seconds
 from htx_async.cli.access import Access, access
@@ -14,9 +14,12 @@ from htx_async.cli.contracts import chosen
 from htx_async.cli.exit_codes import UNKNOWN, USAGE
 from htx_async.cli.given import Named, Orders, Reach
 from htx_async.cli.intent import desk_of
-from htx_async.cli.running import print_account, run, unless_stopped
-from htx_async.enums import AllContracts, Direction, MarginMode, Offset
-from htx_async.errors import ReadFailed
+from htx_async.cli.key_refusals import KEY_REFUSED, REFUSED, KeyRefusals
+from htx_async.cli.running import print_report, run, unless_stopped
+from htx_async.cli.words import count
+from htx_async.codes import CodeClass
+from htx_async.enums import ALL_CONTRACTS, AllContracts, Direction, MarginMode, Offset, Verdict
+from htx_async.errors import ReadFailed, SessionClosed
 from htx_async.exchange.endpoints import READS, limit_of
 from htx_async.orders import TrailingOrder
 from htx_async.session import HtxSession
@@ -39,10 +42,11 @@ class Query(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """Orders with their margin mode, how many contracts were read, and those that were not."""
+    """Orders with their margin mode; how each mode was read, in words; why the rest is not known,
+    and of how many contracts."""
 
     orders: tuple[tuple[MarginMode, TrailingOrder], ...]
-    read: int
+    read: tuple[str, ...]
     failures: tuple[ReadFailed, ...]
 
 
@@ -65,17 +69,33 @@ def begin(
 
 
 def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:
-    for failure in listed.failures[:_MOST_SHOWN]:
-        aside.say(str(failure))
-    if len(listed.failures) > _MOST_SHOWN:
-        aside.say(f"{len(listed.failures) - _MOST_SHOWN} more contracts could not be read either.")
+    told = told_together(listed.failures)
+    for text, _ in told[:_MOST_SHOWN]:
+        aside.say(text)
+    if rest := sum(number for _, number in told[_MOST_SHOWN:]):
+        aside.say(f"{count(rest, 'more contract')} could not be read either.")
     aside.settle()
-    problem = print_account(partial(_as_json if as_json else _drawn, listed))
+    problem = print_report(partial(_as_json if as_json else _drawn, listed))
     if problem:
         aside.say(f"The list could not be printed: {problem}.")
     if listed.failures:
         return UNKNOWN
     return USAGE if problem else 0
+
+
+def told_together(failures: Sequence[ReadFailed]) -> list[tuple[str, int]]:
+    """Why lists could not be read, and how many of them: once, where many share it."""
+    of: dict[str, list[str]] = {}
+    for failure in failures:
+        owner, _, rest = str(failure).partition(_WHOSE)
+        of.setdefault(rest or owner, []).append(owner if rest else "")
+    return [
+        (f"{', '.join(owners)}{_WHOSE}{why}" if owners[0] else why, len(owners))
+        for why, owners in of.items()
+    ]
+
+
+_WHOSE = "'s open trailing orders"
 
 
 def _as_json(listed: Listed) -> bytes:
@@ -88,46 +108,109 @@ def _drawn(listed: Listed) -> str:
     # Only when there is something to draw.
     from htx_async.cli.listing import listing  # noqa: PLC0415 - see above
 
-    return listing(listed.orders, listed.read, is_whole=not listed.failures)
+    return listing(listed.orders, "; ".join(listed.read), is_whole=not listed.failures)
 
 
 async def _listed(query: Query, reached: Access, aside: Aside) -> Listed:
-    async with reached.session(aside.say) as htx:
-        found, failures = await _contracts(query, htx)
+    refusals = KeyRefusals()
+    async with reached.session(aside.say, refusals) as htx:
+        refusals.begin(htx.warm_up)
         share_of = 1 if reached.fleet is None else reached.fleet.share_of
-        each = _ROUND_TRIPS / limit_of(READS).rate
-        within = query.deadline or _ALLOWANCE + ceil(len(found) * each * share_of)
-        reads = [
-            desk_of(htx, margin).open_trailing(code, query.direction, query.offset, deadline=within)
-            for margin, code in found
-        ]
-        answers = await asyncio.gather(*reads, return_exceptions=True)
-    orders: list[tuple[MarginMode, TrailingOrder]] = []
-    for (margin, _), answer in zip(found, answers, strict=True):
-        if isinstance(answer, ReadFailed):
-            failures.append(answer)
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            orders += ((margin, order) for order in answer)
-    read = len(found) - sum(isinstance(answer, ReadFailed) for answer in answers)
-    return Listed(tuple(orders), read, tuple(failures))
+        modes = [_Reading(htx, query, mode, share_of) for mode in query.margins]
+        reading = asyncio.gather(*(one.read() for one in modes))
+        refused = asyncio.create_task(refusals.came.wait())
+        ends: list[asyncio.Future[Any]] = [reading, refused]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        refusals.end()
+        if refused.done() and not reading.done():
+            aside.say(KEY_REFUSED)
+            await htx.aclose(reason=REFUSED)
+        refused.cancel()
+        await reading
+    return Listed(
+        orders=tuple((one.mode, order) for one in modes for order in one.orders),
+        read=tuple(one.told for one in modes),
+        failures=tuple(failure for one in modes for failure in one.failures),
+    )
 
 
-async def _contracts(
-    query: Query, htx: HtxSession
-) -> tuple[list[tuple[MarginMode, str]], list[ReadFailed]]:
-    """What is to be read, and why the rest is not known."""
-    found: list[tuple[MarginMode, str]] = []
-    failures: list[ReadFailed] = []
-    for margin in query.margins:
-        codes: Sequence[str] = ()
-        if not isinstance(query.contracts, AllContracts):
-            codes = query.contracts
-        else:
+class _Reading:
+    """The open orders of one margin mode: cross margin has one list of the account on v1, isolated
+    margin one for each contract."""
+
+    def __init__(self, htx: HtxSession, query: Query, mode: MarginMode, share_of: int) -> None:
+        self.mode = mode
+        self.orders: list[TrailingOrder] = []
+        self.failures: list[ReadFailed] = []
+        self.told = f"{mode} margin: none"
+        self._htx = htx
+        self._query = query
+        self._share_of = share_of
+
+    async def read(self) -> None:
+        """All that is asked for; what could not be had is in `failures`."""
+        codes = self._query.contracts
+        is_many = isinstance(codes, AllContracts) or len(codes) > 1
+        if self.mode is MarginMode.CROSS and is_many and await self._read_account():
+            return
+        if isinstance(codes, AllContracts):
             try:
-                codes = await desk_of(htx, margin).contracts()
+                codes = await desk_of(self._htx, self.mode).contracts()
             except ReadFailed as failure:
-                failures.append(failure)
-        found += ((margin, code) for code in codes)
-    return found, failures
+                self.failures.append(failure)
+                return
+        await self._read_each(codes)
+
+    async def _read_account(self) -> bool:
+        """Whether one list has told it all, or nothing else would."""
+        query = self._query
+        within = query.deadline or _ALLOWANCE
+        try:
+            rows = await self._htx.cross.open_trailing(
+                ALL_CONTRACTS, query.direction, query.offset, deadline=within
+            )
+        except ReadFailed as failure:
+            # V5 is not known to have such a list.
+            if _may_be_elsewhere(failure):
+                return False
+            self.failures.append(failure)
+            return True
+        codes = query.contracts
+        named = None if isinstance(codes, AllContracts) else {*codes}
+        self.orders += (r for r in rows if named is None or r.contract_code.upper() in named)
+        self.told = "cross margin: the whole account, by one list"
+        return True
+
+    async def _read_each(self, codes: Sequence[str]) -> None:
+        query, calls = self._query, desk_of(self._htx, self.mode)
+        each = _ROUND_TRIPS / limit_of(READS).rate
+        within = query.deadline or _ALLOWANCE + ceil(len(codes) * each * self._share_of)
+        reads = (
+            calls.open_trailing(code, query.direction, query.offset, deadline=within)
+            for code in codes
+        )
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, ReadFailed):
+                self.failures.append(answer)
+            elif isinstance(answer, SessionClosed):
+                self.failures.append(ReadFailed(REFUSED))
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                self.orders += answer
+        read = len(answers) - len(self.failures)
+        if read:
+            by = "one list" if read == 1 else "a list each"
+            self.told = f"{self.mode} margin: {count(read, 'contract')}, by {by}"
+
+
+def _may_be_elsewhere(failure: ReadFailed) -> bool:
+    """Whether it says nothing of the account's orders, since they may be on V5."""
+    last = failure.attempts[-1] if failure.attempts else None
+    if last is None or last.verdict is Verdict.UNKNOWN:
+        return False
+    return last.verdict is Verdict.ACCEPTED or last.code_class in _ELSEWHERE
+
+
+_ELSEWHERE = (CodeClass.MIGRATED, CodeClass.RETIRED, CodeClass.NOT_RETRYABLE)

@@ -54,8 +54,15 @@ LookOption = Annotated[
 MarginOption = Annotated[
     Margin, typer.Option(help="Which of the account's two sets of orders, or both together.")
 ]
+BothMarginsOption = Annotated[
+    Margin,
+    typer.Option(
+        help="Which of the account's two sets of orders: cross is one list, isolated one for each "
+        "contract."
+    ),
+]
 DirectionOption = Annotated[
-    Direction | None, typer.Option(help="Only orders of this side; left out: both.")
+    Direction | None, typer.Option(help="Only orders of this direction; left out: both.")
 ]
 OffsetOption = Annotated[
     Offset | None,
@@ -82,11 +89,17 @@ DeadlineOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and send nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="The account as JSON on stdout.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Show the plan, and do not ask.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")]
 JsonListOption = Annotated[bool, typer.Option("--json", help="The orders as a JSON array.")]
 AuditOption = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Append a record of all that is done.")
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="HTX_AUDIT",
+        show_default=False,
+        help="Append a record of all that is done.",
+    ),
 ]
 ActorOption = Annotated[
     str | None,

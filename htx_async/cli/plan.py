@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from htx_async.cli.access import Access
 from htx_async.cli.intent import Intent, desk_of
+from htx_async.cli.words import visible
 from htx_async.enums import Look, MarginMode
 from htx_async.mass_report import MassCancelPlan
 from htx_async.session import HtxSession
@@ -25,12 +27,14 @@ class Schedule(NamedTuple):
 class Plan(NamedTuple):
     """What `intent` comes to in each margin mode.
 
-    `limit`: whose tokens are taken; "" for this process's own.
+    `limit`: whose tokens are taken; "" for this process's own. `key`, `account`: see `Access`.
     """
 
     intent: Intent
     base_urls: tuple[str, ...]
     limit: str
+    key: str
+    account: str | None
     by_margin: dict[MarginMode, MassCancelPlan]
 
     @property
@@ -54,7 +58,7 @@ class Plan(NamedTuple):
     def told(self, *, aside: bool) -> str:
         """The plan for a person, drawn for stdout, or for stderr if `aside`."""
         # Only here: whoever does not look at the plan does not wait for rich.
-        from htx_async.cli.account import columns, drawn  # noqa: PLC0415 - see above
+        from htx_async.cli.report_page import columns, drawn  # noqa: PLC0415 - see above
 
         return drawn([columns(self._rows())], sys.stderr if aside else sys.stdout)
 
@@ -68,7 +72,8 @@ class Plan(NamedTuple):
         settings = {"until_clear": intent.until_clear, "confirm": intent.confirm}
         reached = {"deadline": self.schedule.deadline, "base_urls": self.base_urls}
         limit = {"limit": self.limit} if self.limit else {}
-        return {**plan.model_dump(), **filters, **settings, **reached, **limit}
+        who = {"key_ends_in": self.key, "account": self.account}
+        return {**plan.model_dump(), **filters, **settings, **reached, **who, **limit}
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         intent, schedule = self.intent, self.schedule
@@ -76,6 +81,9 @@ class Plan(NamedTuple):
         margins = " and in ".join(f"{margin} margin" for margin in self.by_margin)
         yield "cancel", f"trailing orders in {margins}, {' and '.join(filters) or 'all'}"
         yield "contracts", self._contracts()
+        yield "key", f"ends in {self.key}" if self.key else "too short to show a part of it"
+        if self.account is not None:
+            yield "account", visible(self.account)
         yield "rounds", _ROUNDS if intent.until_clear else "one for each contract"
         yield from self._times()
         if intent.confirm:
@@ -121,7 +129,7 @@ _ROUNDS = (
 )
 
 
-async def planned(intent: Intent, htx: HtxSession, base_urls: tuple[str, ...], limit: str) -> Plan:
+async def planned(intent: Intent, htx: HtxSession, access: Access, limit: str) -> Plan:
     """The plan; nothing is sent but for the public list, where all contracts are meant.
 
     Raises `ReadFailed` when that cannot be had.
@@ -129,4 +137,5 @@ async def planned(intent: Intent, htx: HtxSession, base_urls: tuple[str, ...], l
     if intent.is_all:
         for margin in intent.margins:
             await desk_of(htx, margin).contracts()
-    return Plan(intent, base_urls, limit, intent.plan(htx))
+    who = (access.key, access.account)
+    return Plan(intent, access.base_urls, limit, *who, intent.plan(htx))

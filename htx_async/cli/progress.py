@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from htx_async.cli.account import console, style
 from htx_async.cli.plan import Schedule
+from htx_async.cli.report_page import console, style
 from htx_async.cli.words import visible, words
 from htx_async.enums import BY_URGENCY, Outcome
 from htx_async.report import CancelReport

@@ -13,7 +13,7 @@ from htx_async.cli.exit_codes import INTERNAL, USAGE
 from htx_async.cli.keys_file import in_shell, keys_file
 from htx_async.cli.mass import watched
 from htx_async.cli.plan import Schedule
-from htx_async.cli.running import print_account, run, signals, unless_stopped
+from htx_async.cli.running import print_report, run, signals, unless_stopped
 from htx_async.cli.streams import printed
 from htx_async.enums import MarginMode
 from htx_async.errors import InvalidRequest
@@ -32,7 +32,7 @@ def play_demo() -> int:
         heard = watched(Schedule(len(CONTRACTS), seconds, 2 * seconds), aside, quiet=False)
         story = unless_stopped(runner, play(heard))
         aside.settle()
-        problem = print_account(partial(drawn, story))
+        problem = print_report(partial(drawn, story))
         if problem:
             aside.say(f"What came of it could not be printed: {problem}.")
         if not story.is_right:
@@ -85,7 +85,7 @@ async def _simulate(port: int, scene: Scene, keys: str | None, aside: Aside) -> 
         await stop.wait()
     left = len(exchange.open_orders())
     told = f"Stopped after {len(exchange.arrivals)} requests; orders still open: {left}.\n"
-    if problem := print_account(lambda: told):
+    if problem := print_report(lambda: told):
         aside.say(f"{told.strip()} stdout: {problem}.")
         return USAGE
     return 0

@@ -1,9 +1,11 @@
 """What came of a mass cancel, in one margin mode or in both."""
 
+import json
 from collections.abc import Mapping
 from functools import cached_property
 
-from htx_async.cancel.judge import NOT_CONFIRMED
+from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY
+from htx_async.cli.again import Again, Left, command_line
 from htx_async.cli.exit_codes import NOT_SENT, exit_code
 from htx_async.enums import MarginMode, Outcome
 from htx_async.errors import HtxError
@@ -11,7 +13,14 @@ from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
 
 Found = MassCancelReport | HtxError
-"""An account, or why nothing was sent."""
+"""A report, or why nothing was sent."""
+
+
+def is_unconfirmed(report: CancelReport) -> bool:
+    """Whether it is clear, and a confirmation that was asked for is missing; it says so. Where
+    nothing was sent, a whole list that had nothing to cancel is enough."""
+    is_open = report.is_clear and report.confirmed is None
+    return is_open and any(NOT_CONFIRMED in warning for warning in warnings_of(report))
 
 
 def was_only_looked_at(report: CancelReport) -> bool:
@@ -19,22 +28,33 @@ def was_only_looked_at(report: CancelReport) -> bool:
     return report.outcome is Outcome.NOTHING_TO_CANCEL and not report.attempts
 
 
-def is_unconfirmed(report: CancelReport) -> bool:
-    """Whether it is clear, and a confirmation that was asked for is missing; it says so. What was
-    only looked at is clear by a whole list."""
-    is_open = report.is_clear and report.confirmed is None and not was_only_looked_at(report)
-    return is_open and any(NOT_CONFIRMED in warning for warning in report.warnings)
+def warnings_of(report: CancelReport) -> tuple[str, ...]:
+    """What an operator has to know beside the orders."""
+    is_looked_at = was_only_looked_at(report)
+    return tuple(one for one in report.warnings if not (is_looked_at and one == TOO_EARLY))
 
 
 class Result:
-    """The accounts by margin mode. `confirm`: whether the exchange's lists were asked for."""
+    """The reports by margin mode. `confirm`: whether the exchange's lists were asked for.
+    `again`: how to say the command once more, if it can be. `beside`: how many orders are open in a margin mode
+    in which none was to be cancelled; None where nobody looked."""
 
-    def __init__(self, found: Mapping[MarginMode, Found], *, confirm: bool) -> None:
+    def __init__(
+        self,
+        found: Mapping[MarginMode, Found],
+        *,
+        confirm: bool,
+        again: Again | None = None,
+        beside: Mapping[MarginMode, int | None] | None = None,
+    ) -> None:
         self._found = found
         self.confirm = confirm
+        self._again = again
+        others = (mode for mode in MarginMode if mode not in found)
+        self.beside = {mode: (beside or {}).get(mode) for mode in others}
 
     @cached_property
-    def accounts(self) -> dict[MarginMode, MassCancelReport | None]:
+    def by_margin(self) -> dict[MarginMode, MassCancelReport | None]:
         """None where nothing was sent."""
         return {
             margin: one if isinstance(one, MassCancelReport) else None
@@ -53,18 +73,21 @@ class Result:
 
     @cached_property
     def whole(self) -> MassCancelReport:
-        """All accounts as one; there has to be one."""
-        accounts = [one for one in self.accounts.values() if one is not None]
+        """All reports as one; there has to be one."""
+        found = [one for one in self.by_margin.values() if one is not None]
         return MassCancelReport(
-            reports=tuple(report for one in accounts for report in one.reports),
-            elapsed=max(one.elapsed for one in accounts),
-            callback_errors=tuple(error for one in accounts for error in one.callback_errors),
+            reports=tuple(report for one in found for report in one.reports),
+            elapsed=max(one.elapsed for one in found),
+            callback_errors=tuple(error for one in found for error in one.callback_errors),
         )
 
     @cached_property
     def unconfirmed(self) -> tuple[CancelReport, ...]:
         """Clear by the exchange's word only, where more was asked for."""
-        return tuple(r for r in self.whole.reports if self.confirm and is_unconfirmed(r))
+        return tuple(filter(self._is_unconfirmed, self.whole.reports))
+
+    def _is_unconfirmed(self, report: CancelReport) -> bool:
+        return self.confirm and is_unconfirmed(report)
 
     @cached_property
     def only_looked_at(self) -> tuple[CancelReport, ...]:
@@ -79,15 +102,32 @@ class Result:
         not_clear = (report for report in self.whole.reports if not report.is_clear)
         return (*self.unconfirmed, *not_clear)
 
+    @property
+    def _left(self) -> Left:
+        def left(found: MassCancelReport) -> tuple[str, ...]:
+            open_ones = (r for r in found.reports if not r.is_clear or self._is_unconfirmed(r))
+            return tuple(report.contract_code for report in open_ones)
+
+        return {mode: None if one is None else left(one) for mode, one in self.by_margin.items()}
+
+    @property
+    def again(self) -> str:
+        """The commands that do once more what is not clear; "" where all is."""
+        return "" if self._again is None else self._again.told(self._left)
+
     def as_json(self) -> bytes:
-        """The account as one document; of both margin modes, one by the name of each in it."""
+        """The report as one document; of both margin modes, one by the name of each in it."""
         documents = {
-            margin.value: "null" if one is None else one.model_dump_json()
-            for margin, one in self.accounts.items()
+            margin.value: None if one is None else one.model_dump(mode="json")
+            for margin, one in self.by_margin.items()
         }
         (first, *others) = documents.values()
-        whole = ",".join(f'"{margin}":{text}' for margin, text in documents.items())
-        return (f"{{{whole}}}" if others else first).encode()
+        whole = documents if others else first or {}
+        beside = {f"{mode}_open": number for mode, number in self.beside.items()}
+        told = {**whole, **beside}
+        if self._again is not None:
+            told["again"] = [command_line(one) for one in self._again.commands(self._left)]
+        return json.dumps(told, ensure_ascii=False).encode()
 
     def exit_code(self, *, interrupted: bool) -> int:
         """See `exit_codes`; a margin mode for which nothing was sent counts as such."""

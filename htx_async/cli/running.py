@@ -61,7 +61,7 @@ def _worked(
         return INTERNAL
 
 
-def print_account(make: Callable[[], str | bytes]) -> str:
+def print_report(make: Callable[[], str | bytes]) -> str:
     """Print what a command came to, as `printed` does; from then on signals are ignored."""
     problem = printed(make)
     ignore_from_now_on()

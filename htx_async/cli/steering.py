@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from htx_async.calls.base_urls import checked
 from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import USAGE
-from htx_async.cli.running import print_account, run
+from htx_async.cli.running import print_report, run
 from htx_async.cli.words import count, visible
 from htx_async.errors import InvalidRequest
 
@@ -89,7 +89,7 @@ def begin(base_url: str | None, do: Callable[[Simulation], str | bytes]) -> int:
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         told = do(Simulation(base_url))
-        if problem := print_account(lambda: told):
+        if problem := print_report(lambda: told):
             aside.say(f"It is done, but could not be told: {problem}.")
             return USAGE
         return 0

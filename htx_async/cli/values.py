@@ -71,7 +71,8 @@ def _number(
 
 def _member(kind: type[Enum], text: Any) -> Enum:
     try:
-        return kind(text)
+        # As a contract may be: in capitals.
+        return kind(text.lower() if isinstance(text, str) else text)
     except ValueError:
         known = ", ".join(repr(one.value) for one in kind)
         raise ValueError(f"{text!r} is not one of {known}.") from None

@@ -1,15 +1,14 @@
-"""The account of a mass cancel in plain words: what needs a person first, what is known of each
-order after it."""
+"""The report of a mass cancel in plain words; what needs a person comes last."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from htx_async.cli.result import Result, was_only_looked_at
+from htx_async.cli.result import Result, is_unconfirmed, warnings_of, was_only_looked_at
 from htx_async.codes import SETTLED_ORDER_CODES
-from htx_async.enums import LimiterMode, MarginMode, Outcome
+from htx_async.enums import BY_URGENCY, LimiterMode, MarginMode, Outcome
+from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
-
-_MOST_IDS = 50
+from htx_async.report_text import ended, tell_together
 
 _UNCONFIRMED = "Not confirmed, look at the exchange now"
 _NEEDS = {
@@ -40,9 +39,8 @@ def words(outcome: Outcome) -> str:
 
 
 def named(report: CancelReport) -> str:
-    """The contract, with its margin mode unless that is the usual one."""
-    is_usual = report.margin_mode is MarginMode.ISOLATED
-    return report.instrument if is_usual else f"{report.instrument} ({report.margin_mode})"
+    """The contract, with its margin mode."""
+    return f"{report.instrument} ({report.margin_mode})"
 
 
 def count(number: int, noun: str) -> str:
@@ -51,22 +49,42 @@ def count(number: int, noun: str) -> str:
 
 
 def summary(result: Result) -> str:
-    """One line: all is clear, or which contracts need a person."""
+    """One line: all is clear, or which contracts need a person; what was not looked at, too."""
     report, need = result.whole, result.need_a_person
     total = count(len(report.reports), "contract")
-    after = f"after {report.elapsed:.1f} s"
+    after = f"after {report.elapsed:.1f} s in {_modes(result)}"
+    beside = " ".join(_beside(result))
     if result.is_clear:
-        ids = count(len(report.successes), "order")
-        complete = all(one.ids_complete for one in report.reports)
-        lost = "" if complete else "; answers were lost, and ids with them"
         seen = _seen(result)
         if all(one.outcome is Outcome.NOTHING_TO_CANCEL for one in report.reports):
-            return f"All clear {after}: nothing to cancel on {total}. {seen}".rstrip()
-        told = f"the exchange took every cancel for {total} ({ids} by id{lost}). {seen}"
-        return f"All clear {after}: {told}".rstrip()
+            told = f"nothing to cancel on {total}."
+        else:
+            told = f"the exchange took every cancel for {total} ({_by_id(report)})."
+        return " ".join(filter(None, (f"All clear {after}: {told}", seen, beside)))
     verb = "needs" if len(need) == 1 else "need"
-    groups = " ".join(_groups(result))
-    return f"NOT CLEAR {after}: {len(need)} of {total} {verb} a person. {groups}".rstrip()
+    told = f"NOT CLEAR {after}: {len(need)} of {total} {verb} a person."
+    return " ".join(filter(None, (told, beside, *_groups(result))))
+
+
+def _modes(result: Result) -> str:
+    modes = (mode for mode, one in result.by_margin.items() if one is not None)
+    return f"{' and '.join(modes)} margin"
+
+
+def _by_id(report: MassCancelReport) -> str:
+    known = count(len(report.successes), "order")
+    is_complete = all(one.ids_complete for one in report.reports)
+    more = " and an unknown number more; answers were lost, and ids with them"
+    return f"{known} by id{'' if is_complete else more}"
+
+
+def _beside(result: Result) -> Iterator[str]:
+    for mode, number in result.beside.items():
+        told = f"{mode.capitalize()} margin"
+        if number is None:
+            yield f"{told} was not looked at."
+        else:
+            yield f"{told}: {f'{number} open, left as they are' if number else 'none open'}."
 
 
 def _seen(result: Result) -> str:
@@ -75,43 +93,47 @@ def _seen(result: Result) -> str:
         return ""
     looked_at = len(result.only_looked_at)
     confirmed = len(result.whole.reports) - looked_at
+    show = f"the lists of {_modes(result)} show none of them open"
     if not looked_at:
-        return "Confirmed: its lists show none of them open."
+        return f"Confirmed: {show}."
     were = "was" if looked_at == 1 else "were"
     first = f"confirmed for {count(confirmed, 'contract')}, and " if confirmed else ""
     only = f"{count(looked_at, 'contract')} {were} only looked at"
-    return f"Its lists show none of them open: {first}{only}."
+    return f"T{show[1:]}: {first}{only}."
 
 
 def _groups(result: Result) -> Iterator[str]:
     for outcome, what in _NEEDS.items():
         reports = [one for one in result.whole.reports if one.outcome is outcome]
         if reports:
-            yield _group(what, reports)
+            yield _group(what, reports, result)
         if outcome is Outcome.UNKNOWN and result.unconfirmed:
-            yield _group(_UNCONFIRMED, result.unconfirmed)
-    for margin, account in result.accounts.items():
-        if account is None:
+            yield _group(_UNCONFIRMED, result.unconfirmed, result)
+    for margin, one in result.by_margin.items():
+        if one is None:
             yield f"Nothing was sent in {margin} margin."
 
 
-def _group(what: str, reports: Sequence[CancelReport]) -> str:
-    return f"{what}: {', '.join(map(named, reports))}."
+def _group(what: str, reports: Sequence[CancelReport], result: Result) -> str:
+    of: dict[MarginMode, list[str]] = {}
+    for report in reports:
+        of.setdefault(report.margin_mode, []).append(report.instrument)
+    # Where there was one margin mode, the line has named it before.
+    is_one = len(result.by_margin) == 1
+    told = (f"{', '.join(c)}{'' if is_one else f' in {mode} margin'}" for mode, c in of.items())
+    return f"{what}: {'; '.join(told)}."
 
 
-def messages(result: Result) -> Iterator[str]:
-    """In full what each contract that is not clear has to say, and others that left something
-    open; then what went wrong beside the calls."""
+def besides(result: Result) -> Iterator[str]:
+    """What is to be known of contracts that need nobody, and what went wrong beside the calls."""
     report = result.whole
-    told = [one for one in report.reports if _has_to_be_told(one) or one in result.unconfirmed]
-    yield from (visible(one.message) for one in told)
+    others = [one for one in report.reports if not _has_to_be_told(one, result)]
+    for warning, number in Counter(w for one in others for w in warnings_of(one)).items():
+        yield f"Besides, for {count(number, 'contract')}: {ended(visible(warning))}"
     if any(one.offset is not None and _found_nothing(one) for one in report.reports):
         yield _OFFSET
-    others = [one for one in report.reports if one not in told]
-    for warning, number in Counter(w for one in others for w in one.warnings).items():
-        yield f"Besides, for {count(number, 'contract')}: {visible(warning)}."
     for error in report.callback_errors:
-        yield f"Besides, {visible(error)}."
+        yield f"Besides, {ended(visible(error))}"
     if alone := _went_alone(report.reports):
         yield (
             f"Besides, {count(alone, 'request')} went without Redis or the host's file, on the "
@@ -119,8 +141,18 @@ def messages(result: Result) -> Iterator[str]:
         )
 
 
-def _has_to_be_told(report: CancelReport) -> bool:
-    return not report.is_clear or bool(report.triggered) or not report.ids_complete
+def messages(result: Result) -> Iterator[str]:
+    """In full what each contract that is not clear has to say, and others that left something
+    open, the most urgent last; what many say in the same words stands once."""
+    told = [one for one in result.whole.reports if _has_to_be_told(one, result)]
+    unsure = {id(one) for one in result.unconfirmed}
+    told.sort(key=lambda one: (id(one) in unsure, -BY_URGENCY.index(one.outcome)))
+    yield from map(visible, tell_together(told))
+
+
+def _has_to_be_told(report: CancelReport, result: Result) -> bool:
+    is_open = not report.is_clear or bool(report.triggered) or not report.ids_complete
+    return is_open or (result.confirm and is_unconfirmed(report))
 
 
 def _found_nothing(report: CancelReport) -> bool:
@@ -133,19 +165,17 @@ def _went_alone(reports: Sequence[CancelReport]) -> int:
     return sum(attempt.limiter_mode is LimiterMode.OWN_SHARE for attempt in attempts)
 
 
-def orders(result: Result) -> Iterator[str]:
-    """Orders that are still open or were refused one by one, then the ids of those cancelled
-    unless too many."""
-    report = result.whole
-    for one in report.reports:
-        yield from map(visible, _left(one))
-    number = len(report.successes)
-    if number > _MOST_IDS:
-        yield f"{number} orders were cancelled; --json has their ids."
-        return
-    for one in report.reports:
+def cancelled(result: Result) -> Iterator[str]:
+    """The ids of the orders that the exchange cancelled, however many."""
+    for one in result.whole.reports:
         if one.successes:
             yield visible(f"cancelled {named(one)} {' '.join(one.successes)}")
+
+
+def left_open(result: Result) -> Iterator[str]:
+    """Orders that are still open or were refused one by one."""
+    for one in result.whole.reports:
+        yield from map(visible, _left(one))
 
 
 def _left(report: CancelReport) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What stands between this machine and the exchange, step by step, before it is needed.
 
-Asks public things, and at most one list of open orders: no order is touched.
+Asks public things, and at most some lists of open orders: no order is touched.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from htx_async.arguments import as_seconds
 from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.wall_clock import ClockFailed, WallClock
-from htx_async.doctor.findings import Finding, in_words, of_generation, of_keys
+from htx_async.doctor.account import of_account
+from htx_async.doctor.findings import Finding, in_words, of_keys
 from htx_async.enums import GenerationLike
 from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange.signing import Credentials
@@ -60,8 +61,9 @@ async def examine(
     """Look at keys, base URLs and limiter; all at once, and no longer than `timeout` a step.
 
     The findings come in this order: the keys; for each base URL its name, TLS and time, as far as
-    each step let the next one begin; the limiter; with a `generation` as for `HtxSession`, the one
-    that the account is on, for which a list of open orders is read with the keys. `ssl` and `now`
+    each step let the next one begin; the limiter; with a `generation` as for `HtxSession`, whether
+    the exchange takes the keys, and, if it does, the generation that the account is on and its open
+    orders, for which lists are read with the keys, one in each margin mode. `ssl` and `now`
     as for `HtxSession`. Keys are read and not used otherwise. A name look-up that hangs is left
     behind in a thread of its own, which keeps no process from ending.
 
@@ -86,7 +88,7 @@ async def examine(
     told: list[Finding] = []
     if generation is not None and keys.ok and is_reached:
         settings = SessionSettings(base_urls=tuple(urls), generation=generation, ssl=ssl, now=now)
-        told = [await of_generation(read_credentials(), settings, timeout)]
+        told = await of_account(read_credentials(), settings, timeout)
     return (keys, *found, limit.result(), *told)
 
 

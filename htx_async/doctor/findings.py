@@ -1,19 +1,18 @@
-"""What an examination found, and the findings about the account itself."""
+"""What an examination found, and the finding about the keys."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from htx_async.errors import HtxError
 from htx_async.exchange.signing import Credentials
-from htx_async.session import HtxSession, SessionSettings
 
 
 class Finding(NamedTuple):
     """What one step found.
 
-    `subject`: "keys", "limiter", "generation", or a base URL with the step, such as
-    "https://api.hbdm.com: TLS". `told`: one sentence without its full stop. `advice`: what to do;
-    empty exactly when `ok`. Nothing secret is in any of them.
+    `subject`: "keys", "limiter", "keys accepted", "generation", "open orders", or a base URL with
+    the step, such as "https://api.hbdm.com: TLS". `told`: one sentence without its full stop.
+    `advice`: what to do; empty exactly when `ok`. Nothing secret is in any of them.
     """
 
     subject: str
@@ -34,25 +33,6 @@ def of_keys(read_credentials: Callable[[], Credentials]) -> Finding:
 _SET_KEYS = (
     "set HTX_ACCESS_KEY and HTX_SECRET_KEY, or HTX_ACCESS_KEY_FILE and HTX_SECRET_KEY_FILE to "
     "files that hold them"
-)
-
-
-async def of_generation(
-    credentials: Credentials, settings: SessionSettings, seconds: float
-) -> Finding:
-    """By one list of open orders, which touches none."""
-    async with HtxSession(credentials, **settings) as htx:
-        try:
-            await htx.open_trailing(_ANY_CONTRACT, deadline=seconds)
-        except HtxError as error:
-            return Finding("generation", False, str(error), _ASK_ON_THE_WEBSITE)
-        current, how = htx.generation
-    return Finding("generation", True, f"{current} ({how})")
-
-
-_ANY_CONTRACT = "BTC-USDT"
-_ASK_ON_THE_WEBSITE = (
-    "check the keys and their permissions; the exchange's website tells which kind of account it is"
 )
 
 

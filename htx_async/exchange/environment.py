@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from htx_async.arguments import key_problem
 from htx_async.errors import InvalidRequest
 
 _NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY")
@@ -78,6 +79,17 @@ def read_host_limit(otherwise: str | None = None) -> str | None:
 
 
 def _key(name: str, value: SecretStr | None, file: SecretStr | None) -> SecretStr:
+    """Raises `InvalidRequest` with the name of the variable that is at fault."""
+    found = _found(name, value, file)
+    problem = key_problem(name if file is None else f"{name}_FILE", found.get_secret_value())
+    if problem is not None:
+        # A traceback shows the values of a frame: leave none behind.
+        del found, value
+        raise InvalidRequest(problem)
+    return found
+
+
+def _found(name: str, value: SecretStr | None, file: SecretStr | None) -> SecretStr:
     if value is not None and file is not None:
         raise InvalidRequest(f"both {name} and {name}_FILE are set; set one of them")
     if value is not None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import NoReturn, Self
 from urllib.parse import quote
 
+from htx_async.arguments import key_problem
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.messages import HIDDEN, Request, Secret, SignedRequest
 
@@ -36,7 +37,7 @@ class Credentials:
     query_head: str
 
     def __init__(self, access_key: str, secret_key: str) -> None:
-        problem = _problem("access_key", access_key) or _problem("secret_key", secret_key)
+        problem = key_problem("access_key", access_key) or key_problem("secret_key", secret_key)
         if problem is not None:
             # A traceback shows the values of a frame: leave none behind.
             del access_key, secret_key
@@ -64,7 +65,7 @@ class Credentials:
 
         Needs the extra `ed25519`; without it, and for a key that is none, raises `InvalidRequest`.
         """
-        sign = _problem("access_key", access_key) or _ed25519(private_key_pem)
+        sign = key_problem("access_key", access_key) or _ed25519(private_key_pem)
         if isinstance(sign, str):
             # A traceback shows the values of a frame: leave none behind.
             del access_key, private_key_pem
@@ -83,8 +84,8 @@ class Credentials:
         # Only this constructor needs pydantic-settings, so only its users pay for loading it.
         from htx_async.exchange.environment import read_keys  # noqa: PLC0415 - see above
 
-        keys = read_keys()
-        return cls(keys[0].get_secret_value(), keys[1].get_secret_value())
+        access_key, secret_key = read_keys()
+        return cls(access_key.get_secret_value(), secret_key.get_secret_value())
 
     @property
     def access_key(self) -> str:
@@ -202,15 +203,3 @@ def _ed25519(private_key_pem: str | bytes) -> Callable[[bytes], bytes] | str:
         "private_key_pem must be an unencrypted Ed25519 private key in PEM form, as "
         "`openssl genpkey -algorithm ed25519` writes it"
     )
-
-
-def _problem(name: str, value: object) -> str | None:
-    if not isinstance(value, str):
-        return f"{name} must be a string, not {type(value).__name__}"
-    if not value:
-        return f"{name} is empty"
-    if value != value.strip():
-        return f"{name} begins or ends with space; a pasted key often does"
-    if not value.isprintable():
-        return f"{name} holds a control or invisible character; a pasted key often does"
-    return None

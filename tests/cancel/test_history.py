@@ -118,7 +118,7 @@ def test_a_history_that_cannot_be_had_says_so(variant: str, fault: str) -> None:
         else:
             exchange.bad_gateway(call="v5_history", times=99)
         async with session_of(exchange) as htx:
-            with pytest.raises(ReadFailed, match="ended trailing orders could not be read"):
+            with pytest.raises(ReadFailed, match="in isolated margin could not be read"):
                 await htx.trailing_history(CODE, deadline=5.0)
 
     run(main())

@@ -417,7 +417,7 @@ def test_a_failed_read_says_what_happened_and_what_to_do(name: str) -> None:
     """The list, the reason in the exchange's words or ours, and the next step."""
     arm, parts = FAILURES[name]
     text = str(run(refused(arm)))
-    assert text.startswith("BTC-USDT's open trailing orders could not be read: ")
+    assert text.startswith("BTC-USDT's open trailing orders in isolated margin could not be read: ")
     for part in parts:
         assert part in text
 

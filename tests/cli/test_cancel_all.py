@@ -24,7 +24,9 @@ from tests.support.command import (
     CODE,
     Ended,
     Run,
+    after_plan,
     cancel_all,
+    cancels,
     cli,
     ended,
     exchange_of_the_command,
@@ -51,7 +53,11 @@ async def test_nothing_to_cancel_is_not_told_as_taken(exchange: SimulatedExchang
     result = await cancel(exchange)
     assert result.code == 0
     told = result.out.splitlines()[-1]
-    assert re.fullmatch(r"All clear after .*: nothing to cancel on 1 contract\.", told)
+    assert re.fullmatch(
+        r"All clear after .* in isolated margin: nothing to cancel on 1 contract\. "
+        r"Cross margin: none open\.",
+        told,
+    )
 
 
 async def test_clear_exits_0_with_the_account_on_stdout(exchange: SimulatedExchange) -> None:
@@ -60,27 +66,27 @@ async def test_clear_exits_0_with_the_account_on_stdout(exchange: SimulatedExcha
     kept = exchange.place(CODE, "buy", "close") + exchange.place(CODE, "sell", "open")
     result = await cancel(exchange, "--direction", "sell", "--offset", "close")
     assert result.code == 0
-    assert result.err == f"{CODE}: cancelled\n"
+    assert after_plan(result.err) == f"{CODE} (isolated): cancelled\n"
     lines = result.out.splitlines()
-    assert lines[0].split() == ["contract", "outcome", "cancelled", "attempts", "waited", "elapsed"]
-    assert lines[2].split()[:4] == [CODE, "cancelled", "2", "1"]
-    assert f"cancelled {CODE} {' '.join(hit)}" in lines
-    assert re.fullmatch(r"All clear after .* 1 contract \(2 orders by id\)\.", lines[-1])
+    names = ["contract", "margin", "outcome", "cancelled", "attempts", "waited", "elapsed"]
+    assert lines[0].split() == names
+    assert lines[2].split()[:5] == [CODE, "isolated", "cancelled", "2", "1"]
+    assert f"cancelled {CODE} (isolated) {' '.join(hit)}" in lines
+    assert re.fullmatch(r"All clear after .* 1 contract \(2 orders by id\)\. .*", lines[-1])
     assert {order.order_id for order in exchange.open_orders()} == set(kept)
 
 
 async def test_none_and_many_orders_are_clear(exchange: SimulatedExchange) -> None:
-    """An empty book exits 0 and says so; with an offset it says what that may have missed. 51
-    cancelled orders are not listed: their number, and where the ids are."""
-    exchange.place("ETH-USDT", "sell", "close", 51)
+    """An empty book exits 0 and says so; with an offset it says what that may have missed. The ids
+    of 60 cancelled orders all stand there."""
+    ids = exchange.place("ETH-USDT", "sell", "close", 60)
     nothing, many = await one_by_one(
         cancel_all(exchange, CODE, "--offset", "close"), cancel_all(exchange, "ETH-USDT")
     )
     assert (nothing.code, many.code) == (0, 0)
     assert "nothing to cancel" in nothing.out
     assert "Leave the offset out" in nothing.out
-    assert "51 orders were cancelled; --json has their ids." in many.out.splitlines()
-    assert "cancelled ETH-USDT" not in many.out
+    assert f"cancelled ETH-USDT (isolated) {' '.join(ids)}" in many.out.splitlines()
 
 
 async def test_many_contracts_and_the_worst_wins(exchange: SimulatedExchange) -> None:
@@ -95,20 +101,20 @@ async def test_many_contracts_and_the_worst_wins(exchange: SimulatedExchange) ->
     assert result.code == 5
     lines = result.out.splitlines()
     assert [line.split()[0] for line in lines[2:6]] == list(codes)
-    assert f"refused ADA-USDT {bad} (1048: [bold red]no[/] {{0}} %s :smile:)" in lines
-    assert f"settled ADA-USDT {gone} (1063: The order has been executed.)" in lines
-    assert f"cancelled ADA-USDT {good}" in lines
+    assert f"refused ADA-USDT (isolated) {bad} (1048: [bold red]no[/] {{0}} %s :smile:)" in lines
+    assert f"settled ADA-USDT (isolated) {gone} (1063: The order has been executed.)" in lines
+    assert f"cancelled ADA-USDT (isolated) {good}" in lines
     assert sum("look at the exchange now, then call again" in line for line in lines) == 1
     assert sum("code 1014" in line for line in lines) == 1
     assert lines[-1].startswith("NOT CLEAR after ")
-    assert "3 of 4 contracts need a person. Unknown" in lines[-1]
+    assert "3 of 4 contracts need a person. Cross margin" in lines[-1]
     told = [lines[-1].index(f": {code}.") for code in ("DOGE-USDT", "ADA-USDT", "DOT-USDT")]
     assert told == sorted(told)
-    assert sorted(result.err.split("\n")[:-1]) == [
-        "ADA-USDT: partial",
-        "BTC-USDT: nothing to cancel",
-        "DOGE-USDT: unknown",
-        "DOT-USDT: refused",
+    assert sorted(after_plan(result.err).split("\n")[:-1]) == [
+        "ADA-USDT (isolated): partial",
+        "BTC-USDT (isolated): nothing to cancel",
+        "DOGE-USDT (isolated): unknown",
+        "DOT-USDT (isolated): refused",
     ]
 
 
@@ -285,7 +291,8 @@ def test_lists_that_are_refused(tmp_path: Path) -> None:
         contracts((), [str(file)])
     text = str(refused.value)
     assert text.isprintable()
-    assert f"{file}, line 2: '\\x1b[31mred': contract_code: may hold letters" in text
+    assert f"{file}, line 2: '\\x1b[31mred', {file}, line 3: 'E\u0301'" in text
+    assert text.count("contract_code: may hold letters") == 1
     assert f"line 4: '{'x' * 64}...'" in text
     assert text.endswith("; and 7 more")
     file.write_bytes(b"BTC-USDT \xff")
@@ -423,7 +430,7 @@ async def test_no_value_is_lost_because_another_came_after_it(exchange: Simulate
         assert (result.code, result.out) == (2, ""), run
         assert "given more than once" in result.err, run
     assert flagged.code == 0
-    assert len(exchange.arrivals) == 1
+    assert cancels(exchange) == 1
 
 
 async def test_missing_keys_exit_2(exchange: SimulatedExchange, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from tests.support.command import (
     PATIENCE,
     SECRET,
     Run,
+    Terminal,
     cli,
     ended,
     exchange_of_the_command,
     one_by_one,
+    plain,
     started,
 )
 from tests.support.paths import ROOT
@@ -107,7 +109,8 @@ def installed_script(home: Path) -> str:
 
 async def test_doctor_tells_what_it_found(exchange: SimulatedExchange) -> None:
     """Against a host that answers every finding is ok and none has advice; nothing but the host's
-    clock and one list of open orders was asked."""
+    clock and a list of open orders in each margin mode was asked, and that is said."""
+    exchange.place("ETH-USDT", "sell", "close", 2, margin_mode="cross")
     result = await cli("doctor", "--base-url", exchange.url)
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -115,8 +118,35 @@ async def test_doctor_tells_what_it_found(exchange: SimulatedExchange) -> None:
     assert any(line.startswith("ok   keys: ") for line in lines)
     assert any(line.startswith(f"ok   {exchange.url}: ") for line in lines)
     assert any(line.startswith("ok   generation: v1 (given)") for line in lines)
-    lists = [one.path for one in exchange.arrivals if one.method != "GET"]
-    assert lists == ["/linear-swap-api/v1/swap_track_openorders"]
+    told = dict(line.removeprefix("ok   ").split(": ", 1) for line in lines if "http" not in line)
+    assert list(told)[-3:] == ["keys accepted", "generation", "open orders"]
+    assert told["open orders"] == (
+        "isolated margin: 0 open on BTC-USDT alone, by its own list; "
+        "cross margin: 2 open on any contract, by one list"
+    )
+    lists = {one.path for one in exchange.arrivals if one.method != "GET"}
+    assert lists == {f"/linear-swap-api/v1/swap_{one}track_openorders" for one in ("", "cross_")}
+
+
+async def test_doctor_tells_of_the_account_only_what_a_signed_reply_shows(
+    exchange: SimulatedExchange,
+) -> None:
+    """A key that is refused is a finding of its own, with the variables to look at, and nothing is
+    said of the generation; at 40 columns no word of it is broken."""
+    terminal = Terminal(40)
+    command = ("-m", "htx_async", "doctor", "--base-url", exchange.url)
+    process = await terminal.started(*command, HTX_SECRET_KEY="another")
+    result = await terminal.ended(process)
+    terminal.close()
+    assert result.code == 6
+    lines = plain(result.out).splitlines()
+    told = " ".join(line.strip() for line in lines)
+    assert "FAIL keys accepted: refused by" in told
+    assert "code 403" in told
+    assert "-> check that HTX_ACCESS_KEY and HTX_SECRET_KEY" in told
+    assert "generation" not in told
+    assert max(map(len, lines)) <= 40
+    assert "counted in the memory of this process" in told
 
 
 async def test_doctor_tells_which_generation_an_account_is_on() -> None:
@@ -215,7 +245,7 @@ async def test_simulate_serves_what_it_prints_until_sigterm() -> None:
     process.send_signal(signal.SIGTERM)
     last = await ended(process)
     assert (last.code, last.err) == (0, "")
-    assert "1 requests" in last.out
+    assert "2 requests" in last.out
 
 
 async def test_simulate_on_a_port_in_use_exits_2(exchange: SimulatedExchange) -> None:

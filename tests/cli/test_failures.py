@@ -10,6 +10,7 @@ import pytest
 from htx_async.simulator import SimulatedExchange
 from tests.support.command import (
     CODE,
+    after_plan,
     cancel_all,
     ended,
     exchange_of_the_command,
@@ -161,7 +162,8 @@ async def test_an_error_of_its_own_exits_1_and_says_what_is_known(
     exchange.place(CODE, "sell", "close")
     result = await ended(await started("-c", BROKEN, *cancel_all(exchange, CODE, "ETH-USDT")))
     assert (result.code, result.out) == (1, "")
-    error, note = [line for line in result.err.splitlines() if not line.startswith("ETH-USDT: ")]
+    lines = after_plan(result.err).splitlines()
+    error, note = [line for line in lines if not line.startswith("ETH-USDT (isolated): ")]
     assert error.startswith("internal error: KeyError at htx_async.calls.attempts:")
     assert error.endswith(". Look at the exchange now.")
     assert note.startswith("in a mass cancel of which this is known: ")

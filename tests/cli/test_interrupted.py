@@ -16,6 +16,7 @@ from tests.support.command import (
     PATIENCE,
     SECRET,
     Ended,
+    after_plan,
     cancel_all,
     end_all,
     ended,
@@ -163,7 +164,7 @@ async def test_nothing_is_cancelled_when_the_list_of_contracts_is_awaited() -> N
         end_all()
     assert before == Ended(130, "", "Interrupted; nothing was sent.\n")
     assert (after.code, after.out) == (130, "")
-    assert after.err.startswith("Interrupted: nothing more is sent. ")
+    assert after_plan(after.err).startswith("Interrupted: nothing more is sent. ")
     assert after.err.endswith("\nNothing was sent.\n")
     assert reading == Ended(130, "", "Interrupted; no order was touched.\n")
 
@@ -229,7 +230,7 @@ async def test_interrupted_while_the_account_is_printed(exchange: SimulatedExcha
     os.close(writer)
     assert result.code == 130
     assert result.err.startswith("NOT CLEAR after ")
-    assert result.err.endswith("The account could not be printed: interrupted.\n")
+    assert result.err.endswith("The report could not be printed: interrupted.\n")
 
 
 async def blocked(pid: int) -> None:
@@ -327,13 +328,13 @@ async def test_ctrl_c_after_the_account_changes_nothing(
     )
     assert unknown.code == 5
     assert unknown.out.endswith("Unknown, look at the exchange now: BTC-USDT.\n")
-    first, *more = unknown.err.splitlines()
-    assert first == "BTC-USDT: unknown"
+    first, *more = after_plan(unknown.err).splitlines()
+    assert first == "BTC-USDT (isolated): unknown"
     # Whoever is interrupted at the last byte cannot know that it was written.
     if more:
         (summed_up,) = more
         assert summed_up.startswith("NOT CLEAR after ")
-        assert summed_up.endswith("The account could not be printed: interrupted.")
+        assert summed_up.endswith("The report could not be printed: interrupted.")
     assert doctor in (
         Ended(6, doctor.out, ""),
         Ended(130, doctor.out, "Interrupted; no order was touched.\n"),

@@ -42,16 +42,17 @@ def rows(out: str) -> list[list[str]]:
 
 
 async def test_open_orders_in_all_forms(exchange: SimulatedExchange) -> None:
-    """All contracts or those that are named, either margin mode or both, filtered, as a table, as
-    JSON with exact numbers, and none at all; nothing but lists is asked for."""
+    """All contracts or those that are named, either margin mode or, unless one is named, both,
+    filtered, as a table, as JSON with exact numbers, and none at all; nothing but lists is asked
+    for, of cross margin one, and the last line says how each mode was read."""
     sell, buy = (exchange.place(CODE, side, "close", volume=2)[0] for side in ("sell", "buy"))
     one_way = exchange.place("ETH-USDT", "sell", "both", callback_rate="0.005")[0]
     future = exchange.place("BTC-USDT-261225", "sell", "open", margin_mode="cross")[0]
     to = ("open", "--base-url", exchange.url)
     bare, filtered, both, as_json, none, no_json = await one_by_one(
-        to,
+        (*to, "--margin", "isolated"),
         (*to, CODE, "ETH-USDT", "--direction", "sell", "--offset", "close"),
-        (*to, "--all", "--margin", "both", "--deadline", "20"),
+        (*to, "--deadline", "20"),
         (*to, "--margin", "cross", "btc-usdt-261225", CODE, "--json"),
         (*to, "ADA-USDT"),
         (*to, "ADA-USDT", "--json"),
@@ -68,49 +69,66 @@ async def test_open_orders_in_all_forms(exchange: SimulatedExchange) -> None:
         *(CODE, "isolated", "sell", "close", "2", "5%", "50000", "waiting"),
     ]
     assert cells[one_way][3:6] == ["both", "1", "0.5%"]
-    assert bare.out.endswith("3 open trailing orders; 3 contracts read.\n")
+    assert bare.out.endswith(
+        "3 open trailing orders. Read: isolated margin: 3 contracts, by a list each.\n"
+    )
     assert {row[-1] for row in rows(filtered.out)} == {sell, one_way}
     assert [row[:2] for row in rows(both.out)][-1] == ["BTC-USDT-261225", "cross"]
-    assert both.out.endswith("4 open trailing orders; 7 contracts read.\n")
+    assert both.out.endswith(
+        "4 open trailing orders. Read: isolated margin: 3 contracts, by a list each; cross margin: "
+        "the whole account, by one list.\n"
+    )
+    one_list = [
+        one for one in exchange.arrivals if one.path.endswith("/swap_cross_track_openorders")
+    ]
+    # Of the default, of two contracts that were named, and of one that was, twice.
+    assert len(one_list) == 5
     (order,) = json.loads(as_json.out)
     assert (order["order_id"], order["margin_mode"]) == (future, "cross")
     assert Decimal(order["callback_rate"]) == Decimal("0.05")
     assert isinstance(order["volume"], str)
-    assert none.out == "No such trailing orders are open; 1 contract read.\n"
+    assert none.out == (
+        "No such trailing orders are open. Read: isolated margin: 1 contract, by one list; cross "
+        "margin: 1 contract, by one list.\n"
+    )
     assert json.loads(no_json.out) == []
     asked = {one.path.rpartition("/swap_")[2] for one in exchange.arrivals}
     assert asked == {"contract_info", "track_openorders", "cross_track_openorders"}
 
 
 async def test_what_cannot_be_read_is_told(exchange: SimulatedExchange, refusing_url: str) -> None:
-    """Exit 5 with the reason on stderr, the orders of the others on stdout; without the list of
-    all contracts too; wrong usage and missing keys are 2."""
+    """Exit 5 with the reason on stderr, once where many share it, the orders of the others on
+    stdout; without the list of all contracts too; wrong usage and missing keys are 2."""
     (order,) = exchange.place(CODE, "sell", "close")
     exchange.refuse(
         1014, "[red]no[/] \x1b[2J", call="openorders", contract_code="ADA-USDT", times=9
     )
     dead = [f"C{number}-USDT" for number in range(7)]
-    to = ("open", "--base-url", exchange.url)
+    to = ("open", "--margin", "isolated", "--base-url", exchange.url)
+    dead_to = ("open", "--margin", "isolated", "--base-url", refusing_url)
     plainly, as_json, nothing, many, no_list, usage, two_lists = await one_by_one(
         (*to, CODE, "ADA-USDT"),
         (*to, CODE, "ADA-USDT", "--json"),
         (*to, "ADA-USDT"),
-        ("open", "--base-url", refusing_url, "--deadline", "0.2", "--json", *dead),
-        ("open", "--base-url", refusing_url),
+        (*dead_to, "--deadline", "0.2", "--json", *dead),
+        dead_to,
         (*to, "BTC USDT"),
         (*to, "--all", CODE),
     )
     assert [one.code for one in (plainly, as_json, nothing, many, no_list)] == [5] * 5
-    failure = "ADA-USDT's open trailing orders could not be read: refused by "
+    failure = "ADA-USDT's open trailing orders in isolated margin could not be read: refused by "
     for result in (plainly, as_json, nothing):
         assert result.err.startswith(failure)
         assert 'saying "[red]no[/] \\x1b[2J"' in result.err
     assert rows(plainly.out)[0][-1] == order
-    assert plainly.out.endswith("1 open trailing order; 1 contract read, others could not be.\n")
+    assert plainly.out.endswith(
+        "1 open trailing order. Read: isolated margin: 1 contract, by one list; "
+        "others could not be read.\n"
+    )
     assert [one["order_id"] for one in json.loads(as_json.out)] == [order]
-    assert nothing.out == "None found; 0 contracts read, others could not be.\n"
-    assert many.err.count("could not be read: ") == 5
-    assert many.err.endswith("\n2 more contracts could not be read either.\n")
+    assert nothing.out == "None found. Read: isolated margin: none; others could not be read.\n"
+    assert many.err.count("could not be read: ") == many.err.count("\n") == 1
+    assert many.err.startswith(f"{', '.join(dead)}'s open trailing orders in isolated margin")
     assert json.loads(many.out) == []
     assert no_list.err.startswith("the list of contracts could not be read (")
     assert (usage.code, usage.out, two_lists.code, two_lists.out) == (2, "", 2, "")
@@ -132,7 +150,7 @@ async def test_a_narrow_terminal_gets_a_part_of_the_table_and_no_foreign_markup(
     words = page(direction="[red]x[/red]", offset=":boom:")
     exchange.malform(words, call="openorders", times=2)
     narrow, wide = Terminal(80), Terminal(150)
-    command = ("-m", "htx_async", "open", CODE, "--base-url", exchange.url)
+    command = ("-m", "htx_async", "open", CODE, "--margin", "isolated", "--base-url", exchange.url)
     parts, whole = await asyncio.gather(
         narrow.ended(await narrow.started(*command)), wide.ended(await wide.started(*command))
     )
@@ -182,7 +200,7 @@ def order(**fields: Any) -> TrailingOrder:
 )
 def test_numbers_as_a_person_writes_them(fields: dict[str, Any], cells: list[str]) -> None:
     """Without zeros at their end, a rate in per cent; what is out of all proportion as it came."""
-    (row,) = rows(listing([(MarginMode.ISOLATED, order(**fields))], 1, is_whole=True))
+    (row,) = rows(listing([(MarginMode.ISOLATED, order(**fields))], "", is_whole=True))
     assert row[4:6] == cells
 
 
@@ -197,6 +215,6 @@ def test_an_age_is_told_in_its_largest_unit_and_never_as_negative(
     than now."""
     monkeypatch.setattr("htx_async.cli.listing.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
     placed = order(created_at=(1_800_000_000 - seconds) * 1000, is_active=1)
-    (row,) = rows(listing([(MarginMode.CROSS, placed)], 1, is_whole=True))
+    (row,) = rows(listing([(MarginMode.CROSS, placed)], "", is_whole=True))
     assert row[1] == "cross"
     assert row[7:] == ["active", *age.split(), "1"]

@@ -10,15 +10,22 @@ from typing import Any
 import pytest
 
 from htx_async import CancelReport, MassCancelReport, Outcome, ReadFailed
-from htx_async.cancel.judge import TOO_EARLY
+from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY
 from htx_async.cli.access import Fleet
 from htx_async.cli.intent import Intent, known
 from htx_async.cli.result import Result
-from htx_async.cli.words import messages, orders, summary
+from htx_async.cli.words import besides, left_open, messages, summary
 from htx_async.enums import MarginMode
 from htx_async.report import OrderError
 from htx_async.simulator import SimulatedExchange
-from tests.support.command import CODE, cancel_all, cli, exchange_of_the_command, one_by_one
+from tests.support.command import (
+    CODE,
+    after_plan,
+    cancel_all,
+    cli,
+    exchange_of_the_command,
+    one_by_one,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -61,17 +68,22 @@ async def test_all_looks_first_unless_told_not_to(listing_exchange: SimulatedExc
         (*everything, "--dry-run", "--look", "none", "--json"),
     )
     assert [one.code for one in (looked, blind, dry, dry_blind)] == [0, 0, 0, 0]
-    assert looked.err == f"{CODE}: cancelled\n"
+    assert after_plan(looked.err) == (
+        "Open, by the look before: 2 orders on 1 contract in isolated margin.\n"
+        f"{CODE} (isolated): cancelled\n"
+    )
     lines = looked.out.splitlines()
-    assert lines[2].split()[:3] == [CODE, "cancelled", "2"]
-    assert lines[3] == "3 contracts have no such order open."
-    assert f"cancelled {CODE} {' '.join(hit)}" in lines
+    assert lines[2].split()[:4] == [CODE, "isolated", "cancelled", "2"]
+    assert lines[3] == "3 contracts have no such order open in isolated margin."
+    assert f"cancelled {CODE} (isolated) {' '.join(hit)}" in lines
     assert "took every cancel for 4 contracts (2 orders by id)" in lines[-1]
     reports = json.loads(blind.out)["reports"]
     assert tuple(one["contract_code"] for one in reports) == LISTED
     assert [len(one["attempts"]) for one in reports] == [1, 1, 1, 1]
     assert cancelled(exchange) == [CODE, *LISTED]
-    assert calls(exchange) == {"contract_info": 6, "track_openorders": 4, "track_cancelall": 5}
+    beside = {"cross_track_openorders": 2}
+    own = {"contract_info": 6, "track_openorders": 4, "track_cancelall": 5}
+    assert calls(exchange) == own | beside
     told = " ".join(dry.out.split())
     assert "every one that the exchange lists: 4 in isolated margin" in told
     assert "reads 4 at most" in told
@@ -98,11 +110,12 @@ async def test_both_margin_modes_run_together(listing_exchange: SimulatedExchang
         (*to, "--all", "--yes", "--margin", "both"),
     )
     assert [one.code for one in (alone, both, dry, dry_json, everything)] == [0] * 5
-    assert alone.err == f"{CODE} (cross): cancelled\n"
+    assert after_plan(alone.err) == f"{CODE} (cross): cancelled\n"
     assert alone.out.splitlines()[2].split()[:4] == [CODE, "cross", "cancelled", "1"]
     assert f"cancelled {CODE} (cross) {cross[0]}" in alone.out.splitlines()
     accounts = json.loads(both.out)
-    assert list(accounts) == ["isolated", "cross"]
+    assert list(accounts) == ["isolated", "cross", "again"]
+    assert accounts.pop("again") == []
     assert [one["outcome"] for one in accounts.values()] == ["cancelled", "nothing_to_cancel"]
     assert accounts["isolated"]["reports"][0]["successes"] == [*isolated]
     assert accounts["cross"]["reports"][0]["margin_mode"] == "cross"
@@ -129,7 +142,7 @@ async def test_what_was_only_looked_at_needs_no_person(
         HTX_GENERATION=generation,
     )
     assert result.code == 0
-    assert "3 contracts have no such order open." in result.out
+    assert "3 contracts have no such order open in isolated margin." in result.out
     assert "confirmed for 1 contract, and 3 contracts were only looked at." in result.out
     assert "need" not in result.out
     assert listing_exchange.open_orders() == ()
@@ -151,22 +164,26 @@ async def test_confirm_tells_what_the_lists_show(exchange: SimulatedExchange) ->
         cli(*cancel_all(exchange, "EOS-USDT", "--confirm", "--json")),
     )
     assert [one.code for one in (gone, left, unread, as_json)] == [0, 4, 5, 0]
-    assert gone.out.splitlines()[2].split()[:4] == ["ADA-USDT", "cancelled", "confirmed", "1"]
-    assert gone.out.endswith("Confirmed: its lists show none of them open.\n")
+    row = ["ADA-USDT", "isolated", "cancelled", "confirmed", "1"]
+    assert gone.out.splitlines()[2].split()[:5] == row
+    assert "Confirmed: the lists of isolated margin show none of them open. " in gone.out
+    assert gone.out.endswith("Cross margin: none open.\n")
     assert [one.order_id for one in exchange.open_orders()] == [stays]
     lines = left.out.splitlines()
-    assert lines[2].split()[:5] == ["DOT-USDT", "partial", "still", "open", "1"]
-    assert f"still open DOT-USDT {stays} (1048: Insufficient close amount available.)" in lines
-    assert f"cancelled DOT-USDT {goes}" in lines
+    assert lines[2].split()[:6] == ["DOT-USDT", "isolated", "partial", "still", "open", "1"]
+    why = "(1048: Insufficient close amount available.)"
+    assert f"still open DOT-USDT (isolated) {stays} {why}" in lines
+    assert f"cancelled DOT-USDT (isolated) {goes}" in lines
     assert "Partial, orders may still be open: DOT-USDT." in lines[-1]
     rows = [line.split() for line in unread.out.splitlines()[2:4]]
-    assert rows[0][:5] == ["XRP-USDT", "cancelled", "not", "confirmed", "1"]
-    assert rows[1][:5] == ["EOS-USDT", "nothing", "to", "cancel", "confirmed"]
-    assert f"cancelled XRP-USDT {taken}" in unread.out
+    assert rows[0][:6] == ["XRP-USDT", "isolated", "cancelled", "not", "confirmed", "1"]
+    assert rows[1][:6] == ["EOS-USDT", "isolated", "nothing", "to", "cancel", "confirmed"]
+    assert f"cancelled XRP-USDT (isolated) {taken}" in unread.out
     assert "not confirmed by the list of open orders (no answer to believe" in unread.out
     last = unread.out.splitlines()[-1]
     assert last.startswith("NOT CLEAR after ")
-    assert "1 of 2 contracts needs a person. Not confirmed, look at the exchange now: XRP" in last
+    assert "1 of 2 contracts needs a person. " in last
+    assert "Not confirmed, look at the exchange now: XRP-USDT." in last
     assert json.loads(as_json.out)["reports"][0]["confirmed"] is True
 
 
@@ -195,7 +212,7 @@ async def test_without_the_list_of_all_contracts_nothing_is_sent(
         assert result.err.startswith("the list of contracts could not be read (http://127.0.0.1:")
         assert "No order was touched." in result.err
         assert result.err.count("\n") == 1
-    assert set(calls(exchange)) == {"contract_info"}
+    assert set(calls(exchange)) <= {"contract_info", "cross_track_openorders"}
 
 
 def report(outcome: Outcome, margin_mode: MarginMode, **update: object) -> CancelReport:
@@ -216,7 +233,8 @@ def test_one_margin_mode_may_not_have_begun() -> None:
     assert result.not_begun == (failure,)
     assert (result.exit_code(interrupted=False), result.exit_code(interrupted=True)) == (6, 130)
     assert summary(result) == (
-        "NOT CLEAR after 1.0 s: 0 of 1 contract need a person. Nothing was sent in cross margin."
+        "NOT CLEAR after 1.0 s in isolated margin: 0 of 1 contract need a person. "
+        "Nothing was sent in cross margin."
     )
     document = json.loads(result.as_json())
     assert document["cross"] is None
@@ -227,15 +245,28 @@ def test_the_worst_of_both_margin_modes_counts() -> None:
     """One is refused and the other is not confirmed: 5, each named with its margin mode."""
     result = result_of(
         report(Outcome.REFUSED, MarginMode.ISOLATED),
-        report(Outcome.NOTHING_TO_CANCEL, MarginMode.CROSS, warnings=(TOO_EARLY,)),
+        report(Outcome.CANCELLED, MarginMode.CROSS, warnings=(TOO_EARLY,)),
         confirm=True,
     )
     assert result.exit_code(interrupted=False) == 5
     assert result.exit_code(interrupted=True) == 5
     told = summary(result)
     assert "2 of 2 contracts need a person. Not confirmed, look at the exchange now: " in told
-    assert told.index(f"{CODE} (cross).") < told.index(f"Refused, nothing was cancelled: {CODE}.")
+    unsure, refused = f"{CODE} in cross margin.", f"Refused, nothing was cancelled: {CODE} in iso"
+    assert told.index(unsure) < told.index(refused)
     assert len([*messages(result)]) == 2
+
+
+def test_what_was_only_looked_at_is_clear() -> None:
+    """Nothing was sent for it, since a whole list had nothing to cancel: no list needs to confirm
+    that; doubt about whose list it was is told all the same."""
+    early = report(Outcome.NOTHING_TO_CANCEL, MarginMode.ISOLATED, warnings=(TOO_EARLY,))
+    result = result_of(early, confirm=True)
+    assert result.exit_code(interrupted=False) == 0
+    assert "1 contract was only looked at. Cross margin was not looked at." in summary(result)
+    assert [*messages(result), *besides(result)] == []
+    doubt = early.model_copy(update={"warnings": (f"V5 was not asked, so {NOT_CONFIRMED}",)})
+    assert result_of(doubt, confirm=True).exit_code(interrupted=False) == 5
 
 
 def test_what_went_wrong_beside_many_calls_is_told_once() -> None:
@@ -244,9 +275,10 @@ def test_what_went_wrong_beside_many_calls_is_told_once() -> None:
     reports = [report(Outcome.CANCELLED, MarginMode.ISOLATED, **both)] * 2
     reports.append(report(Outcome.NOT_SENT, MarginMode.ISOLATED, **both))
     whole = MassCancelReport(reports=tuple(reports), elapsed=1.0)
-    told = [*messages(Result({MarginMode.ISOLATED: whole}, confirm=False))]
-    assert told[0].startswith(f"{CODE}: nothing was sent")
-    assert told[1:] == ["Besides, for 2 contracts: it was not recorded."]
+    result = Result({MarginMode.ISOLATED: whole}, confirm=False)
+    (told,) = messages(result)
+    assert told.startswith(f"{CODE} in isolated margin: nothing was sent")
+    assert [*besides(result)] == ["Besides, for 2 contracts: it was not recorded."]
 
 
 def test_every_order_that_is_left_is_listed_once() -> None:
@@ -257,7 +289,7 @@ def test_every_order_that_is_left_is_listed_once() -> None:
     )
     left = {"errors": errors, "still_open": ("4", "1"), "confirmed": False}
     result = result_of(report(Outcome.PARTIAL, MarginMode.CROSS, **left), confirm=True)
-    assert [*orders(result)] == [
+    assert [*left_open(result)] == [
         f"still open {CODE} (cross) 4",
         f"still open {CODE} (cross) 1 (1048: no)",
         f"refused {CODE} (cross) 2 (1048: no)",

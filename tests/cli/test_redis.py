@@ -15,6 +15,7 @@ from tests.support.command import (
     CODE,
     Ended,
     Run,
+    after_plan,
     cancel_all,
     cli,
     ended,
@@ -87,7 +88,7 @@ async def test_a_fleet_shares_its_tokens(exchange: SimulatedExchange, server: Re
     assert modes(named) == modes(own) == {"shared"}
     told = " ".join(dry.out.split())
     assert "limit shared on Redis, among 4 processes; Redis answers in " in told
-    assert shown.out == "No such trailing orders are open; 1 contract read.\n"
+    assert shown.out.startswith("No such trailing orders are open. Read: isolated margin: 1 contr")
     assert "ok   limiter: Redis answers in " in well.out
     for account in (FLEET, ACCESS):
         assert Stored(server, account).tokens(Stored(server, account).back)
@@ -115,11 +116,12 @@ async def test_without_redis_the_share_of_its_own_is_used(
     )
     assert [silent(result).code for result in (cancelled, dry, ill, shown)] == [0, 0, 6, 0]
     lost = "Redis could not be reached (ConnectionError)"
-    assert cancelled.err.splitlines() == [
+    told = after_plan(cancelled.err).splitlines()
+    assert told == [
         f"{lost}: going on with this process's own share, 1/2 of the limit.",
-        f"{CODE}: cancelled",
+        f"{CODE} (isolated): cancelled",
     ]
-    assert shown.err.splitlines() == cancelled.err.splitlines()[:1]
+    assert shown.err.splitlines() == told[:1]
     assert "Besides, 1 request went without Redis" in cancelled.out
     assert json.loads(dry.out)["limit"] == (
         f"shared on Redis, among 2 processes; but {lost}, so that this one has its own share only"

@@ -150,6 +150,19 @@ async def exchange_of_the_command(**settings: Any) -> AsyncIterator[SimulatedExc
             end_all()
 
 
+def after_plan(text: str) -> str:
+    """What a terminal or stderr got once the plan was shown."""
+    plan, between, rest = text.partition("positions\n\n")
+    assert between, text
+    assert plan.startswith("cancel "), text
+    return rest
+
+
+def cancels(exchange: SimulatedExchange) -> int:
+    """How many cancel-alls have come; the list of the other margin mode is none."""
+    return sum(one.path.endswith("track_cancelall") for one in exchange.arrivals)
+
+
 def cancel_all(exchange: SimulatedExchange, *args: str) -> tuple[str, ...]:
     """The arguments that cancel on this exchange without a question."""
     return ("cancel-all", "--yes", "--base-url", exchange.url, *args)

@@ -1,21 +1,31 @@
-"""The plan before and the account after, drawn for a terminal; rich reads no markup in them.
+"""The plan before and the report after, drawn for a terminal; rich reads no markup in them.
 
 Loaded only when there is something to draw.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from htx_async.cli.result import Result, is_unconfirmed, was_only_looked_at
 from htx_async.cli.streams import is_terminal
-from htx_async.cli.words import count, messages, orders, summary, words
+from htx_async.cli.words import (
+    besides,
+    cancelled,
+    count,
+    left_open,
+    messages,
+    named,
+    summary,
+    words,
+)
 from htx_async.enums import MarginMode, Outcome
+from htx_async.mass_report import count_of_orders
 from htx_async.report import CancelReport
 
 _STYLES = {Outcome.UNKNOWN: "bold red", Outcome.PARTIAL: "red", Outcome.REFUSED: "red"}
@@ -35,20 +45,35 @@ def style(outcome: Outcome) -> str:
     return "green" if outcome.is_clear else _STYLES.get(outcome, "yellow")
 
 
-def account(result: Result, *, interrupted: bool) -> str:
-    """A table of contracts, what has to be told of them, orders, and the line that sums it up."""
+def page(result: Result, *, interrupted: bool) -> str:
+    """A table of contracts, ids, what has to be told, how to go on, and the line that sums it up:
+    whatever needs a person stands at the end."""
     last = Text("Interrupted. " if interrupted else "")
-    last.append(summary(result), f"bold {'green' if result.is_clear else 'red'}")
+    last.append(summary(result), f"bold {_colour(result)}")
     reports = result.whole.reports
     shown = [report for report in reports if not was_only_looked_at(report)]
     parts: list[RenderableType] = [_table(shown, result)] if shown else []
-    if number := len(reports) - len(shown):
-        has = "has" if number == 1 else "have"
-        parts.append(Text(f"{count(number, 'contract')} {has} no such order open."))
-    for lines in (messages(result), orders(result)):
+    parts += [Text(line) for line in _only_looked_at(reports)]
+    for lines in (cancelled(result), besides(result), left_open(result), messages(result)):
         told = [Text(line) for line in lines]
         parts += [Text(), *told] if told else []
-    return drawn([*parts, Text(), last], sys.stdout)
+    again = result.again
+    before = drawn(parts, sys.stdout)
+    return "".join((before, f"\n{again}" if again else "", drawn([Text(), last], sys.stdout)))
+
+
+def _colour(result: Result) -> str:
+    if not result.is_clear:
+        return "red"
+    return "yellow" if any(result.beside.values()) else "green"
+
+
+def _only_looked_at(reports: Sequence[CancelReport]) -> Iterator[str]:
+    for mode in MarginMode:
+        number = sum(was_only_looked_at(one) for one in reports if one.margin_mode is mode)
+        if number:
+            has = "has" if number == 1 else "have"
+            yield f"{count(number, 'contract')} {has} no such order open in {mode} margin."
 
 
 def drawn(parts: Iterable[RenderableType], stream: TextIO | None) -> str:
@@ -81,23 +106,31 @@ def table(names: Iterable[str], rows: Iterable[Iterable[Text]], numbers: Iterabl
     return made
 
 
-def fits(made: Table) -> bool:
+def fits(made: RenderableType) -> bool:
     """Whether stdout has room for it without folding a cell."""
     paper = console(sys.stdout)
     return paper.measure(made, options=paper.options.update(width=_ENDLESS)).maximum <= paper.width
 
 
-def _table(reports: Sequence[CancelReport], result: Result) -> Table:
-    """All columns, or half of them on a terminal without room for all."""
-    usual = all(report.margin_mode is MarginMode.ISOLATED for report in reports)
-    left_out = {"margin": usual, "confirmed": not result.confirm}
-    names = [name for name in _CELLS if not left_out.get(name)]
+def _table(reports: Sequence[CancelReport], result: Result) -> RenderableType:
+    """All columns, or half of them on a terminal without room for all, or lines in words."""
+    names = [name for name in _CELLS if result.confirm or name != "confirmed"]
     rows = [[_CELLS[name](report) for name in names] for report in reports]
-    made = table(names, rows, _NUMBERS)
-    if fits(made):
-        return made
-    kept = len(names) - len(_LESS)
-    return table(names[:kept], [row[:kept] for row in rows], _NUMBERS)
+    for kept in (len(names), len(names) - len(_LESS)):
+        made = table(names[:kept], [row[:kept] for row in rows], _NUMBERS)
+        if fits(made):
+            return made
+    return Group(*(_line(report, result) for report in reports))
+
+
+def _line(report: CancelReport, result: Result) -> Text:
+    """A contract in words."""
+    told = [_outcome(report)]
+    if report.successes or not report.ids_complete:
+        told[0].append(f" {count_of_orders([report])}")
+    if result.confirm:
+        told.append(_confirmed(report))
+    return Text(f"{named(report)}: ").append_text(Text(", ").join(told))
 
 
 def _outcome(report: CancelReport) -> Text:
@@ -114,7 +147,7 @@ def _confirmed(report: CancelReport) -> Text:
 
 def _cancelled(report: CancelReport) -> Text:
     number = len(report.successes)
-    return Text(str(number) if report.ids_complete else f"{number or ''}?")
+    return Text(str(number) if report.ids_complete else f"{number} + ?" if number else "?")
 
 
 def _waited(report: CancelReport) -> Text:
