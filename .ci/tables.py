@@ -1,5 +1,5 @@
 """Writes into the README and the pages of `docs` what they say of the code: outcomes, errors, exit
-codes, endpoints.
+codes, options, endpoints.
 
 What stands between `<!-- code:NAME -->` and `<!-- /code:NAME -->` is read from the code, and never
 typed by hand. Run: `make figures`; a test says when a page is out of date.
@@ -11,10 +11,16 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import Enum
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from htx_async import Attempt, CancelReport, Outcome, Verdict, errors
+from htx_async.cli import app
 from htx_async.cli.exit_codes import HELP
 from htx_async.exchange import endpoints
 
@@ -116,11 +122,39 @@ def _limit(each: endpoints.Endpoint) -> str:
     return f"{size} in {per:g} s, all together"
 
 
+def _options(name: str) -> str:
+    """The options of a command, in the words of its help."""
+    root: Any = typer.main.get_command(app)
+    found = [one for one in root.commands[name].params if one.param_type_name == "option"]
+    return _table(("option", "what it does"), *map(_option, found))
+
+
+def _option(one: Any) -> tuple[str, str]:
+    value = one.metavar or "|".join(_choices(one))
+    names = ", ".join(f"`{each}`" for each in (*one.opts, *one.secondary_opts))
+    given = "" if one.is_flag or not value else f" `{value}`".replace("|", "\\|")
+    default = getattr(one.default, "value", one.default)
+    has_default = bool(one.show_default) and default not in (None, False, [], ())
+    beside = [f"default: `{default}`"] if has_default else []
+    beside += [f"or by `{one.envvar}`"] if one.envvar else []
+    told = one.help.replace("|", "\\|")
+    return f"{names}{given}", told + (f" ({'; '.join(beside)})" if beside else "")
+
+
+def _choices(one: Any) -> list[str]:
+    kind = getattr(getattr(one, "type_descriptor", None), "annotation", None)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(each.value) for each in kind]
+    # Of older typers.
+    return list(getattr(getattr(one, "type", None), "choices", ()))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "outcomes": outcomes,
     "errors": tree,
     "exit-codes": exit_codes,
     "endpoints": table_of_endpoints,
+    **{f"options-{name}": partial(_options, name) for name in ("cancel-all", "open", "doctor")},
 }
 
 

@@ -1,4 +1,4 @@
-"""Pull trailing orders on HTX USDT-M swaps: within the limit, with a true account.
+"""Pull trailing orders on HTX USDT-M swaps: within the limit, with a true report.
 
 Importing the package costs next to nothing: what it gives is loaded when the first of the names
 below is asked for, all at once, and a module such as `htx_async.errors` by itself.

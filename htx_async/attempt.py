@@ -10,7 +10,7 @@ from htx_async.enums import LimiterMode, Verdict
 
 
 class Frozen(BaseModel):
-    """A value of an account: it does not change, and is built when it is first needed."""
+    """A value of a report: it does not change, and is built when it is first needed."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, defer_build=True)
 

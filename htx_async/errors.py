@@ -4,9 +4,9 @@ HtxError
 ├── InvalidRequest (also a ValueError)   your arguments, or the wrong event loop or process;
 │                                        nothing was queued
 ├── SessionClosed                        the session was closed before the call
-├── ReadFailed                           a list could not be read; .attempts has the account
+├── ReadFailed                           a list could not be read; .attempts has each request
 ├── MassCancelFailed (an ExceptionGroup) one CancelError for each contract that is not clear
-└── CancelError                          a call that did not end clear; .report has the account
+└── CancelError                          a call that did not end clear; .report tells it all
     ├── PartialCancel                    some orders were refused one by one
     ├── NotSent                          no byte left for the exchange
     ├── OutcomeUnknown                   sent, and no answer that can be believed
@@ -67,7 +67,7 @@ class SessionClosed(HtxError):
 class ReadFailed(HtxError):
     """A list of orders or contracts could not be read, so nothing is known from it.
 
-    `attempts` accounts for every request; no order was touched by them.
+    `attempts` has every request; no order was touched by them.
     """
 
     def __init__(self, text: str, attempts: Sequence[Attempt] = ()) -> None:
@@ -79,7 +79,7 @@ class ReadFailed(HtxError):
 
 
 class CancelError(HtxError):
-    """A cancel that did not end clear. `report` accounts for every attempt."""
+    """A cancel that did not end clear. `report` has every attempt."""
 
     def __init__(self, text: str, report: CancelReport) -> None:
         super().__init__(text, report)

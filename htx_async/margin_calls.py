@@ -167,7 +167,7 @@ class MarginCalls(CallMaker):
         outcome is repeated until the deadline: four times as ever, then once in 2 s at most; with
         `repeat_unknown=False` it ends that contract.
 
-        Returns a report that accounts for every contract and raises nothing about orders; its
+        Returns a report that has every contract and raises nothing about orders; its
         `raise_for_outcome()` does. Cancelling the task stops every call, tells the listener what
         is known, and goes on. Raises `InvalidRequest` for anything but `ALL_CONTRACTS` or a
         non-empty sequence of contract codes, `SessionClosed`, and `ReadFailed` when the list of
@@ -246,8 +246,8 @@ class MarginCalls(CallMaker):
         cancel is urgent and ends with its work or at its own deadline, whoever is cancelled how
         often meanwhile; the cancellation that came first is delivered afterwards. `aclose()`,
         leaving the session and the end of the event loop wait for it, and begin it if the block
-        has not ended: a block that goes on gets that account, with a warning. `guard.report` has
-        the account, `guard.stop()` ends it early. An exception of the block always wins, and what
+        has not ended: a block that goes on gets that report, with a warning. `guard.report` has
+        it, `guard.stop()` ends it early. An exception of the block always wins, and what
         went wrong with the cancel becomes a note on it; else it is raised. SIGTERM is not an
         exception: turn it into a cancellation (docs/guard.md). `deadline`: seconds from when the
         mass cancel begins; default as for `mass_cancel_trailing`. A guard that needs more than 25 s

@@ -1,4 +1,4 @@
-"""What the caller gets back: an account of every attempt and what they prove together."""
+"""What the caller gets back: a report of every attempt and what they prove together."""
 
 from pydantic import computed_field
 
@@ -31,7 +31,7 @@ class WarmUp(Frozen):
 
 
 class CancelReport(Frozen):
-    """The account of one cancel-all call.
+    """What came of one cancel-all call.
 
     `successes`: ids whose cancel the exchange took. `errors`: ids it refused one by one.
     `triggered`: those refused with 1063: the order had triggered, so a limit order or a fill may

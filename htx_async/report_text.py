@@ -148,7 +148,7 @@ def _tell_partial(report: Told) -> str:
     if report.still_open:
         return _tell_still_open(report)
     failed = [e for e in report.errors if e.err_code not in SETTLED_ORDER_CODES]
-    shown = ", ".join(f"{e.order_id} ({e.err_code}: {e.err_msg})" for e in failed[:_MOST_SHOWN])
+    shown = ", ".join(_named(e) for e in failed[:_MOST_SHOWN])
     if not failed:
         return (
             f"the exchange took the cancel of {_orders(len(report.successes))}, and has not yet "
@@ -177,7 +177,11 @@ def _tell_still_open(report: Told) -> str:
 
 
 def _still_open(order_id: str, error: OrderError | None) -> str:
-    return order_id if error is None else f"{order_id} ({error.err_code}: {error.err_msg})"
+    return order_id if error is None else _named(error)
+
+
+def _named(error: OrderError) -> str:
+    return f"{error.order_id} ({error.err_code}: {error.err_msg.rstrip('.')})"
 
 
 def _tell_unknown(report: Told) -> str:

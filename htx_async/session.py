@@ -75,7 +75,7 @@ class HtxSession(MarginCalls):
     on the event loop; plain functions, since none is awaited. What one raises is logged by name and
     changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program. `now`: the
     wall clock, for signatures and reports only, as an aware datetime or as Unix seconds; asked once
-    at once, and a call at which it fails later ends with its account.
+    at once, and a call at which it fails later ends with its report.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when a session that is open
@@ -130,7 +130,7 @@ class HtxSession(MarginCalls):
         )
         self._cross = CrossMargin(self._deadline, self._ready)
         self._closing = Closing(self, (self.under_way, self._cross.under_way), live)
-        # Accounts are also given while the interpreter ends, which is too late to build them.
+        # Reports are also given while the interpreter ends, which is too late to build them.
         for model in (OrderError, Attempt, CancelReport, MassCancelReport):
             model.model_rebuild()
 

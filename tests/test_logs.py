@@ -15,6 +15,7 @@ from htx_async import (
     Direction,
     InvalidRequest,
     LimiterMode,
+    MarginMode,
     Offset,
     RetryPolicy,
     logs,

@@ -1,4 +1,4 @@
-"""One request for several calls that wait for the same: it goes once, and each has its account."""
+"""One request for several calls that wait for the same: it goes once, and each has its report."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class Bundle:
         return bool(self.riders)
 
     def _release(self, rider: Rider) -> None:
-        """`rider` goes on by itself; it has its account."""
+        """`rider` goes on by itself; it has its report."""
         future = self.riders.pop(rider)
         if not future.done():
             future.set_result(None)

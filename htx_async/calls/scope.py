@@ -31,7 +31,7 @@ class Part(Protocol):
 class Scope:
     """Deadline, stop, hold back, urgency and number of a call; what is inside obeys the same.
 
-    `deadline`: loop time. `patience`: the seconds that the caller gave, for the account.
+    `deadline`: loop time. `patience`: the seconds that the caller gave, for the report.
     `is_own`: the deadline is the caller's, so that a turn which comes too late ends the call at
     once. `persists`: unknown outcomes are asked for again until the deadline. `number`: of the call
     in events. `allowance`: the seconds that a default deadline has from the last turn on. An inner

@@ -116,7 +116,7 @@ class Context:
         return self._states
 
     def report(self) -> CancelReport:
-        """The account so far, true at any moment."""
+        """The report so far, true at any moment."""
         return judge.report(self.states(), self.now(), self.scope.reason)
 
     def problem(self) -> str:

@@ -15,7 +15,7 @@ from htx_async.errors import InvalidRequest
 from htx_async.mass_report import MassCancelReport
 
 _TO_END = 0.8
-"""Seconds that a mass cancel which was told to stop gets for its account."""
+"""Seconds that a mass cancel which was told to stop gets for its report."""
 
 _IN_USE: "set[CancelGuard]" = set()
 """Those whose blocks have not ended. A task that nobody holds any more, such as the one that a
@@ -44,7 +44,7 @@ class CancelGuard:
 
     `enter`: raises what stands against entering; gives where the guard stands from then until its
     work is done, so that closing finds it. `begin` makes the mass cancel, `nothing_sent` the
-    account of one that could not begin.
+    report of one that could not begin.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CancelGuard:
 
     @property
     def report(self) -> MassCancelReport | None:
-        """The account of the mass cancel, true at any moment: None until it has begun, which is
+        """The report of the mass cancel, true at any moment: None until it has begun, which is
         when the block has ended, or the session is closed before that."""
         told = self._told
         if told is None and self._running is not None:
@@ -209,7 +209,7 @@ class CancelGuard:
             if self._is_in_use:
                 _IN_USE.discard(self)
                 await outlast(self.begin("the event loop came to its end"))
-                # Its block may never get the account.
+                # Its block may never get the report.
                 self._log_before_the_end()
 
     def _log_before_the_end(self) -> None:

@@ -39,7 +39,7 @@ def states(intent: Intent, ledger: Ledger) -> States:
 
 
 def report(known: States, now: float, ended_by: str = "") -> CancelReport:
-    """The account at loop time `now`; right at any moment, also while requests are on the wire.
+    """The report at loop time `now`; right at any moment, also while requests are on the wire.
     `ended_by`: what ends the call before its time."""
     intent, doubt = known.intent, _doubt(known)
     wanted = intent.filter

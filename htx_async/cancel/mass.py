@@ -78,7 +78,7 @@ def intents(
 
 
 def nothing_sent(wanted: Sequence[OrderFilter], reason: str) -> MassCancelReport:
-    """The account of a mass cancel that could not begin."""
+    """The report of a mass cancel that could not begin."""
     ledger = Ledger(0.0, None)
     states = (judge.states(Intent(each), ledger) for each in wanted)
     reports = [judge.report(known, 0.0, reason) for known in states]
@@ -195,7 +195,7 @@ class MassCancel:
         return self.report()
 
     def report(self) -> MassCancelReport:
-        """The account so far, true at any moment: requests on the wire count as unknown, and
+        """The report so far, true at any moment: requests on the wire count as unknown, and
         contracts that were not begun as not sent."""
         return MassCancelReport(
             reports=tuple(map(self._report_of, self._intents)),

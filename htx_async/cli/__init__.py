@@ -51,7 +51,7 @@ def _root(
       htx-async open                          the open trailing orders
       htx-async cancel-all BTC-USDT --dry-run what would be sent
       htx-async cancel-all BTC-USDT           asks, cancels, reports
-      htx-async guard BTC-USDT -- ./bot       runs it, and cancels when it has died
+      htx-async guard BTC-USDT -- ./bot       runs it; cancels when it has died
       htx-async demo                          the same on a simulated exchange
     """
     for stream in (sys.stdout, sys.stderr):

@@ -113,7 +113,7 @@ async def play(finished: Callable[[CancelReport], object] | None) -> Story:
             _, arm = _FAULTS.get(contract, _NO_FAULT)
             arm(exchange, contract, placed[contract])
         async with HtxSession(exchange.credentials, base_urls=exchange.url) as htx:
-            account = await htx.mass_cancel_trailing(placed, look="none", on_report=finished)
+            whole = await htx.mass_cancel_trailing(placed, look="none", on_report=finished)
         rows = (
             Row(
                 contract,
@@ -122,13 +122,13 @@ async def play(finished: Callable[[CancelReport], object] | None) -> Story:
                 frozenset(ids),
                 frozenset(order.order_id for order in exchange.open_orders(contract)),
             )
-            for (contract, ids), report in zip(placed.items(), account.reports, strict=True)
+            for (contract, ids), report in zip(placed.items(), whole.reports, strict=True)
         )
-        return Story(tuple(rows), account.elapsed, len(exchange.arrivals), exchange.busiest(_PER))
+        return Story(tuple(rows), whole.elapsed, len(exchange.arrivals), exchange.busiest(_PER))
 
 
 def show(story: Story, console: Console) -> None:
-    """Each contract with something to tell, the others in one row, then the account as a whole;
+    """Each contract with something to tell, the others in one row, then the sum of them;
     readable at 80 columns."""
     console.print(_table(story))
     console.print()

@@ -186,7 +186,7 @@ class _Guard:
 
     def _tell(self, account: Account, *, as_json: bool) -> None:
         if as_json:
-            self._aside.say(account.as_json())
+            self._aside.draw(lambda: f"{account.as_json()}\n")
             return
         for line in account.lines():
             self.say(line)

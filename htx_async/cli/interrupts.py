@@ -1,6 +1,6 @@
 """Signals: what Ctrl-C, SIGTERM and a closed terminal do to a command.
 
-From the account on nothing heeds them any more: what has happened is told, and the exit code must
+From the report on nothing heeds them any more: what has happened is told, and the exit code must
 get out. They are ignored until the process is gone, since the interpreter ends after the command
 does.
 """
@@ -56,7 +56,7 @@ def ignore_from_now_on() -> None:
 
 def heed(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[signal.Signals, Any]:
     """Handle signals so from now on; how they were handled. What is ignored stays so: under
-    nohup, behind a shell's "&", and once the account was given."""
+    nohup, behind a shell's "&", and once the report was given."""
     heeded = [one for one in _STOPS if signal.getsignal(one) is not signal.SIG_IGN]
     return {one: signal.signal(one, handler) for one in heeded}
 

@@ -36,8 +36,8 @@ def warnings_of(report: CancelReport) -> tuple[str, ...]:
 
 class Result:
     """The reports by margin mode. `confirm`: whether the exchange's lists were asked for.
-    `again`: how to say the command once more, if it can be. `beside`: how many orders are open in a margin mode
-    in which none was to be cancelled; None where nobody looked."""
+    `again`: how to say the command once more, if it can be. `beside`: how many orders are open in
+    a margin mode in which none was to be cancelled; None where nobody looked."""
 
     def __init__(
         self,
