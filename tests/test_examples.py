@@ -160,7 +160,8 @@ async def test_live_takes_a_typed_yes_and_nothing_else(tmp_path: Path) -> None:
     assert refused.out.count(f"{NAME} 2\n") == len(wrong)
     assert refused.out.count("not answered with yes: nothing was sent") == len(wrong)
     assert refused.seen == []
-    assert {one["host"] for one in live.of("out")} == {"api.hbdm.com", "api.hbdm.vn"}
+    hosts = {one["host"] for one in live.of("out")}
+    assert {"api.hbdm.com"} <= hosts <= {"api.hbdm.com", "api.hbdm.vn"}
     assert live.code == 1
     assert "BTC-USDT   NOT placed nothing was sent: the old stop stands" in live.out
     assert "the access key that ends in -bot." in live.out
