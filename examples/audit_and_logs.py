@@ -16,32 +16,18 @@ from pathlib import Path
 
 from _where import Where, chosen
 
-from htx_async import MassCancelReport, Verdict
+from htx_async import MassCancelReport
 from htx_async.audit import AuditLog
-from htx_async.events import AttemptEnded, CallEnded, EndpointPaused, Event, GenerationChanged
+from htx_async.logs import to_logging
 from htx_async.simulator import SimulatedExchange
 
 CONTRACTS = ["BTC-USDT", "ETH-USDT", "SOL-USDT"]
-LOG = logging.getLogger("desk")
-
-
-def log(event: Event) -> None:
-    """What somebody may have to act on; a listener is a plain function and must not block."""
-    match event:
-        case AttemptEnded(attempt=attempt) if attempt.verdict is Verdict.UNKNOWN:
-            LOG.warning("%s: no answer to believe: %s", event.contract_code, attempt.message)
-        case EndpointPaused(endpoint=endpoint, seconds=seconds):
-            LOG.warning("%s is paused for %.1f s", endpoint, seconds)
-        case GenerationChanged(generation=generation, reason=reason):
-            LOG.warning("the account is on %s: %s", generation, reason)
-        case CallEnded(report=report) if not report.is_clear:
-            LOG.error("%s", report)
 
 
 async def pull(where: Where, file: Path) -> MassCancelReport:
     async with (
         AuditLog(file, actor="night desk", reason="exchange incident") as audit,
-        where.session(on_event=[audit, log]) as htx,
+        where.session(on_event=[audit, to_logging()]) as htx,
     ):
         return await htx.mass_cancel_trailing(where.contracts, deadline=20.0, confirm=True)
 
