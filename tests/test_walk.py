@@ -1,17 +1,21 @@
 """What the pages for newcomers show: output as it is printed, suites that pytest runs, figures."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from htx_async.cli import exit_codes
 from htx_async.codes import CodeClass, classify
 from htx_async.enums import Outcome
+from htx_async.simulator import SimulatedExchange
 from tests.support.examples import perform
-from tests.support.pages import BLOCKS, TEXTS, Block
+from tests.support.pages import BLOCKS, TEXTS, Block, example, execute
 from tests.support.user_suite import SETTLED, heard, install, run_suite
+from tests.support.virtual import run, virtual_session
 
 PRINTED = [
     (first, then)
@@ -95,3 +99,48 @@ def test_the_table_of_round_trips_is_the_formula_beside_it() -> None:
         assert float(rate) == round(5 / (1 + r), 1)
         for contracts, told in zip((40, 230), seconds, strict=True):
             assert int(told) == round((contracts - 1) // 5 * (1 + r) + r)
+
+
+def _lost(exchange: SimulatedExchange) -> None:
+    exchange.lose_after_work()
+
+
+def _refused(exchange: SimulatedExchange) -> None:
+    exchange.refuse(1088)
+
+
+def _away(exchange: SimulatedExchange) -> None:
+    exchange.outage(60.0, "gateway")
+
+
+def _triggered(exchange: SimulatedExchange) -> None:
+    exchange.reject_order(exchange.open_orders()[0].order_id, 1063)
+
+
+@pytest.mark.parametrize(
+    ("meets", "places"),
+    [(None, True), (_lost, True), (_refused, False), (_away, False), (_triggered, False)],
+    ids=["nothing", "a lost answer", "a refusal", "an outage", "a trigger"],
+)
+def test_a_new_order_of_the_same_side_waits_for_the_old_one(
+    meets: Callable[[SimulatedExchange], None] | None, places: bool
+) -> None:
+    """The quickstart's function never leaves two orders, and places none beside an old one."""
+    namespace: dict[str, Any] = {}
+    execute(example("async def place_again("), namespace)
+    exchange = SimulatedExchange()
+    (old,) = exchange.place("BTC-USDT", "sell", "close")
+    if meets is not None:
+        meets(exchange)
+
+    async def place(contract_code: str) -> None:
+        assert not exchange.open_orders(contract_code)
+        exchange.place(contract_code, "sell", "close")
+
+    async def main() -> None:
+        async with virtual_session(exchange) as htx:
+            assert await namespace["place_again"](htx, "BTC-USDT", place) is places
+
+    run(main())
+    left = [order.order_id for order in exchange.open_orders()]
+    assert (len(left) == 1 and left != [old]) if places else left in ([old], [])
