@@ -24,6 +24,7 @@ TO_START, TO_INSTALL, TO_TEST = 20.0, 600.0, 600.0
 
 FAST = (
     "tests/test_audit.py",
+    "tests/test_audit_rotation.py",
     "tests/whole_calls/test_blocking.py",
     "tests/calls/test_call.py",
     "tests/test_arguments.py",
@@ -39,10 +40,12 @@ FAST = (
     "tests/aio/test_listeners.py",
     "tests/limits/test_loops.py",
     "tests/exchange/test_models.py",
+    "tests/test_logs.py",
     "tests/test_otel.py",
     "tests/test_pytest_plugin.py",
     "tests/calls/test_retry.py",
     "tests/test_session.py",
+    "tests/simulator/test_threads.py",
     "tests/exchange/test_signing.py",
     "tests/whole_calls/test_soak.py",
     "tests/aio/test_tasks.py",
