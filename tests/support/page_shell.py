@@ -4,10 +4,14 @@ simulated exchange only, whatever it is told; `make` and `pip` say what they wou
 
 import asyncio
 import shlex
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from htx_async.simulator import SimulatedExchange
+from tests.support import warm_command
 from tests.support.command import ACCESS, SECRET, environment
 from tests.support.paths import ROOT
 
@@ -17,7 +21,7 @@ _COMMAND = """\
 #!/bin/bash
 # The real one. Nobody is there to answer its question; what serves until it is told to end is told
 # so once it serves; a Redis server that a page names is none that can be reached.
-run() { exec %(python)s -W error -m htx_async "$@"; }
+run() { exec %(python)s -I -S %(command)s "$@"; }
 [ -z "$HTX_REDIS_URL" ] || export HTX_REDIS_URL=redis://127.0.0.1:1/0
 name=$1
 shift
@@ -64,12 +68,27 @@ def _write(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def set_the_stage(folder: Path) -> Path:
+@contextmanager
+def warm(folder: Path) -> Iterator[str]:
+    """The socket at which the command is loaded already."""
+    path = str(folder / "warm")
+    serve = [sys.executable, "-W", "error", "-m", warm_command.__name__, "--serve", path]
+    with subprocess.Popen(serve, cwd=ROOT, env=environment(), stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            server.stdout.readline()
+            yield path
+        finally:
+            server.kill()
+
+
+def set_the_stage(folder: Path, command: str) -> Path:
     """What pages take for granted, in `folder`: a list of contracts, a strategy, a wheel; where the
     commands are."""
     path = folder / "path"
     path.mkdir()
     known = {"python": shlex.quote(sys.executable)}
+    known["command"] = shlex.join([str(warm_command.__file__), command])
     known |= {"root": shlex.quote(str(ROOT)), "make": "/usr/bin/make"}
     _write(path, "htx-async", _COMMAND % known)
     _write(path, "make", _MAKE % known)
@@ -82,15 +101,15 @@ def set_the_stage(folder: Path) -> Path:
     return path
 
 
-async def run_in_a_shell(script: str, folder: Path) -> tuple[int | None, str]:
-    """How `script` ends in `folder`, and what it has printed until then."""
+async def run_in_a_shell(script: str, folder: Path, command: str) -> tuple[int | None, str]:
+    """How `script` ends in `folder`, and what it has printed until then. `command`: see `warm`."""
     contracts = ["BTC-USDT", "ETH-USDT"]
     async with SimulatedExchange(
         access_key=ACCESS, secret_key=SECRET, contracts=contracts
     ) as exchange:
         for code in contracts:
             exchange.place(code, "sell", "close", 2)
-        path = set_the_stage(folder)
+        path = set_the_stage(folder, command)
         shell = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-x", "-c", script),
             cwd=folder,

@@ -1,0 +1,94 @@
+"""`htx-async` for tests that run dozens of commands: the real one, in a process that is forked from
+one that has loaded it already, with the arguments, streams, folder and environment of who asks.
+
+`python -m tests.support.warm_command --serve SOCKET` loads it, says so on stdout, and serves;
+`python -I -S tests/support/warm_command.py SOCKET ARGS...` is the command, with its exit code, and
+passes signals on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STREAMS = (0, 1, 2)
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def ask(path: str, arguments: list[str]) -> int:
+    """Be the command."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(path)
+        about = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()
+        socket.send_fds(server, [about[:1]], list(_STREAMS))
+        server.sendall(about[1:])
+        server.shutdown(socket.SHUT_WR)
+        child, code = server.makefile("rb"), 0
+        pid = int(child.readline())
+        for number in _PASSED_ON:
+            signal.signal(number, lambda number, frame: os.kill(pid, number))
+        code = int(child.readline())
+    return code if code >= 0 else 128 - code
+
+
+def serve(path: str) -> None:
+    """Load the command once, and fork it for each who asks, until killed."""
+    import htx_async.cli.commands  # noqa: PLC0415 - the client is to load nothing
+    from htx_async import HtxSession  # noqa: PLC0415 - as above
+    from htx_async.__main__ import main  # noqa: PLC0415 - as above
+    from htx_async.cli import cancel_all, doctor, open_orders  # noqa: PLC0415 - as above
+
+    loaded = (htx_async.cli.commands, HtxSession, cancel_all, doctor, open_orders)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(path)
+        door.listen()
+        print("ready", len(loaded), flush=True)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while True:
+            client, _ = door.accept()
+            with client:
+                if os.fork() == 0:
+                    door.close()
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    os._exit(_watch(client, main))
+
+
+def _watch(client: socket.socket, main: Callable[[], None]) -> int:
+    first, streams, *_ = socket.recv_fds(client, 1, len(_STREAMS))
+    about = first + b"".join(iter(lambda: client.recv(1 << 16), b""))
+    pid = os.fork()
+    if pid == 0:
+        _become(json.loads(about), streams)
+        main()
+        sys.exit(0)
+    client.sendall(b"%d\n" % pid)
+    _, status = os.waitpid(pid, 0)
+    client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    return 0
+
+
+def _become(about: tuple[list[str], dict[str, str], str], streams: list[int]) -> None:
+    arguments, environment, folder = about
+    for number, stream in zip(_STREAMS, streams, strict=True):
+        os.dup2(stream, number)
+        os.close(stream)
+    # Those of this process were made for what it had itself.
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["htx-async", *arguments]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        serve(sys.argv[2])
+    sys.exit(ask(sys.argv[1], sys.argv[2:]))
