@@ -16,7 +16,7 @@ from benchmarks.figures import installed, save
 from benchmarks.targets import at_most, told
 from htx_async.simulator import SimulatedExchange
 
-_RUNS, _CONTRACTS = 10, 8
+_RUNS, _CONTRACTS = 10, 3
 _HEARTBEAT = 1.0
 _AFTER_DEATH, _AFTER_HANG = 0.1, _HEARTBEAT + 0.2
 _CANCEL = "swap_track_cancelall"
