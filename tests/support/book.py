@@ -43,8 +43,8 @@ class Wanted(NamedTuple):
 class Letter:
     """One request, from when its sender let go of it; `sent` is False if no byte left.
 
-    `ended`: when the sender had the answer, or gave up. `answered`: it had all of it. `taken`: the
-    orders whose cancel the exchange took with it. `in_book`: those that were open just after.
+    `ended`: when the sender had the answer, or gave up. `answered`: it had all of it.
+    `tells_time`: the exchange's own time stands in it. `taken`: the orders whose cancel the exchange took with it. `in_book`: those that were open just after.
     `codes`: the contracts that it names. `is_shared`: it went for several calls; `parts`: for
     which contracts of each, by the identity of the list of its letters.
     """
@@ -57,6 +57,7 @@ class Letter:
     arrived: float | None = None
     ended: float | None = None
     answered: bool = False
+    tells_time: bool = True
     taken: frozenset[str] = frozenset()
     in_book: frozenset[str] = frozenset()
     is_shared: bool = False
@@ -125,7 +126,8 @@ class Evidence(NamedTuple):
     def ended_before(self) -> set[str]:
         """Orders that ended before the call began, as far as the exchange's times can tell: they
         are as old as a reply's way back."""
-        ways = [x.ended - x.arrived for x in self.letters if x.answered and x.ended and x.arrived]
+        told = [x for x in (*self.letters, *self.shared) if x.answered and x.tells_time]
+        ways = [x.ended - x.arrived for x in told if x.ended and x.arrived]
         since = self.began - min(ways, default=0.0) - GRAIN
         return {order_id for order_id, at in self.book.ended.items() if at < since}
 

@@ -143,12 +143,13 @@ class Sending(VirtualSending):
             reply = await arrival
             if reply is None:
                 answer = await self._meet(self._sickness)
-                letter.answered = answer is not None
+                letter.answered, letter.tells_time = answer is not None, False
                 assert answer is not None
                 return answer
             await self._linger(self._sickness)
             await asyncio.sleep(line.latency() + reply.delay)
             letter.answered = reply.fate == "answered"
+            letter.tells_time = b'"ts"' in reply.body and reply.body.endswith(b"}")
         finally:
             letter.ended = loop.time()
             if not line.residual:

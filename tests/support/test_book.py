@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from htx_async import CancelReport, Outcome, Verdict
-from tests.support.book import Evidence, Wanted, assert_still_true, assert_true
+from tests.support.book import (
+    Book,
+    Evidence,
+    Letter,
+    Wanted,
+    assert_still_true,
+    assert_true,
+)
 from tests.support.histories import Undertaking, opened
 from tests.support.ledger import CONTRACTS, Ledger, Line
 from tests.support.virtual import VirtualLoop
@@ -94,3 +101,16 @@ def test_what_arrives_after_the_report_belies_it_too() -> None:
 
 def first(exchange: Ledger) -> str:
     return next(iter(exchange.book.placed))
+
+
+@pytest.mark.parametrize(("way", "is_before"), [(0.4, False), (0.1, True)])
+def test_an_order_ended_before_a_call_as_far_as_its_replies_tell_the_time(
+    way: float, is_before: bool
+) -> None:
+    """Lists that are shared tell it, too; a page of a gateway does not."""
+    page = Letter("cancel", b"", (CODE,), 1.0, arrived=1.1, ended=1.1, answered=True)
+    page.tells_time = False
+    shared = Letter("opens", b"", (), 1.0, arrived=1.1, ended=1.1 + way, answered=True)
+    book = Book(ended={"1": 0.7})
+    seen = Evidence(WANTED, 1.0, [page], book, [shared])
+    assert (seen.ended_before() == {"1"}) is is_before
