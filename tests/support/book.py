@@ -44,9 +44,10 @@ class Letter:
     """One request, from when its sender let go of it; `sent` is False if no byte left.
 
     `ended`: when the sender had the answer, or gave up. `answered`: it had all of it.
-    `tells_time`: the exchange's own time stands in it. `taken`: the orders whose cancel the exchange took with it. `in_book`: those that were open just after.
-    `codes`: the contracts that it names. `is_shared`: it went for several calls; `parts`: for
-    which contracts of each, by the identity of the list of its letters.
+    `tells_time`: the exchange's own time stands in it. `taken`: the orders whose cancel the
+    exchange took with it. `in_book`: those that were open just after. `codes`: the contracts that
+    it names. `is_shared`: it went for several calls; `parts`: for which contracts of each, by the
+    identity of the list of its letters.
     """
 
     path: str
