@@ -122,7 +122,7 @@ def guard(
     Examples:
       a strategy that may die at any moment
         htx-async guard BTC-USDT ETH-USDT -- python strategy.py
-      and may hang: it beats from its event loop (async with htx_async.heartbeat())
+      and may hang: it beats from its loop (async with htx_async.heartbeat())
         htx-async guard --all --heartbeat 5 -- python strategy.py
       a script that leaves its orders on purpose when it ends well
         htx-async guard BTC-USDT --on failure -- ./place-orders.sh

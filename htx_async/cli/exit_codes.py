@@ -59,7 +59,7 @@ Exit codes:
   114  partial: orders may still be open
   115  unknown: look at the exchange now
   116  not sent; every order is as it was
-  125  the guard's own failure: usage, keys, or internal; stderr says whether the command began
+  125  the guard's own failure; stderr says whether the command began
   126  the command cannot be run
   127  the command is not there
   128 + n  signal n came before the command began

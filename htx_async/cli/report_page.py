@@ -3,6 +3,7 @@
 Loaded only when there is something to draw.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
@@ -24,6 +25,7 @@ from htx_async.cli.words import (
     summary,
     words,
 )
+from htx_async.cli.wrapping import width_of
 from htx_async.enums import MarginMode, Outcome
 from htx_async.mass_report import count_of_orders
 from htx_async.report import CancelReport
@@ -31,13 +33,24 @@ from htx_async.report import CancelReport
 _STYLES = {Outcome.UNKNOWN: "bold red", Outcome.PARTIAL: "red", Outcome.REFUSED: "red"}
 
 _ENDLESS = 1000
+_LINES = 25
 
 
 def console(stream: TextIO | None) -> Console:
     """A console that takes every text as it stands, and has room for every line unless it is a
     terminal: whoever searches in a file wants whole lines."""
-    width = None if is_terminal(stream) else _ENDLESS
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    width = width_of(stream) or _ENDLESS
+    # Of a dumb terminal rich would know better, unless it is told the height, too.
+    is_known = not is_terminal(stream) or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    size = (width, _LINES) if is_known else (None, None)
+    return Console(
+        file=stream,
+        width=size[0],
+        height=size[1],
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
 
 
 def style(outcome: Outcome) -> str:

@@ -115,7 +115,7 @@ def simulate(
     \b
     Examples:
       htx-async simulate --port 8080
-      htx-async simulate --contracts 40 --margin both --faults --keys-file sim.keys
+      htx-async simulate --contracts 40 --margin both --faults --keys-file keys
       . ./sim.keys; htx-async cancel-all --all --margin both --confirm
     """
     if ctx.invoked_subcommand is not None:
