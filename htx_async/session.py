@@ -25,6 +25,7 @@ from htx_async.cancel.closing import CLOSED, Closing
 from htx_async.cross import CrossMargin
 from htx_async.enums import ApiGeneration, GenerationLike, MarginMode
 from htx_async.errors import InvalidRequest
+from htx_async.exchange.proxy import Proxy, as_proxy
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.host_limits import host_limiter
 from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
@@ -48,6 +49,7 @@ class SessionSettings(TypedDict, total=False):
     attempt_timeout: float
     http: ClientSession | None
     ssl: tls.SSLContext | None
+    proxy: str | Proxy | None
     keep_warm: bool
     generation: GenerationLike
     on_event: OnEvent
@@ -67,7 +69,9 @@ class HtxSession(MarginCalls):
     `retry`: see `RetryPolicy`. `deadline`: seconds for a call that brings none of its own, counted
     from the earliest moment at which its turn could come. `attempt_timeout`: seconds for one
     request. `http`: an `aiohttp.ClientSession` of the caller's, used and never closed. `ssl`: a
-    context that verifies, in place of the system's authorities. `keep_warm`: use one connection
+    context that verifies, in place of the system's authorities. `proxy`: http://host:port or
+    https://host:port, with name:password@ if it wants them, through which the session's own
+    connections go as tunnels, to https base URLs only. `keep_warm`: use one connection
     every 10 s, so that it stays open. `generation`: of the exchange's API, "v1", "v5", or "auto",
     which starts on v1, goes over to V5 when a reply shows that the account has moved, and back when
     V5 says that it is not there, and believes no "nothing to cancel" of v1 without V5's word.
@@ -96,11 +100,15 @@ class HtxSession(MarginCalls):
         attempt_timeout: float = 3.0,
         http: ClientSession | None = None,
         ssl: tls.SSLContext | None = None,
+        proxy: str | Proxy | None = None,
         keep_warm: bool = False,
         generation: GenerationLike = "auto",
         on_event: OnEvent = None,
         now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     ) -> None:
+        way = as_proxy(proxy)
+        # It may hold a password, and this frame stands in whatever is raised below.
+        del proxy
         as_instance("credentials", credentials, Credentials)
         as_instance("retry", retry, RetryPolicy)
         if account is not None and not (isinstance(account, str) and account):
@@ -117,7 +125,7 @@ class HtxSession(MarginCalls):
         live = Scope(math.inf, math.inf)
         self._opening = Opening(
             credentials,
-            Transport(http, ssl, base_urls=hosts),
+            Transport(http, ssl, base_urls=hosts, proxy=way),
             hosts,
             lambda: shared_limiter(named, self) if own is None else own,
             retry,
@@ -138,8 +146,8 @@ class HtxSession(MarginCalls):
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:
         """A session with `Credentials.from_env()`; `settings` as for the constructor, and where
         they are not given the generation from `HTX_GENERATION`, the base URLs from `HTX_BASE_URL`,
-        and from `HTX_HOST_LIMIT` a `HostTokenBucket`: 1, or the absolute path of its file or
-        folder."""
+        the proxy from `HTX_PROXY`, and from `HTX_HOST_LIMIT` a `HostTokenBucket`: 1, or the
+        absolute path of its file or folder."""
         # pydantic-settings is loaded only for those who ask the environment.
         from htx_async.exchange import environment  # noqa: PLC0415 - see above
 

@@ -8,6 +8,7 @@ from htx_async.cli.given import Reach
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.events import Listener
+from htx_async.exchange.proxy import Proxy, as_proxy
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.host_file import IS_HERE
 from htx_async.limits.host_limits import DEFAULT_SHARE_OF, HostTokenBucket
@@ -99,12 +100,13 @@ _LONG_ENOUGH = 12
 
 class Access(NamedTuple):
     """Who asks, the exchange's base URLs, the processes with which this one shares its limit, if
-    any, and the generation of the API."""
+    any, the generation of the API, and the proxy on the way, if any."""
 
     credentials: Credentials
     base_urls: tuple[str, ...]
     fleet: Fleet | Host | None
     generation: str
+    proxy: Proxy | None = None
 
     @property
     def key(self) -> str:
@@ -148,6 +150,7 @@ class Access(NamedTuple):
             limiter=limiter,
             on_event=on_event,
             keep_warm=keep_warm,
+            proxy=self.proxy,
             # What is none of them the session refuses, in its own words.
             generation=cast("GenerationLike", self.generation),
         )
@@ -171,7 +174,13 @@ ANY = "any"
 def access(reach: Reach) -> Access:
     """What a command's options say, with keys from the environment; raises `InvalidRequest`."""
     fleet = fleet_of(reach)
-    return Access(Credentials.from_env(), tuple(reach.base_urls), fleet, reach.generation)
+    return Access(
+        Credentials.from_env(),
+        tuple(reach.base_urls),
+        fleet,
+        reach.generation,
+        as_proxy(reach.proxy),
+    )
 
 
 def fleet_of(reach: Reach) -> Fleet | Host | None:

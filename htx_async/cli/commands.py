@@ -33,6 +33,7 @@ def cancel_all(
     actor: options.ActorOption = None,
     reason: options.ReasonOption = None,
     base_url: options.BaseUrlOption = None,
+    proxy: options.ProxyOption = None,
     redis: options.RedisOption = None,
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
@@ -82,7 +83,7 @@ def cancel_all(
         Course(until_clear, confirm, look, deadline),
         Choices(dry_run, yes, as_json, Again.of(context)),
         Record(audit, actor, reason),
-        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
+        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit, proxy),
     )
     raise typer.Exit(code)
 
@@ -106,6 +107,7 @@ def guard(
     actor: options.ActorOption = None,
     reason: options.ReasonOption = None,
     base_url: options.BaseUrlOption = None,
+    proxy: options.ProxyOption = None,
     redis: options.RedisOption = None,
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
@@ -136,7 +138,7 @@ def guard(
             Orders(margin.modes, direction, offset),
             Course(False, confirm, look, deadline),
             Care(heartbeat, grace, on is options.On.FAILURE, as_json),
-            Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
+            Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit, proxy),
         ),
         Record(audit, actor, reason),
     )
@@ -152,6 +154,7 @@ def open_orders(
     deadline: options.DeadlineOption = None,
     as_json: options.JsonListOption = False,
     base_url: options.BaseUrlOption = None,
+    proxy: options.ProxyOption = None,
     redis: options.RedisOption = None,
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
@@ -175,7 +178,7 @@ def open_orders(
         Named(contract or (), (), every or not contract),
         Orders(margin.modes, direction, offset),
         deadline,
-        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
+        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit, proxy),
         as_json=as_json,
     )
     raise typer.Exit(code)
@@ -183,6 +186,7 @@ def open_orders(
 
 def doctor(
     base_url: options.BaseUrlOption = None,
+    proxy: options.ProxyOption = None,
     redis: options.RedisOption = None,
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
@@ -206,7 +210,7 @@ def doctor(
     from htx_async.cli.doctor import begin
 
     code = begin(
-        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit),
+        Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit, proxy),
         as_json=as_json,
     )
     raise typer.Exit(code)

@@ -16,6 +16,7 @@ from htx_async.cli.running import print_report, run, unless_stopped
 from htx_async.cli.words import visible
 from htx_async.cli.wrapping import width_of, wrapped
 from htx_async.errors import InvalidRequest
+from htx_async.exchange.proxy import as_proxy
 from htx_async.exchange.signing import Credentials
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ async def _found(reach: Reach, fleet: Fleet | Host | None, aside: Aside) -> "Seq
             limiter=limiter,
             # What is none of them is refused there, in its own words.
             generation=cast("GenerationLike", reach.generation),
+            proxy=as_proxy(reach.proxy),
         )
 
 

@@ -63,7 +63,8 @@ class Record(NamedTuple):
 
 class Reach(NamedTuple):
     """How the exchange is reached, and the processes whose tokens are shared: `redis` is a URL,
-    which may hold a password; `host_limit`: whether those of this host, None for as usual."""
+    which may hold a password; `host_limit`: whether those of this host, None for as usual; `proxy`:
+    the URL of the one on the way, which may hold a password, too."""
 
     base_urls: Sequence[str]
     redis: str | None
@@ -71,6 +72,7 @@ class Reach(NamedTuple):
     account: str | None
     generation: str
     host_limit: bool | None = None
+    proxy: str | None = None
 
     def __repr__(self) -> str:
         return f"<Reach of {len(self.base_urls)} base URLs>"

@@ -115,6 +115,17 @@ BaseUrlOption = Annotated[
         help=f"May be repeated, tried in order. [default: {', '.join(BASE_URLS)}]",
     ),
 ]
+ProxyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy",
+        metavar="URL",
+        envvar="HTX_PROXY",
+        show_default=False,
+        help="Reach the exchange through http://host:port. Others can see arguments: if it holds a "
+        "password, set the variable instead.",
+    ),
+]
 RedisOption = Annotated[
     str | None,
     typer.Option(

@@ -19,9 +19,10 @@ from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.wall_clock import ClockFailed, WallClock
 from htx_async.doctor.account import of_account
-from htx_async.doctor.findings import Finding, in_words, of_keys
+from htx_async.doctor.findings import Finding, in_words, of_keys, of_proxy
 from htx_async.enums import GenerationLike
 from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
+from htx_async.exchange.proxy import Proxy, as_proxy
 from htx_async.exchange.signing import Credentials
 from htx_async.limits.account_limiter import public_budget
 from htx_async.session import SessionSettings
@@ -55,27 +56,33 @@ async def examine(
     limiter: Reachable | None = None,
     generation: GenerationLike | None = None,
     ssl: tls.SSLContext | None = None,
+    proxy: str | Proxy | None = None,
     now: Callable[[], datetime | float] = lambda: datetime.now(UTC),
     timeout: float = 5.0,  # noqa: ASYNC109 - for each step; one around all would end the others
 ) -> tuple[Finding, ...]:
     """Look at keys, base URLs and limiter; all at once, and no longer than `timeout` a step.
 
     The findings come in this order: the keys; for each base URL its name, TLS and time, as far as
-    each step let the next one begin; the limiter; with a `generation` as for `HtxSession`, whether
-    the exchange takes the keys, and, if it does, the generation that the account is on and its open
-    orders, for which lists are read with the keys, one in each margin mode. `ssl` and `now`
-    as for `HtxSession`. Keys are read and not used otherwise. A name look-up that hangs is left
-    behind in a thread of its own, which keeps no process from ending.
+    each step let the next one begin, and by way of a `proxy` its time alone, which tells of the
+    others; the proxy, or the variable that names one and is not used, if there is any; the limiter;
+    with a `generation` as for `HtxSession`, whether the exchange takes the keys, and, if it does,
+    the generation that the account is on and its open orders, for which lists are read with the
+    keys, one in each margin mode. `ssl`, `proxy` and `now` as for `HtxSession`. Keys are read and
+    not used otherwise. A name look-up that hangs is left behind in a thread of its own, which keeps
+    no process from ending.
 
     Raises `InvalidRequest` for settings that cannot work; what is merely out of order is a
     finding.
     """
+    way = as_proxy(proxy)
+    # It may hold a password, and this frame stands in whatever is raised below.
+    del proxy
     as_seconds("timeout", timeout)
     urls = BaseUrls(base_urls)
-    transport = Transport(None, ssl, base_urls=urls)
+    transport = Transport(None, ssl, base_urls=urls, proxy=way)
     clock = WallClock(now)
     context = ssl or tls.create_default_context()
-    routes = [_Route(url, transport, clock, context, timeout) for url in urls]
+    routes = [_Route(url, transport, clock, context, timeout, way) for url in urls]
     keys = of_keys(read_credentials)
     try:
         async with asyncio.TaskGroup() as group:
@@ -84,12 +91,15 @@ async def examine(
     finally:
         await transport.aclose()
     found = [finding for task in tasks for finding in task.result()]
-    is_reached = any(finding.ok and finding.subject.endswith(": time") for finding in found)
+    reached = [finding.ok for finding in found if finding.subject.endswith(": time")]
+    between = of_proxy(way, is_reached=sum(reached) == len(routes))
     told: list[Finding] = []
-    if generation is not None and keys.ok and is_reached:
-        settings = SessionSettings(base_urls=tuple(urls), generation=generation, ssl=ssl, now=now)
+    if generation is not None and keys.ok and any(reached):
+        settings = SessionSettings(
+            base_urls=tuple(urls), generation=generation, ssl=ssl, proxy=way, now=now
+        )
         told = await of_account(read_credentials(), settings, timeout)
-    return (keys, *found, limit.result(), *told)
+    return (keys, *found, *filter(None, [between]), limit.result(), *told)
 
 
 async def _limiter(limiter: Reachable | None, seconds: float) -> Finding:
@@ -127,6 +137,7 @@ class _Route:
         clock: WallClock,
         context: tls.SSLContext,
         timeout: float,
+        proxy: Proxy | None,
     ) -> None:
         parts = urlsplit(url)
         self._url = url
@@ -136,10 +147,14 @@ class _Route:
         self._transport = transport
         self._clock = clock
         self._timeout = timeout
+        self._proxy = proxy
         self._findings: list[Finding] = []
 
     async def examine(self) -> list[Finding]:
         """The findings of each step that was made."""
+        if self._proxy is not None:
+            await self._ask_time()
+            return self._findings
         found = await self._look_up()
         if found and await self._connect(found):
             await self._ask_time()
@@ -240,7 +255,8 @@ _CHECK_HOST = (
 _DO_NOT_TRUST = "if it is right, send nothing there until the host has another certificate"
 _CHECK_AUTHORITY = (
     "somebody in between may be reading along, such as a company's proxy; if the authority is your "
-    "own, give it by ssl=; if this machine knows none, install its CA certificates"
+    "own, name its file by the variable SSL_CERT_FILE, or give it by ssl= in Python; if this "
+    "machine knows none, install its CA certificates"
 )
 _CHECK_SERVICE = (
     "the host is there but does not tell its time: try again, and put another base URL first "

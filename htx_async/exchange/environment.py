@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from htx_async.arguments import key_problem
 from htx_async.errors import InvalidRequest
+from htx_async.exchange.proxy import Proxy
 
 _NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY")
 
@@ -32,6 +33,8 @@ class _Environment(BaseSettings):
     generation: str | None = Field(default=None, validation_alias="HTX_GENERATION")
     secret_key_file: _Hidden | None = Field(default=None, validation_alias="HTX_SECRET_KEY_FILE")
     base_url: str | None = Field(default=None, validation_alias="HTX_BASE_URL")
+    # Masked, since it may hold a password.
+    proxy: _Hidden | None = Field(default=None, validation_alias="HTX_PROXY")
     host_limit: str | None = Field(default=None, validation_alias="HTX_HOST_LIMIT")
 
 
@@ -49,14 +52,16 @@ def read_keys() -> tuple[SecretStr, SecretStr]:
 
 
 def read_settings() -> dict[str, Any]:
-    """`HTX_GENERATION` and `HTX_BASE_URL` (one or several, with white space in between) as settings
-    of a session, as far as they are set."""
+    """`HTX_GENERATION`, `HTX_BASE_URL` (one or several, with white space in between) and
+    `HTX_PROXY` as settings of a session, as far as they are set."""
     found = _Environment()
     settings: dict[str, Any] = {}
     if found.generation is not None:
         settings["generation"] = found.generation
     if base_urls := (found.base_url or "").split():
         settings["base_urls"] = base_urls
+    if found.proxy is not None and found.proxy.get_secret_value():
+        settings["proxy"] = Proxy(found.proxy.get_secret_value())
     return settings
 
 

@@ -13,6 +13,7 @@ import zlib
 import aiohttp
 
 from htx_async.aio.isolation import Withdrawn
+from htx_async.exchange.proxy import Proxy
 
 NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 """What says that there was no connection to the exchange."""
@@ -32,21 +33,60 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def in_words(error: Exception) -> str:
-    """What went wrong, as far as it can be told without a foreign word."""
+_WORDS_OF_PROXY: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorCertificateError, "the certificate of the proxy {} was not accepted"),
+    (aiohttp.ClientConnectorSSLError, "TLS with the proxy {} failed"),
+    (aiohttp.ClientConnectorDNSError, "the host name of the proxy {} was not found"),
+    (aiohttp.ClientProxyConnectionError, "no connection to the proxy {} could be made"),
+)
+
+
+def in_words(error: Exception, proxy: Proxy | None = None) -> str:
+    """What went wrong, as far as it can be told without a foreign word. `proxy`: the one that is
+    on the way."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _refused_tunnel(error.status)
-    words = next((text for kind, text in _WORDS if isinstance(error, kind)), None)
+        return refused_tunnel(error.status, proxy)
     reason = _reason(error)
-    return f"{words or 'the connection failed'}{reason and f': {reason}'}"
+    because = reason and f": {reason}"
+    if proxy is not None and _is_at(error, proxy):
+        for kind, text in _WORDS_OF_PROXY:
+            if isinstance(error, kind):
+                return f"{text.format(proxy.url)}{because}"
+    words = next((text for kind, text in _WORDS if isinstance(error, kind)), None)
+    return f"{words or 'the connection failed'}{because}{by_way_of(proxy)}"
 
 
-def _refused_tunnel(status: int) -> str:
-    why = " (it wants a name and a password)" if status == _PROXY_AUTHENTICATION else ""
-    return f"the proxy refused a tunnel to the exchange, with HTTP {status}{why}"
+def by_way_of(proxy: Proxy | None) -> str:
+    """What follows the words for a failure that may be the exchange's or the proxy's."""
+    return "" if proxy is None else f", by way of the proxy {proxy.url}"
 
 
-_PROXY_AUTHENTICATION = 407
+def _is_at(error: Exception, proxy: Proxy) -> bool:
+    """Whether it was the proxy that could not be reached."""
+    place = (getattr(error, "host", None), getattr(error, "port", None))
+    return place == (proxy.host, proxy.port)
+
+
+def is_unknown_to_proxy(error: Exception) -> bool:
+    """Whether a proxy wants another name and password, or any."""
+    refused = isinstance(error, aiohttp.ClientHttpProxyError)
+    return refused and getattr(error, "status", 0) == PROXY_AUTHENTICATION
+
+
+def refused_tunnel(status: int, proxy: Proxy | None) -> str:
+    """The words for a proxy that answers a request for a tunnel with this HTTP status."""
+    why = ""
+    if status == PROXY_AUTHENTICATION:
+        why = " (it wants a name and a password)"
+        if proxy is not None and proxy.has_password:
+            why = " (it does not take the name and password that it was given)"
+        elif proxy is not None:
+            why = f"{why[:-1]}: give them with its URL, http://name:password@host:port)"
+    name = "the proxy" if proxy is None else f"the proxy {proxy.url}"
+    return f"{name} refused a tunnel to the exchange, with HTTP {status}{why}"
+
+
+PROXY_AUTHENTICATION = 407
 
 
 def _reason(error: Exception) -> str:

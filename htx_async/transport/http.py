@@ -10,6 +10,7 @@ from aiohttp import ClientSession
 from htx_async.aio.timers import StallMeter
 from htx_async.errors import InvalidRequest, SessionClosed
 from htx_async.exchange.messages import SignedRequest
+from htx_async.exchange.proxy import Proxy
 from htx_async.transport.http_sessions import (
     check_harmless,
     check_headers,
@@ -23,14 +24,17 @@ _HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": "htx_async",
 }
+_BUT_THE_AGENT = {name: value for name, value in _HEADERS.items() if name != "User-Agent"}
 
 
 class Transport:
     """The HTTP session: its own, made when first needed, or a caller's, which is never closed.
 
     TLS is always verified, by `ssl` or by the system's store; a context set on a caller's
-    connector is not used. Raises `InvalidRequest` for a context that does not verify and for a
-    caller's session that would change what is sent to one of `base_urls` (see `check_harmless`).
+    connector is not used. Connections go through `proxy`, if there is one, as tunnels. Raises
+    `InvalidRequest` for a context that does not verify, for a proxy that can be none or would see
+    what is sent to one of `base_urls`, for one beside a caller's session, which has its own way,
+    and for a caller's session that would change what is sent (see `check_harmless`).
     """
 
     def __init__(
@@ -39,13 +43,18 @@ class Transport:
         ssl: tls.SSLContext | None,
         *,
         base_urls: Iterable[str] = (),
+        proxy: Proxy | None = None,
     ) -> None:
         if ssl is not None:
             _check_verifies(ssl)
+        if proxy is not None:
+            proxy.check(base_urls)
         if http is not None:
+            _check_alone(proxy)
             check_harmless(http, base_urls)
         self._http = http
         self._is_own = http is None
+        self._proxy = proxy
         self._is_closed = self._is_promised = False
         self._meter = StallMeter()
         self._ssl: tls.SSLContext | bool = ssl or http is None or _system_store()
@@ -54,9 +63,11 @@ class Transport:
         """One attempt at `request`; nothing is sent yet."""
         http = self._session()
         if self._is_own or http is None:
-            return Sending(http, request, self._ssl, self._meter)
+            return Sending(http, request, self._ssl, self._meter, proxy=self._proxy)
         copy = without_extras(http)
-        return Sending(copy, request, self._ssl, self._meter, _HEADERS, is_copy=True)
+        # Who stands in between may let nobody but a known agent through.
+        headers = _BUT_THE_AGENT if "User-Agent" in http.headers else _HEADERS
+        return Sending(copy, request, self._ssl, self._meter, headers, is_copy=True)
 
     async def aclose(self) -> None:
         """Send nothing from now on; close the session unless it is a caller's."""
@@ -104,6 +115,15 @@ class Transport:
 def _system_store() -> tls.SSLContext:
     """One for all sessions: to read the system's store takes some 20 ms."""
     return tls.create_default_context()
+
+
+def _check_alone(proxy: Proxy | None) -> None:
+    if proxy is not None:
+        raise InvalidRequest(
+            f"http= has connections of its own, so the proxy {proxy.url} would not be used: give "
+            "it to that session, aiohttp.ClientSession(proxy=...), and proxy=None here, or leave "
+            "http= out"
+        )
 
 
 def _check_verifies(context: object) -> None:

@@ -19,8 +19,16 @@ from yarl import URL
 from htx_async.aio.isolation import isolated
 from htx_async.aio.timers import StallMeter, TimeLimit
 from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
+from htx_async.exchange.proxy import Proxy
 from htx_async.transport.decoding import LARGEST_BODY, decoded
-from htx_async.transport.failures import NO_CONNECTION, in_words
+from htx_async.transport.failures import (
+    NO_CONNECTION,
+    PROXY_AUTHENTICATION,
+    by_way_of,
+    in_words,
+    is_unknown_to_proxy,
+    refused_tunnel,
+)
 from htx_async.transport.marked_body import MarkedBody
 
 _TOO_MANY_REQUESTS = 429
@@ -38,9 +46,11 @@ class Sending:
         headers: Mapping[str, str] | None = None,
         *,
         is_copy: bool = False,
+        proxy: Proxy | None = None,
     ) -> None:
         self._http = http
         self._is_copy = is_copy
+        self._proxy = proxy
         self._headers = headers
         self._request = request
         self._ssl = ssl
@@ -62,7 +72,11 @@ class Sending:
         """
         if self._http is None:
             raise SendFailed("the HTTP session was closed", sent=False)
-        until = asyncio.get_running_loop().time() + within
+        now = asyncio.get_running_loop().time()
+        if self._proxy is not None and not self._proxy.may_be_asked(now):
+            told = refused_tunnel(PROXY_AUTHENTICATION, self._proxy)
+            raise SendFailed(told, sent=False)
+        until = now + within
         failure, begun = None, self._meter.begin()
         try:
             with TimeLimit(until, self._body.reset):
@@ -105,6 +119,8 @@ class Sending:
             middlewares=(),
             ssl=self._ssl,
             timeout=_timeouts(connect),
+            proxy=None if self._proxy is None else self._proxy.url,
+            proxy_headers=None if self._proxy is None else self._proxy.headers,
         )
         if self._body.was_passed_over():
             self._abandon()
@@ -135,15 +151,26 @@ class Sending:
 
     def _failed(self, error: Exception, within: float, connect: float) -> SendFailed:
         connecting = not self._body.asked_for and self._response is None
+        way = by_way_of(self._proxy)
+        if self._proxy is not None and is_unknown_to_proxy(error):
+            self._proxy.note_unknown(asyncio.get_running_loop().time())
         if connecting and isinstance(error, NO_CONNECTION):
-            return SendFailed(in_words(error), sent=False, connecting=True)
+            return SendFailed(in_words(error, self._proxy), sent=False, connecting=True)
         if connecting and isinstance(error, aiohttp.ConnectionTimeoutError):
-            return SendFailed(f"no connection within {connect:.3g} s", sent=False, connecting=True)
+            told = f"no connection within {connect:.3g} s{way}"
+            return SendFailed(told, sent=False, connecting=True)
+        if connecting and self._proxy is not None and _is_cut(error):
+            told = f"the proxy {self._proxy.url} closed the connection before there was a tunnel"
+            return SendFailed(told, sent=False)
         if not isinstance(error, TimeoutError):
-            return SendFailed(in_words(error), sent=self.sent)
+            return SendFailed(in_words(error, self._proxy), sent=self.sent)
         if self.sent:
-            return SendFailed(f"no complete answer within {within:.3g} s", sent=True)
-        return SendFailed(f"no connection within {within:.3g} s", sent=False, connecting=True)
+            return SendFailed(f"no complete answer within {within:.3g} s{way}", sent=True)
+        return SendFailed(f"no connection within {within:.3g} s{way}", sent=False, connecting=True)
+
+
+def _is_cut(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError)
 
 
 @lru_cache(maxsize=8)
