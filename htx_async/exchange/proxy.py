@@ -27,6 +27,11 @@ class Proxy:
 
     url: str
     """Without name and password."""
+    host: str
+    port: int
+    _authorization: str
+    _problem: str
+    _unknown_until: float
 
     def __init__(self, url: object) -> None:
         parts = _split(url)

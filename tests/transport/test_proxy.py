@@ -42,6 +42,14 @@ async def failed(exchange: SimulatedExchange, proxy: str, **settings: Any) -> No
     return caught.value
 
 
+async def why(exchange: SimulatedExchange, proxy: str) -> str:
+    """Why no connection could be made."""
+    async with session(exchange, proxy) as htx:
+        (warm,) = await htx.warm_up()
+    assert warm.problem is not None
+    return warm.problem
+
+
 def check_secrets(*texts: str) -> None:
     for text in texts:
         assert not [secret for secret in SECRETS if secret in text], text
@@ -90,7 +98,7 @@ async def test_a_tunnel_that_is_refused_is_told_by_the_proxys_name(
         if with_password == "wrong":
             url = url.replace("desk%20name", "nobody")
         error = await failed(exchange, url)
-        told = error.report.attempts[-1].message
+        told = error.report.attempts[0].message
         assert f"the proxy {proxy.url} " in told
         assert words in told
         check_secrets(*(text for _, text in in_exception(error)), str(error))
@@ -100,25 +108,25 @@ async def test_a_tunnel_that_is_refused_is_told_by_the_proxys_name(
 
 
 async def test_a_proxy_that_cannot_be_reached_is_told_from_the_exchange(
-    exchange: SimulatedExchange, refusing_url: str, monkeypatch: pytest.MonkeyPatch
+    exchange: SimulatedExchange, refusing_url: str
 ) -> None:
     """Nobody there, no such name, a certificate of its own that nobody knows, TLS where there is
     none; an exchange whose certificate is wrong is still told as the exchange."""
     nobody = refusing_url.replace("//", f"//{USER_INFO}@")
-    told = [(await failed(exchange, nobody)).report.attempts[-1].message]
-    unknown = f"http://{USER_INFO}@proxy.invalid:3128"
-    told.append((await failed(exchange, unknown)).report.attempts[-1].message)
+    told = [await why(exchange, nobody)]
+    told.append(await why(exchange, f"http://{USER_INFO}@proxy.invalid:3128"))
     async with behind_a_proxy(exchange, "elsewhere.test", tls=server_tls(expired=True)) as proxy:
-        told.append((await failed(exchange, proxy.url)).report.attempts[-1].message)
+        told.append(await why(exchange, proxy.url))
     async with behind_a_proxy(exchange, HOST) as plain:
         url = plain.url.replace("http:", "https:")
-        told.append((await failed(exchange, url)).report.attempts[-1].message)
-    port = 0
-    async with behind_a_proxy(exchange, OTHER) as other:
-        port = next(iter(other.ports.values()))
-        async with ConnectProxy({HOST: port}) as wrong:
-            told.append((await failed(exchange, wrong.url)).report.attempts[-1].message)
-            way = f", by way of the proxy {wrong.url}"
+        told.append(await why(exchange, url))
+    async with (
+        behind_a_proxy(exchange, OTHER) as other,
+        ConnectProxy({HOST: other.ports[OTHER]}) as wrong,
+    ):
+        told.append(await why(exchange, wrong.url))
+        way = f", by way of the proxy {wrong.url}"
+    assert not exchange.arrivals
     assert told[0] == f"no connection to the proxy {refusing_url} could be made: Connection refused"
     assert told[1].startswith("the host name of the proxy http://proxy.invalid:3128 was not found")
     assert told[2].startswith(f"the certificate of the proxy {proxy.url} was not accepted: ")
