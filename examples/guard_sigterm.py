@@ -35,6 +35,12 @@ def needs_a_person(report: CancelReport) -> bool:
     return not report.is_clear or report.confirmed is not True or bool(report.triggered)
 
 
+def rehearse(trading: asyncio.Task[NoReturn]) -> None:
+    """Unless somebody has told it already: a second signal would cut the guard's work short."""
+    if not trading.cancelling():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 async def main(where: Where) -> int:
     async with where, where.session() as htx:
         guard = htx.cancel_on_exit(where.contracts, deadline=20.0, confirm=True)
@@ -50,7 +56,7 @@ async def main(where: Where) -> int:
                 loop.add_signal_handler(signal.SIGTERM, told_to_end)
                 print(f"trading as process {os.getpid()}", flush=True)
                 if where.exchange is not None:
-                    loop.call_later(1.0, os.kill, os.getpid(), signal.SIGTERM)
+                    loop.call_later(1.0, rehearse, trading)
                 await trading
         except asyncio.CancelledError:
             print("told to end")

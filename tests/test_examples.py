@@ -15,6 +15,8 @@ Seen = dict[str, Any]
 
 pytestmark = pytest.mark.slow
 
+PROXIES = dict.fromkeys(("HTX_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://192.0.2.1:3128")
+
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
 FORTY = 40
 
@@ -23,7 +25,7 @@ async def test_each_example_does_what_it_says(tmp_path: Path) -> None:
     """All at once, with a bot's keys in the environment: each ends well, shows none of them, sends
     nothing to anything but this machine, and leaves the book as it tells."""
     told = await asyncio.gather(
-        *(played(tmp_path / name, str(FOLDER / f"{name}.py")) for name in EXAMPLES)
+        *(played(tmp_path / name, str(FOLDER / f"{name}.py"), **PROXIES) for name in EXAMPLES)
     )
     assert set(EXAMPLES) == set(CHECKS)
     for name, story in zip(EXAMPLES, told, strict=True):

@@ -14,6 +14,7 @@ from htx_async.enums import Outcome
 from htx_async.simulator import SimulatedExchange
 from tests.support.examples import perform
 from tests.support.pages import BLOCKS, TEXTS, Block, example, execute
+from tests.support.paths import ROOT
 from tests.support.user_suite import SETTLED, heard, install, run_suite
 from tests.support.virtual import run, virtual_session
 
@@ -88,6 +89,18 @@ def test_the_runbook_knows_every_exit_code_and_every_code_by_its_class() -> None
         assert {classify(code) for code in each} == {kind}
         assert str(each[0]) in refused
         assert str(each[-1]) in refused
+
+
+def test_the_words_that_the_runbook_quotes_are_those_of_the_code() -> None:
+    """Somebody will look for them on the screen."""
+    source = "".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "htx_async").rglob("*.py")
+    )
+    words = re.sub(r'"\s*\n\s*f?"', "", source)
+    sections = re.findall(r"^## (?:Nothing was sent|It is slow).*?(?=^## )", RUNBOOK, re.M | re.S)
+    quoted = [one for part in sections for one in re.findall(r'"([^"]+)"', part)]
+    assert len(quoted) >= 4
+    assert [one for one in quoted if one not in words] == []
 
 
 def test_the_table_of_round_trips_is_the_formula_beside_it() -> None:
