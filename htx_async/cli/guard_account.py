@@ -77,6 +77,8 @@ class Account(NamedTuple):
             if is_last or not result.is_clear:
                 yield from messages(result)
             yield f"{_ORDINALS[number]} round: {summary(result)}"
+        if self.is_cut_short:
+            yield "The second round was not wanted any more: what came late may be open."
         if self.ended.left:
             yield f"{', '.join(self.ended.left)} lives on, and may place orders."
         if self.problem:

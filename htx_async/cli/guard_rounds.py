@@ -30,7 +30,6 @@ class Rounds:
         self._intent, self._htx = intent, htx
         self._running: list[CancelGuard] = []
         self.results: list[Result] = []
-        self.is_stopped = False
 
     async def prepare(self, say: Say) -> float:
         """Open connections, and look whether the keys open anything; the seconds that one round
@@ -79,8 +78,7 @@ class Rounds:
                 raise one
 
     def stop(self) -> None:
-        """End the round that runs, within a second, and let no other one begin."""
-        self.is_stopped = True
+        """End the round that runs, within a second."""
         for guard in self._running:
             guard.stop()
 

@@ -24,6 +24,8 @@ assumed of the exchange's lists everywhere here."""
 _LOOK_AT_FILE = 20.0
 """Seconds between two looks at who shares the limit; the file tells of the last minute."""
 
+_ROUNDS = 2
+
 
 class Watched(NamedTuple):
     """What is watched how. `environment`: of the command. `only_failure`: a command that ended well
@@ -86,7 +88,7 @@ class Watch:
         process, rounds = self._process, self._rounds
         name = self._watched.command[0]
         ended = Ended(name, process.pid, process.code, self._was_silent, self._left)
-        is_cut_short = self._cut_short.is_set()
+        is_cut_short = self._cut_short.is_set() and len(rounds.results) < _ROUNDS
         return Account(ended, tuple(rounds.results), self._shares, is_cut_short, self._problem)
 
     async def _watch(self, beats: Beats | None) -> None:

@@ -219,7 +219,8 @@ async def test_what_is_not_clear_is_told(tmp_path: Path) -> None:
     )
     assert late[0] == cut[0] == 115
     assert "second round: NOT CLEAR after " in late[1]
-    assert "second round" not in cut[1]
+    assert "guard: The second round was not wanted any more: " in cut[1]
+    assert "guard: second round" not in cut[1]
     assert "Unknown, look at the exchange now: A-USDT" in cut[1]
     assert (kept[0].code, kept[0].err, cancels(kept[1])) == (0, "", [])
 
