@@ -28,7 +28,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TABLES = runpy.run_path(str(ROOT / ".ci" / "tables.py"))
 
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-SHELL = [block for block in BLOCKS if block.language == "sh"]
+# What a rehearsal serves stays there: tests/test_rehearsal.py runs that page.
+SHELL = [block for block in BLOCKS if block.language == "sh" and block.page != "docs/rehearsal.md"]
 
 FOR_EYES = {"text", "{eval-rst}", "{include} ../CHANGELOG.md"}
 """Blocks of which nothing could be run: transcripts, drawings, and what the built pages read."""
