@@ -21,7 +21,7 @@ import typer
 
 from htx_async import Attempt, CancelReport, Outcome, Verdict, errors
 from htx_async.cli import app
-from htx_async.cli.exit_codes import HELP
+from htx_async.cli.exit_codes import HELP, HELP_GUARD
 from htx_async.exchange import endpoints
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,10 +91,10 @@ def tree() -> str:
     return f"```text\n{drawn}\n```\n"
 
 
-def exit_codes() -> str:
-    """Those of `cancel-all`, in the words of its help."""
-    told = re.sub(r"--[\w-]+", r"`\g<0>`", HELP)
-    rows = re.findall(r"^ +(\d+)  (.+)$", told, re.MULTILINE)
+def exit_codes(told: str) -> str:
+    """Those of a command, in the words of its help."""
+    told = re.sub(r"--[\w-]+", r"`\g<0>`", told)
+    rows = re.findall(r"^ +(\d+(?: \+ n)?|the command's own.*?)(?:  |: )(.+)$", told, re.MULTILINE)
     return _table(("exit code", "what it says"), *rows)
 
 
@@ -152,7 +152,8 @@ def _choices(one: Any) -> list[str]:
 TABLES: dict[str, Callable[[], str]] = {
     "outcomes": outcomes,
     "errors": tree,
-    "exit-codes": exit_codes,
+    "exit-codes": partial(exit_codes, HELP),
+    "exit-codes-guard": partial(exit_codes, HELP_GUARD),
     "endpoints": table_of_endpoints,
     **{f"options-{name}": partial(_options, name) for name in ("cancel-all", "open", "doctor")},
 }
