@@ -64,7 +64,8 @@ async def _three_branches(pull: Any) -> None:
 
 
 def test_new_orders_are_placed_where_old_ones_are_known_to_be_gone() -> None:
-    """The loop places nothing on a contract that it could not confirm, and tells which that is."""
+    """The loop places nothing on a contract that it could not confirm, nor on one of which an order
+    has triggered, and tells which these are."""
     namespace: dict[str, Any] = {}
     execute(example("async def replace("), namespace)
     placed: list[str] = []
@@ -77,9 +78,13 @@ def test_new_orders_are_placed_where_old_ones_are_known_to_be_gone() -> None:
         exchange.place("BTC-USDT", "buy", "close", 2)
         exchange.place("ETH-USDT", "buy", "close", 2)
         exchange.refuse(403, contract_code="ETH-USDT", times=99)
+        (triggers, _) = exchange.place("XRP-USDT", "buy", "close", 2)
+        exchange.trigger(triggers, 0.3)
+        exchange.cancel_delay = 0.5
+        codes = ["BTC-USDT", "ETH-USDT", "XRP-USDT"]
         async with virtual_session(exchange) as htx:
-            left = await namespace["replace"](htx, ["BTC-USDT", "ETH-USDT"], place)
-        assert (placed, left) == (["BTC-USDT"], ["ETH-USDT"])
+            left = await namespace["replace"](htx, codes, place)
+        assert (placed, left) == (["BTC-USDT"], ["ETH-USDT", "XRP-USDT"])
         assert {order.contract_code for order in exchange.open_orders()} == {"ETH-USDT"}
 
     run(main())
