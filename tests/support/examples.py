@@ -26,6 +26,9 @@ DEFINED_ONLY = {
 """Functions of pages that are not called, and why."""
 
 
+_NAMES = (f"the account of example {number}" for number in itertools.count())
+
+
 class Stage:
     """The exchange of one block, and every one that the block opens by itself."""
 
@@ -34,6 +37,8 @@ class Stage:
         for code in CODES:
             self.exchange.place(code, "buy", "close", 2)
         self._numbers = itertools.count(2)
+        # Tokens outlive a loop: those that one block has used are not to be missed in the next.
+        self._account = next(_NAMES)
         self._opened: dict[str, SimulatedExchange] = {}
 
     def prepare(self, patch: pytest.MonkeyPatch) -> None:
@@ -41,7 +46,7 @@ class Stage:
         real_init, real_enter = HtxSession.__init__, SimulatedExchange.__aenter__
 
         def on_stage(session: HtxSession, *args: Any, **settings: Any) -> None:
-            real_init(session, *args, **settings)
+            real_init(session, *args, **{"account": self._account, **settings})
             named = self._opened.get(str(settings.get("base_urls")), self.exchange)
             session._opening.transport = VirtualTransport(named, lambda: 0.04)  # type: ignore[assignment]  # the seam
 
