@@ -20,7 +20,7 @@ import htx_async
 from benchmarks.figures import PAGES, filled, saved
 from htx_async import audit, codes, events, logs, otel, redis_limits, simulator
 from tests.support.examples import perform
-from tests.support.page_shell import run_in_a_shell, warm
+from tests.support.page_shell import run_in_a_shell
 from tests.support.pages import BLOCKS, DOCS, NOT_RUN, TEXTS, Block, anchors, links
 from tests.support.paths import ROOT
 
@@ -122,13 +122,12 @@ async def test_shell_blocks_run_in_the_simulator(tmp_path: Path) -> None:
     the time is waited."""
     for number in range(len(SCRIPTS)):
         (tmp_path / str(number)).mkdir()
-    with warm(tmp_path) as command:
-        ended = await asyncio.gather(
-            *(
-                run_in_a_shell(script, tmp_path / str(number), command)
-                for number, script in enumerate(SCRIPTS.values())
-            )
+    ended = await asyncio.gather(
+        *(
+            run_in_a_shell(script, tmp_path / str(number))
+            for number, script in enumerate(SCRIPTS.values())
         )
+    )
     failed = [f"{page}: {told}" for page, (code, told) in zip(SCRIPTS, ended, strict=True) if code]
     assert not failed, "\n\n".join(failed)
 

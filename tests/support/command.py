@@ -1,10 +1,15 @@
 """The command as a process: on pipes, and on a pseudo-terminal with somebody who types."""
 
 import asyncio
+import atexit
+import functools
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from htx_async.simulator import SimulatedExchange
+from tests.support import warm_command
+from tests.support.paths import ROOT
 
 ACCESS, SECRET = "access-key-of-the-cli-tests", "secret-key-of-the-cli-tests"
 CODE = "BTC-USDT"
@@ -51,7 +58,7 @@ async def started(
     """A Python process on pipes, with nobody at stdin, but for the `streams` that are given."""
     pipe, given = asyncio.subprocess.PIPE, streams or {}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", *command),
+        *_program(command, given, variables),
         env=environment(**variables),
         stdin=given.get("stdin", asyncio.subprocess.DEVNULL),
         stdout=given.get("stdout", pipe),
@@ -59,6 +66,43 @@ async def started(
     )
     _STARTED.append(process)
     return process
+
+
+def _program(
+    command: tuple[str, ...], streams: dict[str, int], variables: Mapping[str, _Variable]
+) -> tuple[str, ...]:
+    """What runs it: `htx-async` itself comes out of a process that has loaded it, unless a test
+    is about what a new interpreter makes of its streams and variables, or about every signal."""
+    is_usual = all(os.isatty(stream) for stream in streams.values())
+    is_of_python = any(name.startswith(("PYTHON", "LANG", "LC_", "SSL_")) for name in variables)
+    is_warm = command[:2] == ("-m", "htx_async") and command[2:3] != ("guard",)
+    if not is_warm or not is_usual or is_of_python:
+        return (sys.executable, "-W", "error", *command)
+    return (sys.executable, "-I", "-S", str(warm_command.__file__), warm(), *command[2:])
+
+
+@functools.cache
+def warm() -> str:
+    """The socket at which the command is loaded already, until this process ends."""
+    folder, owner = tempfile.mkdtemp(), os.getpid()
+    path = os.path.join(folder, "warm")
+    serve = [sys.executable, "-W", "error", "-m", warm_command.__name__, "--serve", path]
+    server = subprocess.Popen(
+        serve, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+
+    def end() -> None:
+        # Not by a child that a test has forked.
+        if os.getpid() == owner:
+            server.kill()
+            server.wait()
+            shutil.rmtree(folder)
+
+    atexit.register(end)
+    assert server.stdout is not None
+    server.stdout.readline()
+    server.stdout.close()
+    return path
 
 
 _STARTED: list[asyncio.subprocess.Process] = []

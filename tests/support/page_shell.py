@@ -4,15 +4,12 @@ simulated exchange only, whatever it is told; `make` and `pip` say what they wou
 
 import asyncio
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from htx_async.simulator import SimulatedExchange
 from tests.support import warm_command
-from tests.support.command import ACCESS, SECRET, environment
+from tests.support.command import ACCESS, SECRET, environment, warm
 from tests.support.paths import ROOT
 
 _PATIENCE = 120.0
@@ -68,27 +65,13 @@ def _write(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-@contextmanager
-def warm(folder: Path) -> Iterator[str]:
-    """The socket at which the command is loaded already."""
-    path = str(folder / "warm")
-    serve = [sys.executable, "-W", "error", "-m", warm_command.__name__, "--serve", path]
-    with subprocess.Popen(serve, cwd=ROOT, env=environment(), stdout=subprocess.PIPE) as server:
-        try:
-            assert server.stdout is not None
-            server.stdout.readline()
-            yield path
-        finally:
-            server.kill()
-
-
-def set_the_stage(folder: Path, command: str) -> Path:
+def set_the_stage(folder: Path) -> Path:
     """What pages take for granted, in `folder`: a list of contracts, a strategy, a wheel; where the
     commands are."""
     path = folder / "path"
     path.mkdir()
     known = {"python": shlex.quote(sys.executable)}
-    known["command"] = shlex.join([str(warm_command.__file__), command])
+    known["command"] = shlex.join([str(warm_command.__file__), warm()])
     known |= {"root": shlex.quote(str(ROOT)), "make": "/usr/bin/make"}
     _write(path, "htx-async", _COMMAND % known)
     _write(path, "make", _MAKE % known)
@@ -101,15 +84,15 @@ def set_the_stage(folder: Path, command: str) -> Path:
     return path
 
 
-async def run_in_a_shell(script: str, folder: Path, command: str) -> tuple[int | None, str]:
-    """How `script` ends in `folder`, and what it has printed until then. `command`: see `warm`."""
+async def run_in_a_shell(script: str, folder: Path) -> tuple[int | None, str]:
+    """How `script` ends in `folder`, and what it has printed until then."""
     contracts = ["BTC-USDT", "ETH-USDT"]
     async with SimulatedExchange(
         access_key=ACCESS, secret_key=SECRET, contracts=contracts
     ) as exchange:
         for code in contracts:
             exchange.place(code, "sell", "close", 2)
-        path = set_the_stage(folder, command)
+        path = set_the_stage(folder)
         shell = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-x", "-c", script),
             cwd=folder,

@@ -2,14 +2,15 @@
 one that has loaded it already, with the arguments, streams, folder and environment of who asks.
 
 `python -m tests.support.warm_command --serve SOCKET` loads it, says so on stdout, and serves;
-`python -I -S tests/support/warm_command.py SOCKET ARGS...` is the command, with its exit code, and
-passes signals on.
+`python -I -S tests/support/warm_command.py SOCKET ARGS...` is the command, with its end, and passes
+signals on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -27,15 +28,17 @@ def ask(path: str, arguments: list[str]) -> int:
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         about = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()
-        socket.send_fds(server, [about[:1]], list(_STREAMS))
-        server.sendall(about[1:])
-        server.shutdown(socket.SHUT_WR)
-        child, code = server.makefile("rb"), 0
+        socket.send_fds(server, [b"%016d" % len(about)], list(_STREAMS))
+        server.sendall(about)
+        child = server.makefile("rb")
         pid = int(child.readline())
         for number in _PASSED_ON:
             signal.signal(number, lambda number, frame: os.kill(pid, number))
         code = int(child.readline())
-    return code if code >= 0 else 128 - code
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
 
 
 def serve(path: str) -> None:
@@ -61,14 +64,23 @@ def serve(path: str) -> None:
 
 
 def _watch(client: socket.socket, main: Callable[[], None]) -> int:
-    first, streams, *_ = socket.recv_fds(client, 1, len(_STREAMS))
-    about = first + b"".join(iter(lambda: client.recv(1 << 16), b""))
+    length, streams, *_ = socket.recv_fds(client, 16, len(_STREAMS))
+    about = client.recv(int(length), socket.MSG_WAITALL)
     pid = os.fork()
     if pid == 0:
+        client.close()
         _become(json.loads(about), streams)
         main()
         sys.exit(0)
+    for stream in streams:
+        os.close(stream)
     client.sendall(b"%d\n" % pid)
+    child = os.pidfd_open(pid)
+    ready, _, _ = select.select([child, client.fileno()], [], [])
+    if child not in ready:
+        # Who asked was killed.
+        os.kill(pid, signal.SIGKILL)
+        return 1
     _, status = os.waitpid(pid, 0)
     client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     return 0
@@ -79,13 +91,16 @@ def _become(about: tuple[list[str], dict[str, str], str], streams: list[int]) ->
     for number, stream in zip(_STREAMS, streams, strict=True):
         os.dup2(stream, number)
         os.close(stream)
-    # Those of this process were made for what it had itself.
-    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+    # Those of this process were made for what it had itself; one asks them how wide a terminal is.
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        errors = "backslashreplace" if name == "stderr" else "strict"
+        opened = os.fdopen(number, mode, 1, errors=errors, closefd=False)
+        setattr(sys, name, opened)
+        setattr(sys, f"__{name}__", opened)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.argv = ["htx-async", *arguments]
+    sys.argv = [str(sys.modules["htx_async.__main__"].__file__), *arguments]
 
 
 if __name__ == "__main__":
