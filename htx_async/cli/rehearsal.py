@@ -1,6 +1,7 @@
 """`htx-async demo` and `htx-async simulate`: the same without keys and without the exchange."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -76,6 +77,8 @@ async def _simulate(port: int, scene: Scene, keys: str | None, aside: Aside) -> 
         except OSError as error:
             aside.say(f"port {port} cannot be served: {error.strerror}")
             return USAGE
+        # What is no HTTP gets its 400; a traceback, with what came in it, is for nobody here.
+        logging.getLogger("aiohttp.server").disabled = True
         if keys is not None:
             stack.enter_context(keys_file(keys, *pair, exchange.url))
         guide = _guide(exchange.url, scene, faults, keys, *pair)

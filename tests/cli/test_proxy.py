@@ -69,12 +69,14 @@ async def test_what_goes_wrong_with_a_proxy_is_told(tmp_path: Path) -> None:
         exchange.place("BTC-USDT", "sell", "close")
         wrong = variables["HTX_PROXY"].replace("desk", "risk")
         cancel = ("cancel-all", "BTC-USDT", "--yes", "--deadline", "2")
-        plain, none, refused, bare, second = await one_by_one(
+        plain, none, refused, bare, second, shown = await one_by_one(
             Run((*cancel, "--base-url", exchange.url), variables),
             Run((*cancel, "--proxy", "canary.test:3128"), variables),
             Run(cancel, {**variables, "HTX_PROXY": wrong}),
             Run((*cancel, "--proxy", proxy.url), variables),
             Run((*cancel, "--base-url", f"https://{GONE}", "--base-url", URL), variables),
+            # Whoever gives it so has shown it to the process list, and nothing here adds to that.
+            Run((*cancel, "--proxy", wrong), {**variables, "HTX_PROXY": None}),
         )
         assert [plain.code, none.code, refused.code, bare.code, second.code] == [2, 2, 6, 6, 0]
         for result in (plain, none):
@@ -86,7 +88,9 @@ async def test_what_goes_wrong_with_a_proxy_is_told(tmp_path: Path) -> None:
         assert "HTTP 407 (it does not take the name and password" in refused.out
         assert "give them with its URL, http://name:password@host:port" in bare.out
         assert exchange.busiest(60.0) == 1
-        check_secrets(plain, none, refused, bare, second)
+        assert shown.code == 6
+        assert "with --proxy as before" in shown.out
+        check_secrets(plain, none, refused, bare, second, shown)
 
 
 def lines(result: Ended, subject: str) -> list[str]:

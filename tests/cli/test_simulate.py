@@ -128,6 +128,10 @@ async def test_faults_outages_moves_and_refills_are_told_to_one_that_runs(tmp_pa
         async with aiohttp.ClientSession(url) as http:
             async with http.post("/_control/outage", json={"seconds": 0}) as reply:
                 assert await reply.json() == {"outage_left": 0.0}
+            reader, writer = await asyncio.open_connection("127.0.0.1", url.rpartition(":")[2])
+            writer.write(b"no HTTP\r\n\r\n")
+            assert b" 400 " in await reader.read()
+            writer.close()
             for headers in ({"Origin": url}, {"Host": "rebound.example"}):
                 async with http.get("/_control", headers=headers) as reply:
                     assert reply.status == 403
@@ -142,6 +146,7 @@ async def test_faults_outages_moves_and_refills_are_told_to_one_that_runs(tmp_pa
         assert told["open"] == {"isolated": 5, "cross": 0}
         assert told["ended"] == 5
         assert (told["generation"], told["refill"], told["outage_left"]) == ("v5", 0.0, 0.0)
+        assert (await stopped(simulation)).err == ""
 
 
 async def test_a_keys_file_overwrites_nothing_of_another_hand(tmp_path: Path) -> None:
