@@ -139,10 +139,10 @@ Listener = Callable[[Event], object]
 
 @runtime_checkable
 class WritesAhead(Protocol):
-    """A listener that keeps a record which should be safe before a call's first byte leaves."""
+    """A listener that keeps a record which should be safe before a call's first cancel leaves."""
 
     def written(self, call: int) -> Awaitable[str]:
         """Ends when the `CallStarted` of `call` is safe, with "", or with why it is not.
 
-        A call waits for it, though not for long, and goes all the same.
+        A cancel waits for it, though not for long, and goes all the same; a list does not wait.
         """

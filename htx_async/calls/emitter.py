@@ -10,7 +10,7 @@ from htx_async.aio.tasks import own_task
 from htx_async.events import Event, Listener, WritesAhead
 
 _FAILED = "the record of this call could not be kept"
-_LATE = "the record of this call was not safe yet when its first request left"
+_LATE = "the record of this call was not safe yet when its first cancel left"
 
 
 class Emitter:

@@ -1,4 +1,4 @@
-"""Records that should be safe before a call's first byte, closing with a grace, worst outcomes."""
+"""Records that should be safe before a call's first cancel, closing with a grace, worst outcomes."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ from tests.support.witness import BTC, HALF_A_TICK, in_step, now, v1_session
 MOST = 0.05
 """Seconds, from its start, for which a call waits for its record."""
 
-LATE = "the record of this call was not safe yet when its first request left"
+LATE = "the record of this call was not safe yet when its first cancel left"
 FAILED = "the record of this call could not be kept"
 
 
