@@ -8,7 +8,8 @@ level      what
            second or more; the exchange named a slower limit; a process of a fleet is on its own
            share; the account has moved; a clear call, beside which something went wrong
 `INFO`     a call cancelled something; the documented limit, or the fleet's tokens, are back
-`DEBUG`    all else: calls that begin, tokens, attempts that were taken, nothing to cancel
+`DEBUG`    all else: calls that begin, tokens, attempts that were taken, nothing to cancel, V5's
+           word that the account is not there
 =========  =========================================================================================
 
 What has no session's event, such as a guard that needs long or whose block has not ended, and
@@ -19,7 +20,7 @@ behind a `logging.handlers.QueueHandler`.
 
 import logging
 
-from htx_async.codes import CodeClass
+from htx_async.codes import NOT_ON_V5, CodeClass
 from htx_async.enums import LimiterMode, Outcome, Verdict
 from htx_async.errors import InvalidRequest
 from htx_async.events import (
@@ -64,7 +65,11 @@ def _level(event: Event) -> int:
         case CallStarted() | TokenGranted() | LookEnded():
             return logging.DEBUG
         case AttemptEnded(attempt=attempt):
-            is_usual = attempt.code_class is CodeClass.NOTHING_TO_CANCEL
+            # V5 is asked beside v1 wherever an account may have moved. A call that this word ends
+            # is told as an error, a session that it turns as a warning.
+            is_usual = (
+                attempt.code in NOT_ON_V5 or attempt.code_class is CodeClass.NOTHING_TO_CANCEL
+            )
             taken = attempt.verdict is Verdict.ACCEPTED
             return logging.DEBUG if taken or is_usual else logging.WARNING
         case CallEnded(report=report):

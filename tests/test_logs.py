@@ -85,9 +85,21 @@ def test_a_cancel_is_one_line_for_people_and_each_step_one_to_debug(
     assert "2 orders" in lines[3][1]
 
 
-def test_nothing_to_cancel_is_nothing_to_read(caplog: pytest.LogCaptureFixture) -> None:
-    """A flat account is quiet."""
-    assert not louder(cancelled(caplog, lambda exchange: None))
+@pytest.mark.parametrize("generation", ["v1", "auto"])
+def test_nothing_to_cancel_is_nothing_to_read(
+    generation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flat account is quiet, though V5 be asked about it and say that it is not there."""
+    lines = cancelled(caplog, lambda exchange: None, generation=generation)
+    assert not louder(lines)
+    assert any("code 6001" in text for _, text in lines) is (generation == "auto")
+
+
+def test_the_word_that_ends_a_call_is_loud(caplog: pytest.LogCaptureFixture) -> None:
+    """An account that is not on V5, of which the caller said that it is: an error."""
+    (ended,) = louder(cancelled(caplog, lambda exchange: None, generation="v5"))
+    assert ended[0] == "ERROR"
+    assert "6001" in ended[1]
 
 
 def test_a_lost_attempt_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

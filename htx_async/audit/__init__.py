@@ -48,10 +48,10 @@ class AuditLog:
     What a relative `path` names is settled here.
 
     It follows its file: when another has the path, or none, as after `logrotate` with `create` or
-    `nocreate`, the next lines go there, on disk like all others before their cancels are sent. Lines
-    that are written in that moment may stand in both. A file that was deleted is made anew, and
-    `problem` says so. Under `copytruncate` what is written between the copy and the cut is lost,
-    and nobody notices: use `create`.
+    `nocreate`, the next lines go there, on disk like all others before their cancels are sent.
+    Lines that are written in that moment may stand in both. A file that was deleted is made anew,
+    and `problem` says so. Under `copytruncate` what is written between the copy and the cut is
+    lost, and nobody notices: use `create`.
 
     One thread writes, so a slow or full disk never holds an event loop up. A cancel waits until its
     call's `call_started` is on disk, 50 ms at most, and goes all the same; the `warnings` of its

@@ -1,4 +1,4 @@
-"""Records that should be safe before a call's first cancel, closing with a grace, worst outcomes."""
+"""Records that should be safe before a cancel leaves, closing with a grace, worst outcomes."""
 
 import asyncio
 import itertools
