@@ -26,6 +26,9 @@ _LOOK_AT_FILE = 20.0
 
 _ROUNDS = 2
 
+_UNDER_WAY = "its orders are being cancelled"
+"""Said before anything is known of that."""
+
 
 class Watched(NamedTuple):
     """What is watched how. `environment`: of the command. `only_failure`: a command that ended well
@@ -108,13 +111,13 @@ class Watch:
         self._is_cancelling = True
         self._begin(self._look_at_file())
         if self._was_silent:
-            self._say("the command's beats have stopped: its orders are cancelled; SIGTERM to it.")
+            self._say(f"the command's beats have stopped: {_UNDER_WAY}; SIGTERM to it.")
             self._process.send(signal.SIGTERM)
             # One that is stopped would not hear of it.
             self._process.send(signal.SIGCONT)
             self._insist()
         else:
-            self._say(f"the command {self._how_it_ended()}: its orders are cancelled.")
+            self._say(f"the command {self._how_it_ended()}: {_UNDER_WAY}.")
         over = asyncio.create_task(self._over())
         await self._round()
         await self._wait_until(await over)

@@ -218,6 +218,7 @@ async def test_what_is_not_clear_is_told(tmp_path: Path) -> None:
         ends(tmp_path, Case(("sh", "-c", "exit 0"), 0, ("--on", "failure"))),
     )
     assert late[0] == cut[0] == 115
+    assert ": its orders are being cancelled.\n" in late[1]
     assert "second round: NOT CLEAR after " in late[1]
     assert "guard: The second round was not wanted any more: " in cut[1]
     assert "guard: second round" not in cut[1]
