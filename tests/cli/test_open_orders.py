@@ -110,7 +110,7 @@ async def test_what_cannot_be_read_is_told(exchange: SimulatedExchange, refusing
         (*to, CODE, "ADA-USDT"),
         (*to, CODE, "ADA-USDT", "--json"),
         (*to, "ADA-USDT"),
-        (*dead_to, "--deadline", "0.2", "--json", *dead),
+        (*dead_to, "--deadline", "1", "--json", *dead),
         dead_to,
         (*to, "BTC USDT"),
         (*to, "--all", CODE),
