@@ -103,6 +103,21 @@ def test_the_words_that_the_runbook_quotes_are_those_of_the_code() -> None:
     assert [one for one in quoted if one not in words] == []
 
 
+def done(contracts: int, r: float) -> float:
+    """Seconds, at a round trip of `r`: the formula on the page about networks."""
+    return (contracts - 1) // 5 * (1 + r) + r
+
+
+def test_the_readme_says_how_long_it_takes_by_the_same_formula() -> None:
+    """For a few contracts, forty and all, at the round trip that it names."""
+    (told,) = re.findall(r"at a round trip of ([\d.]+) s (.*?);", TEXTS["README.md"])
+    needs = re.findall(r"(\d+) (?:contracts )?need ([\d.]+) s", told[1])
+    assert [contracts for contracts, _ in needs] == ["5", "40", "230"]
+    for contracts, seconds in needs:
+        exact = done(int(contracts), float(told[0]))
+        assert float(seconds) == round(exact, 1 if exact < 1 else 0)
+
+
 def test_the_table_of_round_trips_is_the_formula_beside_it() -> None:
     """N contracts are done after floor((N - 1) / 5) * (1 + r) + r seconds."""
     rows = re.findall(r"^\| ([\d.]+) (ms|s) \| ([\d.]+) \| (\d+) s \| (\d+) s \|$", NETWORK, re.M)
@@ -111,7 +126,7 @@ def test_the_table_of_round_trips_is_the_formula_beside_it() -> None:
         r = float(number) / (1000 if unit == "ms" else 1)
         assert float(rate) == round(5 / (1 + r), 1)
         for contracts, told in zip((40, 230), seconds, strict=True):
-            assert int(told) == round((contracts - 1) // 5 * (1 + r) + r)
+            assert int(told) == round(done(contracts, r))
 
 
 def _lost(exchange: SimulatedExchange) -> None:
