@@ -110,6 +110,8 @@ class Call(Attempts):
     def stop(self, reason: str) -> None:
         """End the call now; what was sent and not answered is reported as unknown."""
         self._ended_by, self._is_stopped = reason, True
+        if self._in_flight is not None and not self._in_flight.shared_by:
+            self._in_flight.sending.withdraw()
         self._limit.expire()
 
     def extend(self, deadline: float) -> None:

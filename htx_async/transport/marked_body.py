@@ -46,6 +46,10 @@ class MarkedBody(BytesPayload):
         self._is_built = True
         return super().size
 
+    def forbid(self) -> None:
+        """Do not give it from now on; what was given stays so."""
+        self._is_forbidden = True
+
     def was_passed_over(self) -> bool:
         """Whether a reply was there before the body was asked for; from now on it is not given.
 
@@ -53,7 +57,8 @@ class MarkedBody(BytesPayload):
         answer to this request.
         """
         passed_over = self._is_built and not self.asked_for
-        self._is_forbidden = passed_over
+        if passed_over:
+            self.forbid()
         return passed_over
 
     def reset(self) -> None:

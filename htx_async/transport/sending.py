@@ -64,6 +64,10 @@ class Sending:
         """False only when it is certain that no byte of the request left."""
         return self._body.asked_for or self._response is not None
 
+    def withdraw(self) -> None:
+        """Unless it was sent already, it is not any more, however soon there is a connection."""
+        self._body.forbid()
+
     async def answer(self, within: float, connect: float) -> Answer:
         """Send, and read the whole reply within `within` seconds, `connect` of them to connect.
 

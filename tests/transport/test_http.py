@@ -40,6 +40,7 @@ from htx_async import (
 from htx_async.exchange.messages import Answer, Request, SendFailed, SignedRequest
 from htx_async.simulator import SimulatedExchange
 from htx_async.transport.http import Transport
+from htx_async.transport.marked_body import MarkedBody
 from htx_async.transport.sending import Sending
 from tests.support.bad_connections import (
     LOOPS,
@@ -1369,6 +1370,30 @@ async def test_a_call_that_cannot_connect_is_not_sent() -> None:
     assert {one.sent for one in caught.value.report.attempts} == {False}
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+@bounded
+async def test_a_request_held_back_as_it_is_about_to_be_written_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The session is closed between the connection and the first byte: nothing leaves any more, so
+    nothing is unknown."""
+    written, closing = MarkedBody.write_with_length, list[asyncio.Task[None]]()
+
+    async def closes(
+        self: MarkedBody, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        closing.append(asyncio.create_task(htx.aclose(grace=5)))
+        await asyncio.sleep(0)
+        await written(self, writer, content_length)
+
+    monkeypatch.setattr(MarkedBody, "write_with_length", closes)
+    async with FaultServer(answers(OK)) as server, session(server.url) as htx:
+        with pytest.raises(NotSent) as caught:
+            await htx.cancel_all_trailing("BTC-USDT")
+        await asyncio.gather(*closing)
+        assert server.requests == []
+    assert [one.verdict for one in caught.value.report.attempts] == [Verdict.NOT_SENT]
 
 
 @bounded
