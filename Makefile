@@ -14,7 +14,7 @@ T ?=
 N ?= $(if $(findstring .py,$(T)),0,4)
 PYTEST = $(BIN)/python -m pytest -n $(N) --dist worksteal
 
-.PHONY: help demo test fast soak mutants fmt check lint types contracts wheel pythons audit bench \
+.PHONY: help demo test long fast soak mutants fmt check lint types contracts wheel pythons audit bench \
 	figures docs look clean
 
 help: ## What there is to make
@@ -26,9 +26,12 @@ demo: $(READY) ## 40 contracts, 200 orders and a few faults on the embedded simu
 # The order is drawn anew each time; what pytest prints as --randomly-seed brings one back.
 # Bytecode is kept, whatever the environment says: a hundred processes would compile the package
 # anew. In a fresh clone one process makes it before four workers would side by side.
-test fast: export PYTHONDONTWRITEBYTECODE :=
-test: $(READY) tests/__pycache__ ## Every test, or those of T: make test T=tests/cancel
-	@$(PYTEST) $(T)
+test long fast: export PYTHONDONTWRITEBYTECODE :=
+test: $(READY) tests/__pycache__ ## The tests, within 180 s; or all those of T: make test T=tests/cancel
+	@$(PYTEST) $(if $(T),$(T),-m "not long")
+
+long: $(READY) tests/__pycache__ ## The other tests: many processes, long runs
+	@$(PYTEST) -m long
 
 fast: $(READY) tests/__pycache__ ## The same without the slow ones: no process, no Redis server
 	@$(PYTEST) -m "not slow" $(T)

@@ -13,7 +13,7 @@ from tests.support.example_story import FOLDER, KEYS, Story, answered, played
 
 Seen = dict[str, Any]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PROXIES = dict.fromkeys(("HTX_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://192.0.2.1:3128")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.user_suite import SETTLED, heard, install, run_suite
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 COMMON = """
 import asyncio

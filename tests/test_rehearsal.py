@@ -134,6 +134,7 @@ async def rehearsed(folder: Path) -> tuple[list[str], str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_the_rehearsal_goes_as_its_page_says(tmp_path: Path) -> None:
     """Every block in a real shell, in their order, in a folder of its own; the transcripts differ
     from the screens in numbers alone."""

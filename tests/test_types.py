@@ -101,6 +101,7 @@ def test_the_words_are_those_of_the_enums() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_mypy_catches_slips_and_nothing_else(tmp_path: Path) -> None:
     """Each line that is marked, at its strictest."""
     (tmp_path / "strategy.py").write_text(STRATEGY)
@@ -110,6 +111,7 @@ def test_mypy_catches_slips_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs Node.js")
 def test_pyright_catches_the_same(tmp_path: Path) -> None:
     """Each line that is marked, and no other."""

@@ -11,7 +11,7 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.redis_server import running
 from tests.support.strategy import PATIENCE, child, with_two_orders_each
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PREAMBLE = """
 import asyncio, signal, sys

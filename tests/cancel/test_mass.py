@@ -1470,6 +1470,7 @@ async def mass_cancel_under_losses(seed: int, count: int) -> Counter[Outcome]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_500_contracts_with_a_fifth_of_the_answers_lost_are_true_to_the_book(chunk: int) -> None:
     """Every outcome against the simulator's book, order by order, and five in any second, over
@@ -1587,6 +1588,7 @@ def test_a_plan_is_kept(until_clear: bool, number: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_500_contracts_in_flight_cost_little_and_give_it_back() -> None:
     """At most 30 MB over an idle session (traced), and all of it comes back."""
     limit = 30_000_000
@@ -1629,6 +1631,7 @@ def test_500_contracts_in_flight_cost_little_and_give_it_back() -> None:
     run(main())
 
 
+@pytest.mark.long
 def test_a_cancelled_mass_cancel_gives_its_memory_back() -> None:
     """500 contracts cancelled in flight leave nothing behind either."""
 

@@ -20,7 +20,7 @@ from tests.support.guarded import (
     is_clear,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # What it prints, and to which stream, is its own affair.
 SAYS = "import os, signal, sys, time; print('trading', os.getpid(), flush=True); "

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.guarded import GUARDED, URL, guarding
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 MANY = tuple(f"C{number}-USDT" for number in range(6))
 

@@ -25,7 +25,7 @@ from tests.support.command import (
 )
 from tests.support.virtual import SOAK
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FIVE = tuple(f"C{number}-USDT" for number in range(5))
 NEVER = 3600.0

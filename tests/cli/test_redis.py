@@ -25,7 +25,7 @@ from tests.support.command import (
 )
 from tests.support.redis_server import RedisServer, Stored, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PASSWORD = "planted-password"
 FLEET = "desk-7"

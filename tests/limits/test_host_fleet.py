@@ -24,7 +24,7 @@ from htx_async import LimiterMode
 from tests.support.host_files import opened, step, tokens
 from tests.support.tokens import busiest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 BOUND = 60.0

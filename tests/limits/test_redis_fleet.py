@@ -20,7 +20,7 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.command import environment
 from tests.support.redis_server import RedisServer, Stored, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SHARED, OWN_SHARE = LimiterMode.SHARED, LimiterMode.OWN_SHARE
 

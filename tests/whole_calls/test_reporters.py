@@ -41,7 +41,7 @@ from tests.support.fault_server import (
 from tests.support.leak_search import Stage, in_exception
 from tests.support.paths import TESTS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 BTC = "BTC-USDT"
 LIBRARIES = ("aiohttp", "yarl", "aiohappyeyeballs", "multidict")

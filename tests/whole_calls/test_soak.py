@@ -22,7 +22,7 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.paths import ROOT
 from tests.support.virtual import SOAK, run, virtual_session
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CALLS = 100_000 if SOAK else 1_200
 WARM_UP = 10_000 if SOAK else 600
