@@ -137,10 +137,11 @@ def guard(
             Named(contract or (), contracts_from or (), every),
             Orders(margin.modes, direction, offset),
             Course(False, confirm, look, deadline),
-            Care(heartbeat, grace, on is options.On.FAILURE, as_json),
+            Care(heartbeat, grace, on is options.On.FAILURE),
             Reach(base_url or BASE_URLS, redis, share_of, account, generation, host_limit, proxy),
         ),
         Record(audit, actor, reason),
+        as_json=as_json,
     )
     raise typer.Exit(code)
 

@@ -50,7 +50,6 @@ class Care(NamedTuple):
     heartbeat: float | None
     grace: float
     only_failure: bool
-    as_json: bool
 
 
 class Record(NamedTuple):

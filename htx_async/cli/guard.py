@@ -19,7 +19,7 @@ from htx_async.cli.cancel_all import check_record, with_actor
 from htx_async.cli.contracts import STDIN, chosen
 from htx_async.cli.exit_codes import NOT_FOUND, NOT_RUN, OF_SIGNAL, WRAPPER_FAILED
 from htx_async.cli.given import Care, Course, Named, Orders, Reach, Record
-from htx_async.cli.guard_account import Account
+from htx_async.cli.guard_account import Account, no_account
 from htx_async.cli.guard_beats import Beats
 from htx_async.cli.guard_rounds import Rounds
 from htx_async.cli.guard_signals import Heard, Signals
@@ -56,13 +56,13 @@ class Asked(NamedTuple):
     access: Access
 
 
-def begin(asked: Callable[[], Asked], record: Record) -> int:
+def begin(asked: Callable[[], Asked], record: Record, *, as_json: bool) -> int:
     """The exit code, once the command has ended and the account is given."""
     # Before any thread is there, each of which would be handed signals.
     signals = Signals() if hasattr(signal, "pthread_sigmask") else None
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
-        guard = _Guard(aside)
+        guard = _Guard(aside, as_json=as_json)
         try:
             if signals is None:
                 raise InvalidRequest("there is no guard on this system")
@@ -73,10 +73,10 @@ def begin(asked: Callable[[], Asked], record: Record) -> int:
             with recorded(with_actor(record), aside, dry_run=False) as log:
                 return runner.run(guard.run(wanted, signals, log))
         except HtxError as error:
-            guard.say(f"{str(error).rstrip('.')}; {guard.state}.")
+            problem = str(error).rstrip(".")
         except Exception as error:
-            guard.say(f"{internal(error)}; {guard.state}.")
-        return WRAPPER_FAILED
+            problem = internal(error)
+        return guard.failed(f"{problem}; {guard.state}.", WRAPPER_FAILED)
 
     return run(work)
 
@@ -107,13 +107,21 @@ def asked_for(
 class _Guard:
     """One guard, from its options to the account."""
 
-    def __init__(self, aside: Aside) -> None:
+    def __init__(self, aside: Aside, *, as_json: bool) -> None:
         self._aside = aside
+        self._as_json = as_json
         self.state = "the command was not started"
 
     def say(self, text: str) -> None:
         """One line on stderr, between those of the command."""
         self._aside.say(f"guard: {text}")
+
+    def failed(self, problem: str, code: int) -> int:
+        """`code`, once it is told why there is no account."""
+        self.say(problem)
+        if self._as_json:
+            self._aside.draw(lambda: f"{no_account(problem, code)}\n")
+        return code
 
     async def run(self, asked: Asked, signals: Signals, log: "AuditLog | None") -> int:
         """The exit code; raises `HtxError` for what stands against a start."""
@@ -128,8 +136,7 @@ class _Guard:
             signals.listen(ear)
             await asyncio.wait([preparing])
             if ear.ended_by:
-                self.say(f"Interrupted; {self.state}.")
-                return OF_SIGNAL + ear.ended_by
+                return self.failed(f"Interrupted; {self.state}.", OF_SIGNAL + ear.ended_by)
             self._tell_if_long(asked.care.grace, await preparing)
             return await self._guarded(asked, mark, shares, (rounds, beside, signals), ear)
 
@@ -176,16 +183,16 @@ class _Guard:
             try:
                 watch = Watch(Watched(asked.command, environment, *settings), *means, self.say)
             except OSError as error:
-                self.say(f"{asked.command[0]}: {error.strerror}; {self.state}.")
-                return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
+                code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
+                return self.failed(f"{asked.command[0]}: {error.strerror}; {self.state}.", code)
             ear.hear = watch.hear
             self.state = "the command was started: look at the exchange now"
             account = await watch.account(beats)
-        self._tell(account, as_json=care.as_json)
+        self._tell(account)
         return account.exit_code
 
-    def _tell(self, account: Account, *, as_json: bool) -> None:
-        if as_json:
+    def _tell(self, account: Account) -> None:
+        if self._as_json:
             self._aside.draw(lambda: f"{account.as_json()}\n")
             return
         for line in account.lines():

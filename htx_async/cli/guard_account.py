@@ -80,7 +80,9 @@ class Account(NamedTuple):
         if self.is_cut_short:
             yield "The second round was not wanted any more: what came late may be open."
         if self.ended.left:
-            yield f"{', '.join(self.ended.left)} lives on, and may place orders."
+            left = self.ended.left
+            live = "live" if len(left) > 1 else "lives"
+            yield f"{', '.join(left)} {live} on, and may place orders."
         if self.problem:
             yield f"{self.problem}. Look at the exchange now."
 
@@ -106,6 +108,20 @@ class Account(NamedTuple):
             "rounds": [json.loads(result.as_json()) for result in self.rounds],
         }
         return json.dumps(whole)
+
+
+def no_account(problem: str, exit_code: int) -> str:
+    """Of a guard that came to none, for a program, in one line with the same names."""
+    whole: dict[str, Any] = {
+        "exit_code": exit_code,
+        "cancel_code": None,
+        "command": None,
+        "shares_limit": False,
+        "is_cut_short": False,
+        "problem": problem,
+        "rounds": [],
+    }
+    return json.dumps(whole)
 
 
 _ORDINALS = {1: "first", 2: "second"}

@@ -166,8 +166,9 @@ class Watch:
     async def _kill_if_it_lives(self) -> None:
         process, grace = self._process, self._watched.grace
         if await process.gone(grace) is None:
-            lives = ", ".join(process.left())
-            self._say(f"{lives} lives on {grace:g} s after SIGTERM; SIGKILL to it.")
+            left = process.left()
+            live, them = ("live", "them") if len(left) > 1 else ("lives", "it")
+            self._say(f"{', '.join(left)} {live} on {grace:g} s after SIGTERM; SIGKILL to {them}.")
             process.send(signal.SIGKILL)
             # One that waits for a disk may outlast that, too.
             await process.gone(max(1.0, grace))

@@ -89,7 +89,10 @@ DeadlineOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and send nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Show the plan, and do not ask.")]
+YesOption = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Show the plan, beside --json not even that, and do not ask."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")]
 JsonListOption = Annotated[bool, typer.Option("--json", help="The orders as a JSON array.")]
 AuditOption = Annotated[

@@ -236,7 +236,8 @@ class _Route:
         finally:
             await time.aclose()
         if warm.round_trip is None or warm.skew is None:
-            return self._note("time", warm.problem or "no time in the reply", _CHECK_SERVICE)
+            advice = _CHECK_SERVICE if self._proxy is None else _CHECK_WAY
+            return self._note("time", warm.problem or "no time in the reply", advice)
         where = "behind" if warm.skew >= 0 else "ahead of"
         told = (
             f"round trip {warm.round_trip * 1000:.0f} ms, clock {abs(warm.skew):.2f} s {where} "
@@ -261,6 +262,9 @@ _CHECK_AUTHORITY = (
 _CHECK_SERVICE = (
     "the host is there but does not tell its time: try again, and put another base URL first "
     "until it does"
+)
+_CHECK_WAY = (
+    "do what is said of the proxy below; if it reaches other hosts, put another base URL first"
 )
 _SET_CLOCK = (
     "set this machine's clock by NTP; the SDK corrects its own signatures for it, nothing else "

@@ -228,7 +228,7 @@ async def test_what_is_not_clear_is_told(tmp_path: Path) -> None:
 
 async def test_what_cannot_begin_does_not(tmp_path: Path) -> None:
     """Usage, missing keys and keys that the exchange does not take are 125, a command that is not
-    there 127, one that cannot be run 126; and nothing was started."""
+    there 127, one that cannot be run 126; and nothing was started. --json ends with its line."""
     made = tmp_path / "made"
     touch = ("touch", str(made))
     none: dict[str, str | None] = {"HTX_ACCESS_KEY": None}
@@ -242,17 +242,23 @@ async def test_what_cannot_begin_does_not(tmp_path: Path) -> None:
             Run(("guard", "A-USDT", *url, "--", *touch), none),
             ("guard", "--contracts-from", "-", "--", *touch),
             ("guard", "A-USDT", "--grace", "-1", "--", *touch),
-            ("guard", "A-USDT", *url, "--", str(tmp_path / "nobody")),
+            ("guard", "A-USDT", *url, "--json", "--", str(tmp_path / "nobody")),
             ("guard", "A-USDT", *url, "--", str(tmp_path)),
-            Run(("guard", "A-USDT", *url, "--", *touch), wrong),
+            Run(("guard", "A-USDT", *url, "--json", "--", *touch), wrong),
         )
         result = await guard.ended()
     codes = [one.code for one in (usage, mark, command, keys, stdin, grace, there, run, refused)]
     assert codes == [125, 125, 125, 125, 125, 125, 127, 126, 125]
     assert "its COMMAND is missing" in command.err
     for one in (keys, stdin, grace, there, run, refused):
-        assert one.err.startswith("guard: ")
-        assert one.err.endswith("; the command was not started.\n")
+        words, *document = one.err.splitlines()
+        assert words.startswith("guard: ")
+        assert words.endswith("; the command was not started.")
+        assert len(document) == (one in (there, refused))
+        for told in map(json.loads, document):
+            assert (told["exit_code"], told["cancel_code"]) == (one.code, None)
+            assert (told["command"], told["rounds"]) == (None, [])
+            assert f"guard: {told['problem']}" == words
     assert not made.exists()
     assert result.code == 0
 

@@ -132,4 +132,7 @@ async def test_a_doctor_tells_of_proxies_that_are_used_and_not_used(tmp_path: Pa
         assert unknown.code == 6
         (told,) = lines(unknown, "proxy")
         assert "SSL_CERT_FILE" in told
+        # Nobody knows yet whether the host is there.
+        (told,) = lines(unknown, URL)
+        assert " -> do what is said of the proxy below" in told
         check_secrets(well, lower, both, unneeded, unknown)
