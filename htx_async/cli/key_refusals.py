@@ -14,7 +14,7 @@ MOST = 5
 """Refusals in a row: as many as there are requests on their way before the first is answered."""
 
 REFUSED = (
-    f"the exchange refused the key {MOST} times in a row, so the rest was not sent; a key that it "
+    f"the exchange refused the key {MOST} times in a row, so nothing more was sent; a key that it "
     "takes is needed first"
 )
 

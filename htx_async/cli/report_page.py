@@ -139,8 +139,10 @@ def _table(reports: Sequence[CancelReport], result: Result) -> RenderableType:
 def _line(report: CancelReport, result: Result) -> Text:
     """A contract in words."""
     told = [_outcome(report)]
-    if report.successes or not report.ids_complete:
+    if report.successes:
         told[0].append(f" {count_of_orders([report])}")
+    elif not report.ids_complete:
+        told.append(Text(count_of_orders([report])))
     if result.confirm:
         told.append(_confirmed(report))
     return Text(f"{named(report)}: ").append_text(Text(", ").join(told))
