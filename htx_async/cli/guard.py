@@ -75,6 +75,7 @@ def begin(asked: Callable[[], Asked], record: Record, *, as_json: bool) -> int:
         except HtxError as error:
             problem = str(error).rstrip(".")
         except Exception as error:
+            # A fault of ours: what was begun is ended, and the state of things told.
             problem = internal(error)
         return guard.failed(f"{problem}; {guard.state}.", WRAPPER_FAILED)
 

@@ -84,6 +84,7 @@ class Watch:
             if not self._ended_well():
                 await self._cancel()
         except Exception as error:
+            # Whatever it is, the command has its account.
             self._failed(error)
         finally:
             for task in self._beside_it:
@@ -128,6 +129,7 @@ class Watch:
         try:
             await self._rounds.cancel()
         except Exception as error:
+            # The other round is still to come.
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:

@@ -78,5 +78,6 @@ def _write(place: Path, content: str) -> None:
             file.write(content)
         Path(name).replace(place)
     except BaseException:
+        # Ctrl-C too: no keys are left under another name.
         Path(name).unlink(missing_ok=True)
         raise

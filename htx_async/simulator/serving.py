@@ -32,6 +32,7 @@ class Serving(Holdings, ABC):
         try:
             self._url = await self._door.open(self._port)
         except BaseException:
+            # A cancellation too: it can be opened once more.
             self._door = None
             raise
         return self
@@ -46,6 +47,7 @@ class Serving(Holdings, ABC):
         try:
             thread.run(self.__aenter__())
         except BaseException:
+            # Ctrl-C too: no thread is left that nobody ends.
             thread.close()
             raise
         self._thread = thread
