@@ -77,7 +77,9 @@ class Group(_Once, TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """As ever; a usage error for options before a command that would not heed them."""
-        if ctx.args or ctx._protected_args:
+        # click 8.1 has it without the underscore, which 8.2 warns of.
+        name = "_protected_args" if hasattr(ctx, "_protected_args") else "protected_args"
+        if ctx.args or getattr(ctx, name):
             for parameter in self.get_params(ctx):
                 source = ctx.get_parameter_source(parameter.name)
                 if source is not None and source.name == "COMMANDLINE":
