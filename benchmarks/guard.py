@@ -20,7 +20,7 @@ _RUNS, _CONTRACTS = 10, 3
 _HEARTBEAT = 1.0
 _AFTER_DEATH, _AFTER_HANG = 0.1, _HEARTBEAT + 0.2
 _CANCEL = "swap_track_cancelall"
-_KEYS = {"access_key": "access-key-of-the-benchmark", "secret_key": "secret-key-of-the-benchmark"}
+_ACCESS, _SECRET = "access-key-of-the-benchmark", "secret-key-of-the-benchmark"
 
 _DIES = """
 import os, time
@@ -47,7 +47,9 @@ async def first_cancel(program: str, *options: str) -> float:
     """Seconds from the moment that the command tells to the first cancel at the exchange."""
     codes = [f"C{number}-USDT" for number in range(_CONTRACTS)]
     with TemporaryDirectory() as folder:
-        async with SimulatedExchange(**_KEYS, contracts=codes) as exchange:  # type: ignore[arg-type]  # strings for strings
+        async with SimulatedExchange(
+            access_key=_ACCESS, secret_key=_SECRET, contracts=codes
+        ) as exchange:
             for code in codes:
                 exchange.place(code, "sell", "close")
             guard = ("guard", *codes, *options, "--base-url", exchange.url, "--grace", "0.5")
@@ -66,7 +68,7 @@ async def first_cancel(program: str, *options: str) -> float:
 
 
 def _variables(folder: str) -> dict[str, str]:
-    keys = {"HTX_ACCESS_KEY": _KEYS["access_key"], "HTX_SECRET_KEY": _KEYS["secret_key"]}
+    keys = {"HTX_ACCESS_KEY": _ACCESS, "HTX_SECRET_KEY": _SECRET}
     return keys | {"HTX_HOST_LIMIT": folder, "HTX_GENERATION": "auto"}
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from htx_async.errors import InvalidRequest
 
@@ -98,3 +99,16 @@ _MOST_PROBLEMS = 5
 
 def _is_number(value: object, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def split_url(url: object) -> SplitResult | None:
+    """The parts of a URL; None for what is none, or has a port that there cannot be."""
+    # urlsplit would drop spaces and line ends without a word.
+    if not isinstance(url, str) or " " in url or not url.isprintable():
+        return None
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        return None if parts.port == 0 else parts
+    except ValueError:
+        return None

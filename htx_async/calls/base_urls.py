@@ -5,8 +5,8 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
 
+from htx_async.arguments import split_url
 from htx_async.errors import InvalidRequest
 
 BASE_URLS = ("https://api.hbdm.com", "https://api.hbdm.vn")
@@ -146,7 +146,7 @@ def checked(urls: Iterable[str]) -> tuple[str, ...]:
 
 
 def _checked(url: str) -> str:
-    parts = _split(url)
+    parts = split_url(url)
     if parts is None or parts.scheme not in _DEFAULT_PORTS:
         raise InvalidRequest("a base URL must read https://host or https://host:port")
     hostname = parts.hostname or ""
@@ -163,18 +163,6 @@ def _checked(url: str) -> str:
     host = f"[{hostname}]" if ":" in hostname else hostname
     port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}"
-
-
-def _split(url: object) -> SplitResult | None:
-    # urlsplit would drop spaces and line ends without a word.
-    if not isinstance(url, str) or " " in url or not url.isprintable():
-        return None
-    try:
-        parts = urlsplit(url)
-        # Reading the port checks it.
-        return None if parts.port == 0 else parts
-    except ValueError:
-        return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -51,6 +51,7 @@ async def _kept(listener: WritesAhead, call: int) -> str:
     except LEAVING:
         raise
     except BaseException as error:
+        # Another's code, whatever it raises: what ends this task alone goes on.
         if is_ending():
             raise
         return f"{_FAILED}: {type(error).__name__}"

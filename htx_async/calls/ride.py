@@ -206,6 +206,7 @@ class Bundle:
                 self._release(rider)
             return True
         except Exception as error:
+            # Each that rides along has it raised in its own call.
             self.fail(error)
             return in_flight is None
         finally:

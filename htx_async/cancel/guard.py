@@ -11,7 +11,7 @@ from htx_async.aio.listeners import warn
 from htx_async.aio.tasks import Promise, outlast, own_task
 from htx_async.arguments import running_loop
 from htx_async.cancel.mass import MassCancel
-from htx_async.errors import InvalidRequest
+from htx_async.errors import InvalidRequest, MassCancelFailed
 from htx_async.mass_report import MassCancelReport
 
 _TO_END = 0.8
@@ -160,6 +160,7 @@ class CancelGuard:
             self._running = self._begin()
             await self._run(self._running, stopped)
         except Exception as error:
+            # Raised where the block ends, unless the block's own exception is.
             self._fail(error)
         finally:
             for place in self._places:
@@ -196,7 +197,7 @@ class CancelGuard:
         if failure is None and self._told is not None:
             try:
                 self._told.raise_for_outcome()
-            except Exception as error:
+            except MassCancelFailed as error:
                 return error
         return failure
 

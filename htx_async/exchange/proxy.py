@@ -5,8 +5,9 @@ import math
 import re
 from collections.abc import Iterable
 from typing import NoReturn
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
+from htx_async.arguments import split_url
 from htx_async.errors import InvalidRequest
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -34,7 +35,7 @@ class Proxy:
     _unknown_until: float
 
     def __init__(self, url: object) -> None:
-        parts = _split(url)
+        parts = split_url(url)
         self._problem = _problem(parts)
         self._unknown_until = -math.inf
         self.url, self.host, self.port, self._authorization = "", "", 0, ""
@@ -104,15 +105,3 @@ def _problem(parts: SplitResult | None) -> str:
     if parts.query or parts.fragment or parts.path.strip("/"):
         return _FORM
     return "" if _HOST.fullmatch(parts.hostname or "") else _FORM
-
-
-def _split(url: object) -> SplitResult | None:
-    # urlsplit would drop spaces and line ends without a word.
-    if not isinstance(url, str) or " " in url or not url.isprintable():
-        return None
-    try:
-        parts = urlsplit(url)
-        # Reading the port checks it.
-        return None if parts.port == 0 else parts
-    except ValueError:
-        return None
