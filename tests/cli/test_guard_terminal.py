@@ -39,14 +39,15 @@ async def on_terminal(folder: Path, keys: str) -> tuple[int | None, str]:
         )
         try:
             await terminal.shows("trading\n")
-            for number, key in enumerate(keys, 1):
-                terminal.type(key)
-                while terminal.text.count("Ctrl-C\n") < number:
-                    await terminal.changes()
             if keys:
+                # Before the keys: one that still waits for the guard would take this one along.
                 Guard(process, exchange).signal(signal.SIGINT)
-                while terminal.text.count("Ctrl-C\n") < len(keys) + 1:
+                while terminal.text.count("Ctrl-C\n") < 1:
                     await terminal.changes()
+                for number, key in enumerate(keys, 2):
+                    terminal.type(key)
+                    while terminal.text.count("Ctrl-C\n") < number:
+                        await terminal.changes()
                 Guard(process, exchange).signal(signal.SIGTERM)
                 text = (await terminal.ended(process)).out
             else:
