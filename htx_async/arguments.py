@@ -1,6 +1,8 @@
-"""Checks of what users hand in, and of where they call from."""
+"""Checks of what users hand in.
 
-import asyncio
+Nothing slow to load: the command line reads base URLs with them before it knows its options.
+"""
+
 import math
 import sys
 from collections.abc import Sequence
@@ -38,19 +40,6 @@ def as_instance(name: str, value: object, kind: type) -> None:
     """`InvalidRequest` unless `value` is a `kind`."""
     if not isinstance(value, kind):
         raise InvalidRequest(f"{name} must be {kind.__name__}, not {type(value).__name__}")
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """The event loop that runs here; `InvalidRequest` where there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    # Raised out here: asyncio's own words do not help. A forked child has no running loop either.
-    raise InvalidRequest(
-        "no event loop of this process runs here, so nothing was sent; call from a coroutine under "
-        "asyncio.run(...), and after a fork open a session of the child's own there"
-    )
 
 
 def shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Which event loop something belongs to, and what passes between loops' clocks."""
+"""Which event loop runs here, which one something belongs to, and what passes between clocks."""
 
 import asyncio
 import os
@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 
-from htx_async.arguments import running_loop
 from htx_async.errors import InvalidRequest
 
 OTHER_LOOP = (
@@ -21,6 +20,19 @@ _OTHER_PROCESS = (
     "RedisTokenBucket(...), which share them, or a fixed part of the account's limit, such as "
     "limiter=TokenBucket(2)"
 )
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs here; `InvalidRequest` where there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    # Raised out here: asyncio's own words do not help. A forked child has no running loop either.
+    raise InvalidRequest(
+        "no event loop of this process runs here, so nothing was sent; call from a coroutine under "
+        "asyncio.run(...), and after a fork open a session of the child's own there"
+    )
 
 
 class LoopBinding:

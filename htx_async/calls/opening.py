@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from htx_async.arguments import running_loop
+from htx_async.aio.loop_binding import running_loop
 from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.exchange_time import ExchangeTime

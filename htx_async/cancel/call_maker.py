@@ -9,7 +9,8 @@ from datetime import datetime
 from functools import partial
 from typing import ClassVar, TypeAlias
 
-from htx_async.arguments import as_seconds, running_loop
+from htx_async.aio.loop_binding import running_loop
+from htx_async.arguments import as_seconds
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import as_moment

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from htx_async.aio.listeners import warn
+from htx_async.aio.loop_binding import running_loop
 from htx_async.aio.tasks import Promise, outlast, own_task
-from htx_async.arguments import running_loop
 from htx_async.cancel.mass import MassCancel
 from htx_async.errors import InvalidRequest, MassCancelFailed
 from htx_async.mass_report import MassCancelReport

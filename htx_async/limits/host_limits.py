@@ -14,8 +14,9 @@ import threading
 from contextlib import suppress
 from typing import Any, Self
 
+from htx_async.aio.loop_binding import running_loop
 from htx_async.aio.tasks import Promise
-from htx_async.arguments import as_count, as_seconds, running_loop
+from htx_async.arguments import as_count, as_seconds
 from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.endpoints import BUDGETS, READS, TRAILING, Permission
 from htx_async.limits.account_budget import ordinary
