@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import NoReturn, Self, Unpack
 
 from htx_async import Credentials, HtxSession, InvalidRequest, SessionSettings
+from htx_async.enums import DirectionLike, OffsetLike
 from htx_async.simulator import SimulatedExchange
 
 REFUSED = 2
@@ -48,7 +49,7 @@ class Where:
         settings["base_urls"] = self.exchange.url
         return HtxSession(self.exchange.credentials, **settings)
 
-    def place(self, contract_code: str, direction: str, offset: str) -> None:
+    def place(self, contract_code: str, direction: DirectionLike, offset: OffsetLike) -> None:
         """Where your own client places a trailing order: this package places none."""
         if self.exchange is None:
             print(f"{contract_code}: here your client places a {direction} {offset} order")

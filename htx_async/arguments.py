@@ -36,6 +36,13 @@ def as_count(name: str, value: Any) -> int:
     raise InvalidRequest(f"{name} must be a whole number of at least 1, not {shown(value)}")
 
 
+def check_flags(**given: object) -> None:
+    """`InvalidRequest` unless each is True or False: "no" is true in Python, and so is "0"."""
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise InvalidRequest(f"{name} must be True or False, not {shown(value)}")
+
+
 def as_instance(name: str, value: object, kind: type) -> None:
     """`InvalidRequest` unless `value` is a `kind`."""
     if not isinstance(value, kind):

@@ -37,6 +37,10 @@ class MarginMode(StrEnum):
     CROSS = "cross"
 
 
+MarginModeLike: TypeAlias = MarginMode | Literal["isolated", "cross"]
+"""A `MarginMode`, or its word."""
+
+
 class ContractType(StrEnum):
     """What a pair trades as; dated futures exist in cross margin only (HTX API docs,
     "[Cross] Cancel All Trailing Orders")."""

@@ -10,7 +10,7 @@ from functools import partial
 
 from htx_async.aio.listeners import as_listener
 from htx_async.aio.tasks import Promise
-from htx_async.arguments import as_seconds
+from htx_async.arguments import as_seconds, check_flags
 from htx_async.calls.contracts import listed
 from htx_async.calls.scope import Scope
 from htx_async.cancel.call_maker import CallMaker
@@ -175,6 +175,7 @@ class MarginCalls(CallMaker):
         """
         if on_report is not None:
             as_listener("on_report", on_report, "one report", awaited=True)
+        check_flags(until_clear=until_clear, urgent=urgent, confirm=confirm)
         latest = None if deadline is None else self._now() + as_seconds("deadline", deadline)
         is_all = isinstance(contract_codes, AllContracts)
         seen = as_look(look, is_all)
@@ -203,6 +204,7 @@ class MarginCalls(CallMaker):
         running event loop; raises what the mass cancel itself would raise for these contracts, and
         `InvalidRequest` for `ALL_CONTRACTS` before `contracts()` has read which these are.
         """
+        check_flags(until_clear=until_clear, urgent=urgent)
         seen = as_look(look, isinstance(contract_codes, AllContracts))
         wanted = self._intents(contract_codes, None, None)
         resources, lists = self._ready(), self._reads(len(wanted))
@@ -258,6 +260,7 @@ class MarginCalls(CallMaker):
         `ALL_CONTRACTS`: those that `contracts()` has read last.
         """
         wanted = self._intents(contract_codes, direction, offset)
+        check_flags(until_clear=until_clear, confirm=confirm)
         seen = as_look(look, isinstance(contract_codes, AllContracts))
         if deadline is not None:
             as_seconds("deadline", deadline)

@@ -12,7 +12,7 @@ from typing import Self, TypedDict, Unpack
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
-from htx_async.arguments import as_instance, as_seconds
+from htx_async.arguments import as_instance, as_seconds, check_flags
 from htx_async.calls.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.generation import Generation
@@ -111,6 +111,7 @@ class HtxSession(MarginCalls):
         del proxy
         as_instance("credentials", credentials, Credentials)
         as_instance("retry", retry, RetryPolicy)
+        check_flags(keep_warm=keep_warm)
         if account is not None and not (isinstance(account, str) and account):
             raise InvalidRequest("account must be a name, or None for the access key")
         super().__init__(as_seconds("deadline", deadline))

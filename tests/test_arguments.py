@@ -1,6 +1,7 @@
 """Checks of what users hand in."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async import HtxSession, InvalidRequest, RetryPolicy, TokenBucket
-from htx_async.arguments import as_count, as_instance, as_seconds, shown
+from htx_async.arguments import as_count, as_instance, as_seconds, check_flags, shown
 from htx_async.audit import AuditLog
+from htx_async.cross import CrossMargin
 from htx_async.doctor import examine
 from htx_async.redis_limits import RedisTokenBucket
 from htx_async.simulator import SimulatedExchange
@@ -78,6 +80,14 @@ def test_instances_are_of_the_kind_that_is_named() -> None:
     assert "4711" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["no", "", "False", 0, 1, None, 1.0, []])
+def test_flags_are_true_or_false(value: Any) -> None:
+    """Nothing else is taken for either: "no" would be true."""
+    check_flags(confirm=True, urgent=False)
+    with pytest.raises(InvalidRequest, match="urgent must be True or False, not"):
+        check_flags(confirm=True, urgent=value)
+
+
 NO_TIMES = st.one_of(
     st.integers(min_value=2**1024).map(lambda n: n * 10 ** (n % 7)),
     st.integers(max_value=-(2**1024)),
@@ -114,6 +124,52 @@ def test_no_call_is_queued_for_what_is_no_time(value: Any, name: str) -> None:
         assert (exchange.arrivals, heard) == ((), [])
 
     run(main())
+
+
+FLAGS = [
+    (kind, method, name)
+    for kind in (HtxSession, CrossMargin)
+    for method, function in inspect.getmembers(kind, inspect.isfunction)
+    if not method.startswith("_")
+    for name, parameter in inspect.signature(function).parameters.items()
+    if isinstance(parameter.default, bool)
+]
+"""Every switch of every public call, by its default."""
+
+NEEDED: dict[str, Any] = {"contract_code": BTC, "contract_codes": [BTC], "order_ids": ["1"]}
+
+
+@pytest.mark.parametrize(("kind", "method", "flag"), FLAGS)
+def test_no_call_is_queued_for_a_flag_that_is_none(kind: type, method: str, flag: str) -> None:
+    """The word "no" is refused by each switch of each call, before anything happens."""
+
+    async def main() -> None:
+        exchange, heard = SimulatedExchange(), list[object]()
+        async with virtual_session(exchange, on_event=heard.append) as htx:
+            call = getattr(htx if kind is HtxSession else htx.cross, method)
+            needed = inspect.signature(call).parameters.keys() & NEEDED.keys()
+            given = {name: NEEDED[name] for name in needed} | {flag: "no"}
+            with pytest.raises(InvalidRequest, match=f"{flag} must be True or False, not 'no'"):
+                await call(**given)
+        assert (exchange.arrivals, heard) == ((), [])
+
+    run(main())
+
+
+def test_every_switch_of_a_call_is_tried() -> None:
+    """The list above is not short by mistake."""
+    tried = {(method, flag) for kind, method, flag in FLAGS if kind is HtxSession}
+    assert {flag for _, flag in tried} == {"urgent", "confirm", "until_clear"}
+    assert tried == {(method, flag) for kind, method, flag in FLAGS if kind is CrossMargin}
+
+
+def test_no_setting_takes_a_flag_that_is_none() -> None:
+    """Nor does a session, nor a policy."""
+    with pytest.raises(InvalidRequest, match="keep_warm must be True or False, not 'no'"):
+        virtual_session(SimulatedExchange(), keep_warm="no")
+    wrong: Any = "no"
+    with pytest.raises(InvalidRequest, match="repeat_unknown must be True or False, not 'no'"):
+        RetryPolicy(repeat_unknown=wrong)
 
 
 @given(value=NO_TIMES)

@@ -120,7 +120,7 @@ def test_a_pair_with_its_type_names_a_contract() -> None:
 
     async def main() -> None:
         exchange = in_step(cancel_delay=0.2)
-        kinds = ("quarter", "next_quarter")
+        kinds = (ContractType.QUARTER, ContractType.NEXT_QUARTER)
         codes = (DATED, "BTC-USDT-270326")
         (swap,) = exchange.place(BTC, "buy", "open", margin_mode="cross")
         (near, far) = (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from htx_async.aio.listeners import LEAVING, as_listener
-from htx_async.arguments import as_count, as_seconds
+from htx_async.arguments import as_count, as_seconds, check_flags
 from htx_async.codes import CodeClass
 from htx_async.enums import Verdict
 from htx_async.errors import InvalidRequest
@@ -38,7 +38,7 @@ class RetryPolicy:
     `random` returns a number from 0 to less than 1; it is the only chance in the whole package, and
     where it fails the whole wait is waited.
 
-    Raises `InvalidRequest` for numbers that describe no policy.
+    Raises `InvalidRequest` for settings that describe no policy.
     """
 
     attempts: int = 4
@@ -49,6 +49,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         as_count("attempts", self.attempts)
+        check_flags(repeat_unknown=self.repeat_unknown)
         as_listener("random", self.random, "nothing and returns a number")
         if as_seconds("base", self.base) > as_seconds("cap", self.cap):
             raise InvalidRequest(f"base ({self.base:g} s) is longer than cap ({self.cap:g} s)")

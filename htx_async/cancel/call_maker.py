@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar, TypeAlias
 
 from htx_async.aio.loop_binding import running_loop
-from htx_async.arguments import as_seconds
+from htx_async.arguments import as_seconds, check_flags
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import as_moment
@@ -55,6 +55,7 @@ class CallMaker(ABC):
     async def _cancel_all(
         self, intent: Intent, deadline: float | None, urgent: bool
     ) -> CancelReport:
+        check_flags(urgent=urgent, confirm=intent.confirm)
         resources, path = self._ready(), intent.endpoint.path(self._margin_mode)
         scope = self._scope(deadline, resources.trades, path, urgent)
         return cleared(await carry(self._context(resources, intent, scope), cancel_all))
@@ -66,6 +67,7 @@ class CallMaker(ABC):
         deadline: float | None,
         urgent: bool,
     ) -> CancelReport:
+        check_flags(urgent=urgent)
         ids, resources = checked_ids(order_ids), self._ready()
         if deadline is not None:
             scope = self._scope(deadline, resources.trades, self._path, urgent)

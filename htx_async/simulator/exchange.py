@@ -30,7 +30,7 @@ from htx_async.simulator.messages import (
 from htx_async.simulator.orders import Moment
 from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, ServeV5
 from htx_async.simulator.serving import Serving
-from htx_async.simulator.settings import names, number, one_of, seconds_or_source, text, whole
+from htx_async.simulator.settings import flag, names, number, one_of, seconds_or_source, text, whole
 from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, SignatureCheck
 from htx_async.simulator.threads import one_at_a_time
 from htx_async.simulator.traffic import Arrival, Limits, Rate, busiest
@@ -157,7 +157,8 @@ class SimulatedExchange(Serving):
         self.stale_code = one_of("stale_code", stale_code, (12001, 403))
         self.cancel_delay = seconds_or_source("cancel_delay", cancel_delay)
         self._signature_check = SignatureCheck(access_key, secret_key)
-        lists = Lists(whole("v5_page", v5_page), v5_order, v5_inclusive, number("v5_lag", v5_lag))
+        page, inclusive = whole("v5_page", v5_page), flag("v5_inclusive", v5_inclusive)
+        lists = Lists(page, v5_order, inclusive, number("v5_lag", v5_lag))
         self._v5 = ServeV5(self._contracts, self._book, v5_items, lists, v5_cancel, v5_mixed)
         self._cancel_form: CancelForm = v5_cancel
         empty = ServeV5(self._contracts, Book(), v5_items, lists)
@@ -172,7 +173,7 @@ class SimulatedExchange(Serving):
         if refill:
             self.refill(refill)
         self._port = whole("port", port, 0, 65535)
-        self._control = Control(self).handle if control else None
+        self._control = Control(self).handle if flag("control", control) else None
 
     def __repr__(self) -> str:
         return f"<SimulatedExchange {self._url or 'closed'}>"

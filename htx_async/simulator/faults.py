@@ -15,7 +15,7 @@ from htx_async.simulator.messages import (
     not_found,
     shaped,
 )
-from htx_async.simulator.settings import InvalidSetting
+from htx_async.simulator.settings import InvalidSetting, flag
 from htx_async.simulator.threads import one_at_a_time
 
 _BAD_GATEWAY = (
@@ -110,14 +110,14 @@ class Misbehaviour:
 
     def bad_gateway(self, *, after_work: bool = False, **which: Unpack[Which]) -> None:
         """HTTP 502 and an HTML page, as a gateway sends it."""
-        self._arm(Fault(after_work, _bad_gateway), **which)
+        self._arm(Fault(flag("after_work", after_work), _bad_gateway), **which)
 
     def malform(
         self, body: bytes, status: int = 200, *, after_work: bool = False, **which: Unpack[Which]
     ) -> None:
         """The bytes of `body` are sent with the HTTP `status`, under the usual headers."""
         answer = Answer(body, status)
-        self._arm(Fault(after_work, lambda ts, path: answer), **which)
+        self._arm(Fault(flag("after_work", after_work), lambda ts, path: answer), **which)
 
     def refuse(
         self,
@@ -136,7 +136,8 @@ class Misbehaviour:
         `status` with `error` and `path`. None: 4 for a V5 call, else 1. Numbers travel as numbers
         unless `code_as_text`. `status` is that of HTTP.
         """
-        page = shaped(shape, str(code) if code_as_text else code, message, status)
+        told = str(code) if flag("code_as_text", code_as_text) else code
+        page = shaped(shape, told, message, status)
         self._arm(Fault(work=False, page=page), **which)
 
     def maintain(self, **which: Unpack[Which]) -> None:
@@ -145,7 +146,7 @@ class Misbehaviour:
 
     def retire(self, *, path_gone: bool = False, **which: Unpack[Which]) -> None:
         """The call was removed: code 10000, or with `path_gone` what an unknown path gets."""
-        page = not_found if path_gone else shaped(None, 10000, OFFLINE, 200)
+        page = not_found if flag("path_gone", path_gone) else shaped(None, 10000, OFFLINE, 200)
         self._arm(Fault(work=False, page=page), **which)
 
     def redirect(self, status: int, location: str, **which: Unpack[Which]) -> None:

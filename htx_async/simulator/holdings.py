@@ -4,9 +4,10 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import get_args
+from decimal import Decimal, InvalidOperation
+from typing import Literal, cast, get_args
 
+from htx_async.enums import ContractTypeLike, DirectionLike, MarginModeLike, OffsetLike
 from htx_async.simulator.account import Account
 from htx_async.simulator.book import Book
 from htx_async.simulator.contracts import Contracts
@@ -14,7 +15,7 @@ from htx_async.simulator.endpoints import Generation, MarginMode
 from htx_async.simulator.faults import Fault, Misbehaviour, Outage, fault_of
 from htx_async.simulator.orders import Moment, Order
 from htx_async.simulator.serve_v5 import ServeV5
-from htx_async.simulator.settings import InvalidSetting, number, one_of
+from htx_async.simulator.settings import InvalidSetting, flag, number, one_of, whole
 from htx_async.simulator.threads import one_at_a_time
 
 _MOST_A_SECOND = 1000.0
@@ -48,12 +49,12 @@ class Holdings(Misbehaviour):
     def place(
         self,
         contract_code: str,
-        direction: str,
-        offset: str,
+        direction: DirectionLike,
+        offset: OffsetLike | Literal["both"],
         n: int = 1,
         *,
-        margin_mode: MarginMode = "isolated",
-        contract_type: str | None = None,
+        margin_mode: MarginModeLike = "isolated",
+        contract_type: ContractTypeLike | None = None,
         volume: Decimal | float | str = 1,
         callback_rate: Decimal | float | str = "0.05",
         active_price: Decimal | float | str = 50_000,
@@ -70,43 +71,45 @@ class Holdings(Misbehaviour):
         price, 0.05 for 5 %. `active_price`: in USDT. `reduce_only`: as v1's rows show it, 0 or 1.
         InvalidSetting for what the exchange would not hold.
         """
-        if margin_mode not in ("isolated", "cross"):
-            raise InvalidSetting("margin_mode is isolated or cross")
+        mode = _mode(margin_mode)
+        if reduce_only not in (0, 1):
+            raise InvalidSetting("reduce_only is 0 or 1")
         order = Order(
             "",
             contract_code,
-            direction,
-            offset,
-            margin_mode,
+            str(direction),
+            str(offset),
+            mode,
             created_at=self._settle().ms,
-            contract_type=self._contracts.type_of(contract_code, margin_mode, contract_type),
-            volume=Decimal(str(volume)),
-            callback_rate=Decimal(str(callback_rate)),
-            active_price=Decimal(str(active_price)),
+            contract_type=self._contracts.type_of(contract_code, mode, contract_type),
+            volume=_decimal("volume", volume),
+            callback_rate=_decimal("callback_rate", callback_rate),
+            active_price=_decimal("active_price", active_price),
             reduce_only=int(reduce_only),
             client_order_id=client_order_id,
         )
-        ids = self._book.place(order, n)
+        ids = self._book.place(order, whole("n", n, 0))
         self._contracts.add(contract_code, order.contract_type)
         return ids
 
     def open_orders(
-        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
+        self, contract_code: str | None = None, margin_mode: MarginModeLike | None = None
     ) -> tuple[Order, ...]:
         """What is in the book, oldest first; an order being cancelled still is. Those of one
-        `contract_code` in any case, or of one `margin_mode`, if given.
+        `contract_code` in any case, or of one `margin_mode`, if given. InvalidSetting for another
+        margin mode.
         """
         self._settle()
-        return self._book.open(contract_code, margin_mode)
+        return self._book.open(contract_code, _mode_or_none(margin_mode))
 
     def ended_orders(
-        self, contract_code: str | None = None, margin_mode: MarginMode | None = None
+        self, contract_code: str | None = None, margin_mode: MarginModeLike | None = None
     ) -> tuple[Order, ...]:
         """What was cancelled, triggered or failed, in the order in which it ended; chosen by
         `contract_code` and `margin_mode` as in `open_orders`.
         """
         self._settle()
-        return self._book.ended(contract_code, margin_mode)
+        return self._book.ended(contract_code, _mode_or_none(margin_mode))
 
     def status_of(self, order_id: str) -> int:
         """What became of the order `order_id`: 2 open, 4 triggered, 5 failed as it triggered, 6
@@ -151,7 +154,7 @@ class Holdings(Misbehaviour):
 
         InvalidSetting for `times` below 1, and if there never was such an order.
         """
-        self._v5.spoil(order_id, items, work, times)
+        self._v5.spoil(order_id, items, flag("work", work), times)
 
     def move(self, after: float = 0.0) -> None:
         """In `after` seconds the account goes over to V5, with its orders, at once and for good.
@@ -215,6 +218,24 @@ class Holdings(Misbehaviour):
         when = Moment(self._clock(), self._now())
         self._book.settle(when.at)
         return when
+
+
+def _mode(margin_mode: MarginModeLike) -> MarginMode:
+    for mode in get_args(MarginMode):
+        if margin_mode == mode:
+            return cast(MarginMode, mode)
+    raise InvalidSetting("margin_mode is isolated or cross")
+
+
+def _mode_or_none(margin_mode: MarginModeLike | None) -> MarginMode | None:
+    return None if margin_mode is None else _mode(margin_mode)
+
+
+def _decimal(name: str, value: object) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise InvalidSetting(f"{name} is a number, or its digits") from None
 
 
 def loop_time() -> float:

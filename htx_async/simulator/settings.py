@@ -33,6 +33,13 @@ def whole(name: str, value: object, least: int = 1, most: int = 1_000_000) -> in
     return value
 
 
+def flag(name: str, value: object) -> bool:
+    """True or False alone: "no" is true in Python."""
+    if not isinstance(value, bool):
+        raise InvalidSetting(f"{name} is True or False")
+    return value
+
+
 def one_of(name: str, value: object, known: Iterable[object]) -> Any:
     """One of `known`, of the same type."""
     choices = tuple(known)

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -82,7 +82,8 @@ class Story:
 
     def place(self, most: int) -> tuple[str, ...]:
         chance = self.chance
-        sides, offsets = ("buy", "sell"), ("open", "close", "both")
+        sides: tuple[DirectionLike, ...] = ("buy", "sell")
+        offsets: tuple[OffsetLike | Literal["both"], ...] = ("open", "close", "both")
         ids: list[str] = []
         for _ in range(chance.randrange(most + 1)):
             ids += self.exchange.place(BTC, chance.choice(sides), chance.choice(offsets))

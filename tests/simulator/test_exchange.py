@@ -305,7 +305,7 @@ def test_contracts_exist_unless_told_otherwise() -> None:
 def test_a_wrong_order_is_not_placed() -> None:
     """The book takes only the documented values, so that a typing error in a test is found."""
     with pytest.raises(ValueError, match="direction"):
-        simulated().place("BTC-USDT", "buy", "opne")
+        simulated().place("BTC-USDT", "buy", "opne")  # type: ignore[arg-type]  # what is wrong
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """What a simulated exchange may be told: wrong settings are refused before anything happens."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from htx_async import Direction, MarginMode, Offset
 from htx_async.simulator import InvalidSetting, SimulatedExchange
 from htx_async.simulator.settings import form, number, text
+
+ORDER: dict[str, Any] = {"contract_code": "BTC-USDT", "direction": "buy", "offset": "open"}
 
 WRONG: list[dict[str, Any]] = [
     {"access_key": 7},
@@ -38,6 +42,8 @@ WRONG: list[dict[str, Any]] = [
     {"refill": -1},
     {"refill": math.nan},
     {"refill": 1001},
+    {"control": "no"},
+    {"v5_inclusive": 1},
 ]
 
 
@@ -61,6 +67,42 @@ def test_numbers_are_bounded_and_never_bools() -> None:
             number("n", wrong)
     with pytest.raises(InvalidSetting, match="above 0"):
         number("n", 0, above=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("bad_gateway", {"after_work": "no"}),
+        ("malform", {"body": b"", "after_work": 1}),
+        ("refuse", {"code": 1004, "code_as_text": "no"}),
+        ("retire", {"path_gone": None}),
+        ("place", {**ORDER, "margin_mode": "Cross"}),
+        ("place", {**ORDER, "reduce_only": "no"}),
+        ("place", {**ORDER, "volume": "many"}),
+        ("place", {**ORDER, "n": -1}),
+        ("place", {**ORDER, "n": "2"}),
+        ("open_orders", {"margin_mode": "both"}),
+        ("ended_orders", {"margin_mode": ""}),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_refused_by_name(method: str, given: dict[str, Any]) -> None:
+    """A slip in a test is found, and no switch takes a word that would be true."""
+    exchange = SimulatedExchange()
+    name = list(given)[-1]
+    with pytest.raises(InvalidSetting, match=f"^{name} is "):
+        getattr(exchange, method)(**given)
+    assert (exchange.armed, exchange.open_orders()) == (0, ())
+
+
+def test_orders_are_placed_by_enums_and_by_words() -> None:
+    """Either names the same order, and the margin mode of a report finds it."""
+    exchange = SimulatedExchange(clock=lambda: 0.0)
+    exchange.place("BTC-USDT", Direction.SELL, Offset.CLOSE, margin_mode=MarginMode.CROSS)
+    exchange.place("BTC-USDT", "sell", "close", margin_mode="cross")
+    first, second = exchange.open_orders("BTC-USDT", MarginMode.CROSS)
+    assert replace(first, order_id="", query_id=0) == replace(second, order_id="", query_id=0)
+    assert {type(first.direction), type(first.offset), type(first.margin_mode)} == {str}
 
 
 def test_a_form_has_its_fields_and_no_others() -> None:
