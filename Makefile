@@ -10,8 +10,9 @@ BENCH := import_cost per_call scale accounts exchange_view fleet host guard flat
 
 # A part of the tests: `make test T=tests/cancel`, `make test T="tests/a.py tests/b.py::test_c"`.
 T ?=
-# Workers. One test, or the tests of one file, are over before four have started.
-N ?= $(if $(findstring .py,$(T)),0,4)
+# Workers: most of them wait, for answers, deadlines and processes. One test, or the tests of one
+# file, are over before six have started.
+N ?= $(if $(findstring .py,$(T)),0,6)
 PYTEST = $(BIN)/python -m pytest -n $(N) --dist worksteal
 
 .PHONY: help demo test long fast soak mutants fmt check lint types contracts wheel pythons audit bench \
@@ -25,7 +26,7 @@ demo: $(READY) ## 40 contracts, 200 orders and a few faults on the embedded simu
 
 # The order is drawn anew each time; what pytest prints as --randomly-seed brings one back.
 # Bytecode is kept, whatever the environment says: a hundred processes would compile the package
-# anew. In a fresh clone one process makes it before four workers would side by side.
+# anew. In a fresh clone two processes make it, a half each, before six workers would side by side.
 test long fast: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) tests/__pycache__ ## The tests, within 180 s; or all those of T: make test T=tests/cancel
 	@$(PYTEST) $(if $(T),$(T),-m "not long")
@@ -37,7 +38,9 @@ fast: $(READY) tests/__pycache__ ## The same without the slow ones: no process, 
 	@$(PYTEST) -m "not slow" $(T)
 
 tests/__pycache__: | $(READY)
-	@$(BIN)/python -m pytest -q --collect-only > /dev/null
+	@for part in "tests/[a-k]*" "tests/[l-z]*"; do \
+		$(BIN)/python -m pytest -q --collect-only $$part > /dev/null & \
+	done; wait
 
 soak: $(READY) ## The long runs: the same tests with far more histories, seeds and calls
 	@HTX_SOAK=1 $(BIN)/python -m pytest -n 2 tests/calls/test_generation.py tests/cancel \

@@ -7,6 +7,7 @@ says when the picture is out of date.
 import ast
 import tomllib
 from collections import Counter
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -48,20 +49,27 @@ class Wing(NamedTuple):
     modules: tuple[str, ...]
 
 
+@cache
+def layers_of(contract: int) -> list[str]:
+    """Those of one of the contracts in pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers: list[str] = settings["tool"]["importlinter"]["contracts"][contract]["layers"]
+    return layers
+
+
+@cache
 def folders() -> list[str]:
     """The wings between doors and values, from the top down."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    layers = layers_of(0)
     names = [name.strip() for layer in layers for name in layer.replace(":", "|").split("|")]
     machine = names[names.index("cancel") : names.index("aio") + 1]
     return [name for name in machine if (PACKAGE / name).is_dir()]
 
 
+@cache
 def values() -> set[str]:
     """The names of the modules that hold values."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    layers = settings["tool"]["importlinter"]["contracts"][1]["layers"]
-    return {name.strip() for layer in layers for name in layer.split("|")}
+    return {name.strip() for layer in layers_of(1) for name in layer.split("|")}
 
 
 def wing_of(parts: tuple[str, ...]) -> str:

@@ -85,6 +85,7 @@ def test_python_runs_in_the_simulator(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_python_is_typed(tmp_path: Path) -> None:
     """A checker at its strictest finds nothing in what a reader copies."""
     for number, block in enumerate(block for block in PYTHON if block.is_run):

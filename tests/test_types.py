@@ -16,6 +16,7 @@ from htx_async import (
     Direction,
     HtxSession,
     Look,
+    MarginMode,
     Offset,
     SessionSettings,
     enums,
@@ -93,6 +94,7 @@ def test_the_words_are_those_of_the_enums() -> None:
         enums.OffsetLike: [*Offset],
         enums.ContractTypeLike: [*ContractType],
         enums.LookLike: [*Look],
+        enums.MarginModeLike: [*MarginMode],
         enums.GenerationLike: ["auto", *ApiGeneration],
     }
     for alias, values in words.items():

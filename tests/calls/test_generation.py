@@ -35,7 +35,7 @@ FILTERS: tuple[tuple[DirectionLike | None, OffsetLike | None], ...] = (
     ("sell", "close"),
 )
 MARGINS: tuple[Literal["isolated", "cross"], ...] = ("isolated", "cross")
-SEEDS = 400 if SOAK else 36
+SEEDS = 400 if SOAK else 16
 
 
 class Told(NamedTuple):

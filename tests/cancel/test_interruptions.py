@@ -172,7 +172,7 @@ def _awaiting(work: Coroutine[Any, Any, None]) -> Callable[[], Coroutine[Any, An
     return lambda: work
 
 
-@settings(max_examples=3000 if SOAK else 100, deadline=None)
+@settings(max_examples=3000 if SOAK else 60, deadline=None)
 @given(stories)
 def test_no_interruption_leaves_a_guarded_order_or_a_false_account(story: Story) -> None:
     """The exchange is there and well, but for answers that are lost: every guard that was entered

@@ -32,6 +32,7 @@ from htx_async import (
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.events import CallEnded, CallStarted, Event, TokenGranted
 from htx_async.simulator import SimulatedExchange
+from tests.support.long_form import first_of
 from tests.support.virtual import SOAK, VirtualLoop, run, virtual_session
 
 pytestmark = pytest.mark.usefixtures("tasks")
@@ -307,7 +308,7 @@ def test_every_first_attempt_goes_before_any_repeat(until_clear: bool, urgent: b
     run(main())
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", first_of(range(20), 10))
 def test_first_attempts_get_their_tokens_first_under_random_faults(seed: int) -> None:
     """By the tokens granted: no repeat has one while a contract still waits for its first."""
     chance = random.Random(seed)
@@ -441,7 +442,7 @@ def test_without_a_deadline_there_is_time_for_all_of_them(count: int) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("latency", [0.04, 0.1, 0.15])
+@pytest.mark.parametrize("latency", first_of([0.15, 0.04, 0.1], 1))
 def test_without_a_deadline_a_far_exchange_has_time_too(latency: float) -> None:
     """No fault at all, only a round trip of 80, 200 or 300 ms: tokens come back one second after
     the *answer*, so the limit needs that longer for 500 contracts."""
@@ -834,7 +835,7 @@ def test_a_second_round_decides_until_clear(
     run(main())
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", first_of(range(30), 15))
 def test_until_clear_is_true_to_the_book_under_faults(seed: int) -> None:
     """Random losses, refusals and rejected orders: clear means 1051 and an empty book, and
     `PARTIAL` and `UNKNOWN` claim no more than they know."""

@@ -10,7 +10,7 @@ from tests.support.endings import ending
 from tests.support.generations import CODE, VARIANTS, exchange_of, session_of
 from tests.support.virtual import SOAK, run
 
-SEEDS = 1_000 if SOAK else 80
+SEEDS = 1_000 if SOAK else 50
 
 
 async def cancelled(exchange: SimulatedExchange, chance: random.Random) -> CancelReport:

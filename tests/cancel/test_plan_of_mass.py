@@ -95,7 +95,7 @@ def test_a_run_lies_between_the_least_and_the_most(chunk: int) -> None:
     contract is reached by the default deadline, which reckons by the same. An account with nothing
     open takes the least, but for the answer that V5's opinion takes, and the rule above."""
     chance = random.Random(None if SOAK else chunk)
-    for _ in range(800 if SOAK else 30):
+    for _ in range(800 if SOAK else 15):
         case = drawn(chance)
         least, took, most = run(planned(case))
         assert least <= took + 0.001 <= most + 0.002, case

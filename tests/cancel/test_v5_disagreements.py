@@ -20,7 +20,7 @@ from tests.support.virtual import SOAK, run
 
 OTHER = {"algo_id": "77", "type": "trigger", "state": "active", "contract_code": CODE}
 ODD = {**OTHER, "type": None}
-SEEDS = 200 if SOAK else 40
+SEEDS = 200 if SOAK else 24
 
 Change = Callable[[list[Any], bool], Any]
 """What becomes of the rows of a page; the second: whether it is the first one of a list."""

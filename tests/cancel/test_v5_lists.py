@@ -269,5 +269,5 @@ async def _told(
 def test_no_story_on_v5_ends_confirmed_over_an_order() -> None:
     """Nor clear over one that had to be listed: short pages, three orders of rows, late lists,
     slow cancels and lost answers, for one contract and for two, in rounds and confirmed."""
-    for seed in range(3000 if SOAK else 80):
+    for seed in range(3000 if SOAK else 50):
         run(one_story(seed))

@@ -382,5 +382,5 @@ async def _told(
 def test_no_story_of_an_account_that_did_not_move_ends_clear_over_an_order() -> None:
     """Two contracts, mass cancels, rounds, confirmations, reads and ids, and 404 or 10000 once or
     for good on any of their requests; no call switches."""
-    for seed in range(3000 if SOAK else 150):
+    for seed in range(3000 if SOAK else 80):
         run(one_story(seed))

@@ -32,7 +32,7 @@ from tests.support.virtual import (
 pytestmark = pytest.mark.slow
 
 CHUNKS = 2
-EACH = 1_000 if SOAK else 40
+EACH = 1_000 if SOAK else 24
 TRADES = [endpoint.path for endpoint in endpoints() if endpoint.trades]
 FAULTY = ("cancelall", "cancel", "openorders", "v5_opens", "v5_cancel", "any")
 MANNERS = ((), (), ("confirm",), ("until_clear",), ("confirm", "until_clear"))
