@@ -103,9 +103,9 @@ KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
 
 def test_the_changelog_is_in_its_form() -> None:
     """What is not released stands first, then each version with its day, the last one first; under
-    each only the six kinds of changes, in their order, with entries."""
+    each only the six kinds of changes, in their order, with entries, none of them twice."""
     text = (ROOT / "CHANGELOG.md").read_text()
-    first, *released = re.split(r"^## ", text.partition("\n## 0.1.0")[0], flags=re.MULTILINE)[1:]
+    first, *released = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     assert first.startswith("[Unreleased]\n")
     names = [re.match(r"\[(\d+\.\d+\.\d+)] - (\d{4}-\d\d-\d\d)\n", one) for one in released]
     versions = [(Version(name[1]), date.fromisoformat(name[2])) for name in names if name]
@@ -116,6 +116,8 @@ def test_the_changelog_is_in_its_form() -> None:
         kinds = re.findall(r"^### (.*)$", part, re.MULTILINE)
         assert kinds == [kind for kind in KINDS if kind in kinds]
         assert all(section.strip().startswith("- ") for section in re.split(r"### .*\n", part)[1:])
+    entries = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(entries) == len(set(entries))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ ACCESS, SECRET = "access-key", "secret-key"
 CODES = ["BTC-USDT", "ETH-USDT"]
 
 DEFINED_ONLY = {
+    "test_on_an_exchange_that_others_use": "needs its fixture; tests/test_walk.py has it run",
     "bot": "needs the file of this host; tests/limits/test_host_fleet.py runs such",
     "worker": "needs a Redis server; tests/limits/test_redis_fleet.py runs such",
 }
