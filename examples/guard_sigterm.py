@@ -2,7 +2,7 @@
 
 SIGTERM is what `docker stop`, systemd and Kubernetes send. By itself it ends a process at once,
 with every order left open. Here the first one cancels the strategy, and the guard cancels the
-orders; a second one ends the guard's own work within a second, with a true account.
+orders; a second one ends the guard's own work within a second, with a true report.
 
 Give the process long enough: a guard that needs more than 25 s says so when it is made. Nothing in
 a process outlives SIGKILL; for that there is the wrapper, `htx-async guard -- COMMAND`.

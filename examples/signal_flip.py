@@ -49,7 +49,7 @@ async def flip(htx: HtxSession, where: Where) -> dict[str, str]:
 
     wanted = where.contracts
     for number in range(1, ROUNDS + 1):
-        # A deadline keeps the account of what is known; asyncio.timeout() would throw it away.
+        # A deadline keeps the report of what is known; asyncio.timeout() would throw it away.
         deadline = htx.plan(wanted).seconds + 10.0
         told = await htx.mass_cancel_trailing(
             wanted, "sell", "close", deadline=deadline, confirm=True, on_report=ended

@@ -20,7 +20,7 @@ _TO_LOOK = 5.0
 _ANEW = 3600.0
 """Seconds after which the list of all contracts is read anew: others come in a long life."""
 
-_NONE = HtxError("this round has no account")
+_NONE = HtxError("this round has no report")
 
 
 class Rounds:
