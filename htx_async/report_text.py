@@ -8,7 +8,7 @@ from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
 from htx_async.enums import TRAILING_ORDERS, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from htx_async.attempt import Attempt, OrderError
     from htx_async.enums import Direction, MarginMode
@@ -21,6 +21,9 @@ BARE_429 = "HTTP 429"
 
 INTERRUPTED = "the call was interrupted"
 """What ends a call that its user has interrupted."""
+
+CUT_OFF = "cut off before there was a connection"
+"""What is said of an attempt that the end of its call has ended before anything was sent."""
 
 _MOST_SHOWN = 5
 
@@ -57,10 +60,16 @@ def tell(report: Told) -> str:
 
 def tell_together(reports: Iterable[Told]) -> list[str]:
     """Those of several contracts; what many have to say in the same words stands once."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[str, dict[str, list[str]]] = {}
     for report in reports:
-        groups.setdefault((_which(report), _told(report)), []).append(report.instrument)
-    return [f"{', '.join(named)}{which}: {told}" for (which, told), named in groups.items()]
+        alike = groups.setdefault(_told(report), {})
+        alike.setdefault(_which(report), []).append(report.instrument)
+    return [f"{_all_of(alike)}: {told}" for told, alike in groups.items()]
+
+
+def _all_of(alike: Mapping[str, Sequence[str]]) -> str:
+    """Contracts by which of their orders are meant."""
+    return "; ".join(f"{', '.join(named)}{which}" for which, named in alike.items())
 
 
 def _which(report: Told) -> str:
@@ -239,8 +248,10 @@ def refusal_of(attempt: Attempt) -> str:
 
 def _tell_not_sent(report: Told) -> str:
     last = report.attempts[-1] if report.attempts else None
-    failure = "" if last is None else f" Last failure, at {last.base_url}: {ended(last.message)}"
-    is_before = report.ended_by == INTERRUPTED and last is None
+    # What was cut off has not failed: it ended with what is told before.
+    failed = None if last is None or last.message == CUT_OFF else last
+    failure = f" Last failure, at {failed.base_url}: {ended(failed.message)}" if failed else ""
+    is_before = report.ended_by == INTERRUPTED and failed is None
     why = f"{report.ended_by} before its turn" if is_before else report.ended_by
     return (
         f"nothing was sent, so every order is as it was.{_sentence(why)}{failure} "

@@ -198,18 +198,18 @@ def test_a_report_reads_as_its_sentence() -> None:
 
 
 def test_what_many_contracts_have_to_say_stands_once() -> None:
-    """Equal words are told once, for all the contracts that share them; another margin mode is told
-    apart."""
+    """Equal words are told once, for all the contracts that share them, each with the margin mode
+    and the filters that it is about."""
     refused = attempt(1, Verdict.REFUSED, code=403, message="Verification failure.")
     made = [
         report(Outcome.REFUSED, contract_code=f"C{n}-USDT", attempts=(refused,)) for n in range(40)
     ]
     cross = made[0].model_copy(update={"margin_mode": MarginMode.CROSS})
-    whole, other = tell_together([*made, cross])
+    (whole,) = tell_together([*made, cross])
     named = ", ".join(one.contract_code for one in made)
-    assert whole.startswith(f"{named} (buy close) in isolated margin: refused by ")
+    other = "C0-USDT (buy close) in cross margin"
+    assert whole.startswith(f"{named} (buy close) in isolated margin; {other}: refused by ")
     assert whole.count("Verification failure") == whole.count("does not help") == 1
-    assert other.startswith("C0-USDT (buy close) in cross margin: ")
     assert tell_together([made[0]]) == [made[0].message]
 
 

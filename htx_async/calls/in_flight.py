@@ -8,6 +8,7 @@ from htx_async.enums import ApiGeneration, LimiterMode, Verdict
 from htx_async.exchange.messages import SignedRequest
 from htx_async.exchange.operation import Kind, Operation, Reply
 from htx_async.report import Attempt
+from htx_async.report_text import CUT_OFF
 from htx_async.transport.sending import Sending
 
 
@@ -53,7 +54,7 @@ class InFlight(NamedTuple):
         """What it proves if it ends now."""
         if self.sending.sent:
             return Reply(Verdict.UNKNOWN, message="cut off before a complete answer")
-        return Reply(Verdict.NOT_SENT, message="cut off before there was a connection")
+        return Reply(Verdict.NOT_SENT, message=CUT_OFF)
 
     def ending(self, number: int, now: float, reply: Reply, status: int | None) -> Heard:
         """How it ended, as attempt `number`, at loop time `now` by `reply`."""

@@ -28,6 +28,9 @@ TOO_EARLY = (
     f"{NOT_CONFIRMED}: the list of open orders shows none of them, but it was asked for less "
     f"than {LISTED_WITHIN:g} s after the call began, and an order may be listed late"
 )
+BLIND = "its open orders could not be read beforehand, so it was cancelled blind"
+"""Filed as a cancel begins; what was refused or not sent has cancelled nothing."""
+
 _NOT_SENT = "the request for this order was not sent"
 _CANCELLED = (State.TAKEN, State.CANCELLED)
 _ASKED = (Verdict.ACCEPTED, Verdict.UNKNOWN)
@@ -66,7 +69,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         elapsed=now - known.ledger.began,
         ended_by=reason,
         warnings=(
-            *known.warnings,
+            *(one for one in known.warnings if is_tried or one != BLIND),
             *(_unsent(known, outcome) if known.ended_by else ()),
             *_warnings(known, outcome, confirmed, doubt),
         ),

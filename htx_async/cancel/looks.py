@@ -9,6 +9,7 @@ from htx_async.aio.tasks import own_task
 from htx_async.arguments import shown
 from htx_async.cancel.account_lists import AccountLists
 from htx_async.cancel.context import Context
+from htx_async.cancel.judge import BLIND
 from htx_async.cancel.ledger import OnV1, Warned
 from htx_async.cancel.order import NEVER, State
 from htx_async.cancel.procedures import look
@@ -219,8 +220,7 @@ class Looks:
         self._is_in(context)
         self._has_seen(context.intent.contract, len(known.having(State.OPEN)), known.is_covered)
         if not known.is_covered:
-            text = "its open orders could not be read beforehand, so it was cancelled blind"
-            context.ledger.file(Warned(context.contracts, text))
+            context.ledger.file(Warned(context.contracts, BLIND))
             return not context.scope.reason
         rows = [context.ledger.rows[order_id] for order_id in known.having(State.OPEN)]
         unsure = [row.order_id for row in rows if row.is_one_way]

@@ -13,6 +13,7 @@ from htx_async.cli.result import was_only_looked_at
 from htx_async.cli.streams import give_up
 from htx_async.cli.words import named, visible, words
 from htx_async.cli.wrapping import width_of, wrapped
+from htx_async.enums import Outcome
 from htx_async.report import CancelReport
 
 _TICK = 0.1
@@ -43,8 +44,9 @@ class Lines:
         typer.echo(wrapped(visible(text), width_of(sys.stderr)), err=True)
 
     def ended(self, report: CancelReport) -> None:
-        """Write one line for the contract, if anything was sent for it."""
-        if not was_only_looked_at(report):
+        """Write one line for the contract, if anything was sent for it: what was not shares its
+        cause with others, and is told with them."""
+        if not was_only_looked_at(report) and report.outcome is not Outcome.NOT_SENT:
             self.say(f"{named(report)}: {words(report.outcome)}")
 
     def tick(self) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from htx_async.cli.key_refusals import REFUSED
 from htx_async.cli.result import Result, is_unconfirmed, warnings_of, was_only_looked_at
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.enums import BY_URGENCY, LimiterMode, MarginMode, Outcome
@@ -147,7 +148,14 @@ def messages(result: Result) -> Iterator[str]:
     told = [one for one in result.whole.reports if _has_to_be_told(one, result)]
     unsure = {id(one) for one in result.unconfirmed}
     told.sort(key=lambda one: (id(one) in unsure, -BY_URGENCY.index(one.outcome)))
-    yield from map(visible, tell_together(told))
+    yield from map(visible, tell_together(map(_bare, told)))
+
+
+def _bare(report: CancelReport) -> CancelReport:
+    """Without the reason that ended the rest, where the exchange has refused the key in its own
+    words: both are one cause, which stands once."""
+    is_same = report.outcome is Outcome.REFUSED and report.ended_by == REFUSED
+    return report.model_copy(update={"ended_by": ""}) if is_same else report
 
 
 def _has_to_be_told(report: CancelReport, result: Result) -> bool:
