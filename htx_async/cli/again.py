@@ -11,6 +11,8 @@ from htx_async.enums import MarginMode
 _OWN = frozenset({"contract", "contracts_from", "every", "look", "margin", "dry_run"})
 """What follows from the report instead."""
 
+_DEADLINE = "--deadline"
+
 Left = dict[MarginMode, tuple[str, ...] | None]
 """The contracts of each margin mode that are not clear; None: all that the exchange lists, of which
 there is no list."""
@@ -22,6 +24,14 @@ class Again(NamedTuple):
 
     options: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+
+    def longer(self, deadline: float) -> "Again":
+        """With another deadline, in seconds, where one was given: that was too short."""
+        if _DEADLINE not in self.options:
+            return self
+        at = self.options.index(_DEADLINE)
+        told = (*self.options[: at + 1], f"{deadline:g}", *self.options[at + 2 :])
+        return self._replace(options=told)
 
     @classmethod
     def of(cls, context: Any) -> "Again":

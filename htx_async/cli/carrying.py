@@ -34,12 +34,11 @@ Beside = dict[MarginMode, int | None]
 
 class Watchers(NamedTuple):
     """Who hears of what is done: the record, if one is kept, whoever is shown each contract's end,
-    if anybody, and stderr; `quiet`: which gets no line about a look."""
+    if anybody, and stderr."""
 
     log: "AuditLog | None"
     on_report: Callable[[CancelReport], object] | None
     aside: Aside
-    quiet: bool
 
 
 async def carried(
@@ -50,11 +49,9 @@ async def carried(
     loop = asyncio.get_running_loop()
     until = loop.time() + plan.schedule.deadline
     refusals = KeyRefusals()
-    heard: list[Listener] = [refusals]
+    heard: list[Listener] = [refusals, partial(_tell_of_look, watchers.aside)]
     if watchers.log is not None:
         heard.append(watchers.log)
-    if not watchers.quiet:
-        heard.append(partial(_tell_of_look, watchers.aside))
     beside: Beside = {}
     async with access.session(watchers.aside.say, *heard) as htx:
         refusals.begin(htx.warm_up)

@@ -38,7 +38,7 @@ def cancel_all(
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
-    generation: options.GenerationOption = "auto",
+    generation: options.GenerationOption = options.Generation.AUTO,
 ) -> None:
     """Cancel the trailing orders of one contract, of many, or of all.
 
@@ -91,7 +91,7 @@ def cancel_all(
 def guard(
     ctx: typer.Context,
     contract: options.ContractArguments = None,
-    contracts_from: options.ContractsFromOption = None,
+    contracts_from: options.ContractsFromFileOption = None,
     every: options.AllOption = False,
     look: options.LookOption = None,
     margin: options.MarginOption = options.Margin.ISOLATED,
@@ -100,8 +100,8 @@ def guard(
     heartbeat: options.HeartbeatOption = None,
     grace: options.GraceOption = 10.0,
     on: options.OnOption = options.On.EXIT,
-    confirm: options.ConfirmOption = None,
-    deadline: options.DeadlineOption = None,
+    confirm: options.ConfirmRoundsOption = None,
+    deadline: options.RoundDeadlineOption = None,
     as_json: options.JsonLineOption = False,
     audit: options.AuditOption = None,
     actor: options.ActorOption = None,
@@ -112,13 +112,13 @@ def guard(
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
-    generation: options.GenerationOption = "auto",
+    generation: options.GenerationOption = options.Generation.AUTO,
 ) -> None:
     """Run COMMAND; when it has ended, however, cancel the trailing orders of contracts.
 
     A wrapper, as timeout is: COMMAND keeps stdin, stdout and stderr, and gets the signals that
     come. When it has ended, was killed, or hangs, what is named is cancelled at once, and again
-    once nothing of it can be on its way. The account is on stderr. Keys as for cancel-all.
+    once nothing of it can be on its way. The report is on stderr. Keys as for cancel-all.
 
     \b
     Examples:
@@ -160,7 +160,7 @@ def open_orders(
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
-    generation: options.GenerationOption = "auto",
+    generation: options.GenerationOption = options.Generation.AUTO,
 ) -> None:
     """List the open trailing orders of one contract, of many, or of all.
 
@@ -192,7 +192,7 @@ def doctor(
     host_limit: options.HostLimitOption = None,
     share_of: options.ShareOfOption = None,
     account: options.AccountOption = None,
-    generation: options.GenerationOption = "auto",
+    generation: options.GenerationOption = options.Generation.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
 ) -> None:
     """Look at keys, names, TLS, clocks and the shared limit before they are needed.

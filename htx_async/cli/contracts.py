@@ -64,12 +64,17 @@ def _checked(code: str) -> str:
 
 def _problem(code: str) -> str:
     if (meant := _WORDS.get(code.lower())) is not None:
-        return f"is no contract; say {meant}"
+        return f"no contract; say {meant}"
     try:
         _checked(code)
     except InvalidRequest as error:
-        return "a URL is no contract" if _may_be_secret(code) else str(error)
+        return "a URL is no contract" if _may_be_secret(code) else _of_code(error)
     return ""
+
+
+def _of_code(error: InvalidRequest) -> str:
+    """Without the name that the argument has in Python."""
+    return str(error).removeprefix("contract_code: ")
 
 
 _WORDS = {

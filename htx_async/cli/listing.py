@@ -26,11 +26,10 @@ _Row = tuple[MarginMode, TrailingOrder]
 def listing(orders: Sequence[_Row], read: str, *, is_whole: bool) -> str:
     """A table of orders, or blocks of lines where there is no room for one, and a line that sums it
     up. `read`: how the margin modes were read. `is_whole`: whether all could be."""
-    total = f"Read: {read}{'' if is_whole else '; others could not be read'}."
     if not orders:
         nothing = "No such trailing orders are open" if is_whole else "None found"
-        return drawn([Text(f"{nothing}. {total}")], sys.stdout)
-    last = f"{count(len(orders), 'open trailing order')}. {total}"
+        return drawn([Text(f"{nothing}. {read}")], sys.stdout)
+    last = f"{count(len(orders), 'open trailing order')}. {read}"
     made: RenderableType = _table(orders, tuple(_CELLS))
     if not fits(made):
         made = _table(orders, tuple(name for name in _CELLS if name not in _NUMBERS))

@@ -1,7 +1,6 @@
 """One mass cancel, from the plan to the report."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from htx_async.cli.interrupts import ignore_from_now_on, raise_from_now_on
 from htx_async.cli.plan import Plan, Schedule, planned
 from htx_async.cli.result import Result
 from htx_async.cli.running import Stops, print_report, unless_stopped
-from htx_async.cli.streams import give_up, internal, is_terminal
+from htx_async.cli.streams import give_up, internal, is_smart, is_terminal
 from htx_async.cli.words import summary
 from htx_async.errors import ReadFailed
 from htx_async.report import CancelReport
@@ -48,7 +47,7 @@ def cancel(
             return NOT_SENT
         if choices.dry_run:
             return _shown(plan, choices, aside)
-        if choices.yes and not choices.as_json:
+        if choices.yes:
             aside.draw(lambda: f"{plan.told(aside=True)}\n")
         if not choices.yes and not _agreed(plan.told(aside=True)):
             aside.say("Without a yes nothing was sent.")
@@ -117,12 +116,17 @@ def _carried_out(
     aside: Aside,
 ) -> int:
     quiet = choices.as_json
-    watchers = Watchers(log, watched(plan.schedule, aside, quiet=quiet), aside, quiet)
+    watchers = Watchers(log, watched(plan.schedule, aside, quiet=quiet), aside)
     stops = Stops(runner.get_loop())
     try:
         found, beside = runner.run(carried(plan, access, stops, watchers))
-        again, confirm = choices.again, plan.intent.confirm
-        result = Result(found, confirm=confirm, again=again, beside=beside)
+        result = Result(
+            found,
+            confirm=plan.intent.confirm,
+            again=choices.again,
+            longer=plan.longer_deadline,
+            beside=beside,
+        )
         was_begun = any(result.by_margin.values())
         if stops.came and not was_begun:
             aside.say("Nothing was sent.")
@@ -165,7 +169,7 @@ def watched(
     `quiet`: stdout gets a document, and stderr no line for each contract.
     """
     # Of a display that cannot redraw itself, each state would remain.
-    if not is_terminal(sys.stderr) or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    if not is_smart(sys.stderr):
         return None if quiet else aside.ended
     leaves_nothing = quiet or is_terminal(sys.stdout)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
 from typing import Any, NamedTuple
@@ -74,6 +74,9 @@ def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:
         aside.say(text)
     if rest := sum(number for _, number in told[_MOST_SHOWN:]):
         aside.say(f"{count(rest, 'more contract')} could not be read either.")
+    if as_json and listed.read:
+        # An array has no room for it.
+        aside.say(read_in_words(listed.read, is_whole=not listed.failures))
     aside.settle()
     problem = print_report(partial(_as_json if as_json else _drawn, listed))
     if problem:
@@ -85,17 +88,24 @@ def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:
 
 def told_together(failures: Sequence[ReadFailed]) -> list[tuple[str, int]]:
     """Why lists could not be read, and how many of them: once, where many share it."""
-    of: dict[str, list[str]] = {}
+    of: dict[str, dict[str, list[str]]] = {}
     for failure in failures:
-        owner, _, rest = str(failure).partition(_WHOSE)
-        of.setdefault(rest or owner, []).append(owner if rest else "")
-    return [
-        (f"{', '.join(owners)}{_WHOSE}{why}" if owners[0] else why, len(owners))
-        for why, owners in of.items()
-    ]
+        named, _, why = str(failure).partition(_UNREAD)
+        owner, whose, mode = named.partition(_WHOSE)
+        # Whatever is said of no list stands as it is.
+        told = (mode, owner, why) if whose and why else ("", "", str(failure))
+        of.setdefault(told[2], {}).setdefault(told[0], []).append(told[1])
+    return [(_told_of(modes, why), sum(map(len, modes.values()))) for why, modes in of.items()]
+
+
+def _told_of(modes: Mapping[str, Sequence[str]], why: str) -> str:
+    lists = (f"{', '.join(owners)}{_WHOSE}{mode}" for mode, owners in modes.items() if mode)
+    named = "; ".join(lists)
+    return f"{named}{_UNREAD}{why}" if named else why
 
 
 _WHOSE = "'s open trailing orders"
+_UNREAD = " could not be read: "
 
 
 def _as_json(listed: Listed) -> bytes:
@@ -108,7 +118,18 @@ def _drawn(listed: Listed) -> str:
     # Only when there is something to draw.
     from htx_async.cli.listing import listing  # noqa: PLC0415 - see above
 
-    return listing(listed.orders, "; ".join(listed.read), is_whole=not listed.failures)
+    is_whole = not listed.failures
+    read = read_in_words(listed.read, is_whole=is_whole)
+    if not listed.read:
+        return f"{read}\n"
+    return listing(listed.orders, read, is_whole=is_whole)
+
+
+def read_in_words(read: Sequence[str], *, is_whole: bool) -> str:
+    """How the margin modes were read, as far as they could be."""
+    if not read:
+        return "Nothing could be read."
+    return f"Read: {'; '.join(read)}{'' if is_whole else '; others could not be read'}."
 
 
 async def _listed(query: Query, reached: Access, aside: Aside) -> Listed:
@@ -129,7 +150,7 @@ async def _listed(query: Query, reached: Access, aside: Aside) -> Listed:
         await reading
     return Listed(
         orders=tuple((one.mode, order) for one in modes for order in one.orders),
-        read=tuple(one.told for one in modes),
+        read=tuple(one.told for one in modes if one.told),
         failures=tuple(failure for one in modes for failure in one.failures),
     )
 
@@ -142,7 +163,7 @@ class _Reading:
         self.mode = mode
         self.orders: list[TrailingOrder] = []
         self.failures: list[ReadFailed] = []
-        self.told = f"{mode} margin: none"
+        self.told = ""
         self._htx = htx
         self._query = query
         self._share_of = share_of

@@ -1,12 +1,13 @@
 """The arguments of the commands; keys are not among them, since others can see arguments."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from htx_async.calls.base_urls import BASE_URLS
+from htx_async.calls.base_urls import BASE_URLS, checked
 from htx_async.enums import Direction, Look, MarginMode, Offset
+from htx_async.errors import InvalidRequest
 
 
 class Margin(StrEnum):
@@ -22,11 +23,30 @@ class Margin(StrEnum):
         return tuple(MarginMode) if self is Margin.BOTH else (MarginMode(self.value),)
 
 
+class Generation(StrEnum):
+    """Of the exchange's API."""
+
+    AUTO = "auto"
+    V1 = "v1"
+    V5 = "v5"
+
+
 class On(StrEnum):
     """The ends of a guarded command after which its orders are cancelled."""
 
     EXIT = "exit"
     FAILURE = "failure"
+
+
+def _base_urls(ctx: typer.Context, param: Any, value: list[str] | None) -> list[str] | None:
+    """As they were given; a usage error, which names the option and its variable, for what can be
+    none."""
+    try:
+        if value:
+            checked(value)
+    except InvalidRequest as error:
+        raise typer.BadParameter(str(error), ctx=ctx, param=param) from None
+    return value
 
 
 ContractArguments = Annotated[
@@ -39,6 +59,15 @@ ContractsFromOption = Annotated[
         metavar="FILE",
         help="More of them, with white space or commas in between; # begins a comment; - is "
         "stdin. May be repeated.",
+    ),
+]
+ContractsFromFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--contracts-from",
+        metavar="FILE",
+        help="More of them, with white space or commas in between; # begins a comment. May be "
+        "repeated.",
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every contract that the exchange lists.")]
@@ -82,16 +111,32 @@ ConfirmOption = Annotated[
         help="Look at the exchange's lists until the orders are gone; usual with --until-clear.",
     ),
 ]
+ConfirmRoundsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--confirm/--no-confirm",
+        show_default=False,
+        help="Look at the exchange's lists until the orders are gone.",
+    ),
+]
 DeadlineOption = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS", help="For everything; left out: what so many contracts need, and 10."
     ),
 ]
+RoundDeadlineOption = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        metavar="SECONDS",
+        help="For each of the two rounds; left out: what so many contracts need, and 10.",
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and send nothing.")]
 YesOption = Annotated[
     bool,
-    typer.Option("--yes", "-y", help="Show the plan, beside --json not even that, and do not ask."),
+    typer.Option("--yes", "-y", help="Show the plan on stderr, and do not ask."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")]
 JsonListOption = Annotated[bool, typer.Option("--json", help="The orders as a JSON array.")]
@@ -115,6 +160,7 @@ BaseUrlOption = Annotated[
         "--base-url",
         metavar="URL",
         envvar="HTX_BASE_URL",
+        callback=_base_urls,
         help=f"May be repeated, tried in order. [default: {', '.join(BASE_URLS)}]",
     ),
 ]
@@ -151,7 +197,7 @@ ShareOfOption = Annotated[
     ),
 ]
 GenerationOption = Annotated[
-    str,
+    Generation,
     typer.Option(
         metavar="auto|v1|v5",
         envvar="HTX_GENERATION",
@@ -196,5 +242,5 @@ OnOption = Annotated[
     On, typer.Option(help="exit: however the command ends; failure: not where it ends with 0.")
 ]
 JsonLineOption = Annotated[
-    bool, typer.Option("--json", help="The account as one line of JSON at the end of stderr.")
+    bool, typer.Option("--json", help="The report as one line of JSON at the end of stderr.")
 ]

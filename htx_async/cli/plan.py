@@ -3,17 +3,21 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 from htx_async.cli.access import Access
 from htx_async.cli.intent import Intent, desk_of
 from htx_async.cli.words import visible
+from htx_async.cli.wrapping import columns
 from htx_async.enums import Look, MarginMode
 from htx_async.mass_report import MassCancelPlan
 from htx_async.session import HtxSession
 
 _ALLOWANCE = 10.0
 """Seconds for attempts and pauses beyond the plan, as for a session's single calls."""
+
+_LONGER = 2.0
 
 
 class Schedule(NamedTuple):
@@ -40,10 +44,19 @@ class Plan(NamedTuple):
     @property
     def schedule(self) -> Schedule:
         """How long it may take."""
-        deadline = self.intent.deadline or self._most + _ALLOWANCE
+        deadline = self.intent.deadline or self._usual_deadline
         contracts = sum(len(plan.contract_codes) for plan in self._plans)
         least = max(plan.least_seconds for plan in self._plans)
         return Schedule(contracts, least, deadline)
+
+    @property
+    def longer_deadline(self) -> float:
+        """For once more, where this one was too short; seconds."""
+        return max(_LONGER * self.schedule.deadline, ceil(self._usual_deadline))
+
+    @property
+    def _usual_deadline(self) -> float:
+        return self._most + _ALLOWANCE
 
     @property
     def _most(self) -> float:
@@ -57,10 +70,7 @@ class Plan(NamedTuple):
 
     def told(self, *, aside: bool) -> str:
         """The plan for a person, drawn for stdout, or for stderr if `aside`."""
-        # Only here: whoever does not look at the plan does not wait for rich.
-        from htx_async.cli.report_page import columns, drawn  # noqa: PLC0415 - see above
-
-        return drawn([columns(self._rows())], sys.stderr if aside else sys.stdout)
+        return columns([*self._rows()], sys.stderr if aside else sys.stdout)
 
     @property
     def _plans(self) -> Sequence[MassCancelPlan]:

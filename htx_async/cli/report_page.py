@@ -3,7 +3,6 @@
 Loaded only when there is something to draw.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.cli.result import Result, is_unconfirmed, was_only_looked_at
-from htx_async.cli.streams import is_terminal
+from htx_async.cli.streams import is_smart
 from htx_async.cli.words import (
     besides,
     cancelled,
@@ -41,8 +40,7 @@ def console(stream: TextIO | None) -> Console:
     terminal: whoever searches in a file wants whole lines."""
     width = width_of(stream) or _ENDLESS
     # Of a dumb terminal rich would know better, unless it is told the height, too.
-    is_known = not is_terminal(stream) or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
-    size = (width, _LINES) if is_known else (None, None)
+    size = (None, None) if is_smart(stream) else (width, _LINES)
     return Console(
         file=stream,
         width=size[0],
@@ -97,16 +95,6 @@ def drawn(parts: Iterable[RenderableType], stream: TextIO | None) -> str:
             paper.print(part, soft_wrap=isinstance(part, Text) and not paper.is_terminal)
     lines = capture.get().splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
-def columns(rows: Iterable[tuple[str, str]]) -> Table:
-    """Names and what they stand for, side by side."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name, "bold"), Text(value))
-    return table
 
 
 def table(names: Iterable[str], rows: Iterable[Iterable[Text]], numbers: Iterable[str]) -> Table:

@@ -34,9 +34,20 @@ def warnings_of(report: CancelReport) -> tuple[str, ...]:
     return tuple(one for one in report.warnings if not (is_looked_at and one == TOO_EARLY))
 
 
+def _was_too_late(report: CancelReport) -> bool:
+    """Whether the deadline ended it, or came before a list that confirms could be asked for."""
+    return _DEADLINE in report.ended_by or any(
+        one == TOO_EARLY or _DEADLINE in one for one in report.warnings
+    )
+
+
+_DEADLINE = "the deadline"
+
+
 class Result:
     """The reports by margin mode. `confirm`: whether the exchange's lists were asked for.
-    `again`: how to say the command once more, if it can be. `beside`: how many orders are open in
+    `again`: how to say the command once more, if it can be; with the deadline `longer`, in seconds,
+    where its own is what ended it. `beside`: how many orders are open in
     a margin mode in which none was to be cancelled; None where nobody looked."""
 
     def __init__(
@@ -45,11 +56,13 @@ class Result:
         *,
         confirm: bool,
         again: Again | None = None,
+        longer: float | None = None,
         beside: Mapping[MarginMode, int | None] | None = None,
     ) -> None:
         self._found = found
         self.confirm = confirm
         self._again = again
+        self._longer = longer
         others = (mode for mode in MarginMode if mode not in found)
         self.beside = {mode: (beside or {}).get(mode) for mode in others}
 
@@ -113,7 +126,14 @@ class Result:
     @property
     def again(self) -> str:
         """The commands that do once more what is not clear; "" where all is."""
-        return "" if self._again is None else self._again.told(self._left)
+        return "" if self._once_more is None else self._once_more.told(self._left)
+
+    @cached_property
+    def _once_more(self) -> Again | None:
+        again, longer = self._again, self._longer
+        if again is None or longer is None or not any(map(_was_too_late, self.need_a_person)):
+            return again
+        return again.longer(longer)
 
     def as_json(self) -> bytes:
         """The report as one document; of both margin modes, one by the name of each in it."""
@@ -125,8 +145,8 @@ class Result:
         whole = documents if others else first or {}
         beside = {f"{mode}_open": number for mode, number in self.beside.items()}
         told = {**whole, **beside}
-        if self._again is not None:
-            told["again"] = [command_line(one) for one in self._again.commands(self._left)]
+        if self._once_more is not None:
+            told["again"] = [command_line(one) for one in self._once_more.commands(self._left)]
         return json.dumps(told, ensure_ascii=False).encode()
 
     def exit_code(self, *, interrupted: bool) -> int:

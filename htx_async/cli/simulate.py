@@ -66,6 +66,7 @@ _BaseUrl = Annotated[
     ),
 ]
 _Orders = Annotated[int, typer.Option(min=0, max=1000, help="Orders on each contract.")]
+_NewOrders = Annotated[int, typer.Option(min=1, max=1000, help="Orders on each contract.")]
 _Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -139,7 +140,7 @@ def simulate(
 @app.command(cls=Command)
 def place(
     contract: _Some,
-    orders: _Orders = 1,
+    orders: _NewOrders = 1,
     direction: Annotated[Direction, typer.Option(help="Of the orders.")] = Direction.SELL,
     offset: Annotated[OrderOffset, typer.Option(help="Of the orders.")] = OrderOffset.CLOSE,
     margin: Annotated[

@@ -30,7 +30,10 @@ class Simulation:
                 "which simulation? Name it by --base-url http://127.0.0.1:PORT or HTX_BASE_URL; "
                 "`htx-async simulate --keys-file FILE` writes a file that sets it"
             )
-        (self.base_url,) = checked(base_url)
+        try:
+            (self.base_url,) = checked(base_url)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"--base-url or HTX_BASE_URL: {error}") from None
         if urlsplit(self.base_url).scheme != "http":
             raise InvalidRequest(
                 f"{self.base_url} is no simulation, which are on this machine and speak plain "

@@ -54,6 +54,11 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
+def is_smart(stream: TextIO | None) -> bool:
+    """Whether it is a terminal that can redraw itself, and knows colours."""
+    return is_terminal(stream) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
 def printed(make: Callable[[], str | bytes]) -> str:
     """Print on stdout what `make` makes; "", or why that could not be done.
 

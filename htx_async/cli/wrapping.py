@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
-from htx_async.cli.streams import is_terminal
+import typer
+
+from htx_async.cli.streams import is_smart, is_terminal
 
 _USUAL = 80
 
@@ -42,6 +44,21 @@ def lines(words: Iterable[str], width: int | None, indent: str, tail: str = "") 
         else:
             line = longer
     return [*found, line]
+
+
+def columns(rows: Sequence[tuple[str, str]], stream: TextIO | None) -> str:
+    """Names and what they stand for, side by side, as `stream` has to get them; without rich, for
+    which nobody waits here."""
+    room = max(len(name) for name, _ in rows)
+    width, is_bold = width_of(stream), is_smart(stream)
+    told = []
+    for name, value in rows:
+        # Padded to one less, since a space follows each word.
+        words = (f"{name:{room}} ", *value.split(" "))
+        first, *others = lines(words, width, " " * (room + 2))
+        head = typer.style(name, bold=True) if is_bold else name
+        told += [f"{head}{first[len(name) :]}".rstrip(), *others]
+    return "".join(f"{line}\n" for line in told)
 
 
 def _columns(text: str) -> int:

@@ -19,6 +19,7 @@ from tests.support.command import (
     SECRET,
     Run,
     Terminal,
+    after_plan,
     cli,
     ended,
     exchange_of_the_command,
@@ -248,6 +249,42 @@ async def test_simulate_serves_what_it_prints_until_sigterm() -> None:
     assert "2 requests" in last.out
 
 
+async def test_what_is_wrong_with_an_option_names_it_and_its_variable(
+    exchange: SimulatedExchange,
+) -> None:
+    """Of whichever command, and also where it is the exchange's or the simulation's business."""
+    variables: dict[str, str | None] = {"HTX_GENERATION": "v9"}
+    url: dict[str, str | None] = {"HTX_BASE_URL": "https://u:planted@h", "HTX_GENERATION": "V5"}
+    to = ("--base-url", exchange.url)
+    results = await one_by_one(
+        Run(("open", *to), variables),
+        Run(("doctor", *to), variables),
+        Run(("cancel-all", "BTC-USDT", "--yes", *to), variables),
+        Run(("open",), url),
+        ("open", "--base-url", ""),
+        ("cancel-all", "BTC-USDT", "--dry-run", "--base-url", ""),
+        ("simulate", "place", "BTC-USDT", "--orders", "0", *to),
+    )
+    generation = "Invalid value for '--generation' (env var: 'HTX_GENERATION'): 'v9' is not one of"
+    base_url = "Invalid value for '--base-url' (env var: 'HTX_BASE_URL'): "
+    names = (*(generation,) * 3, *(base_url,) * 3, "Invalid value for '--orders': ")
+    for result, name in zip(results, names, strict=True):
+        assert (result.code, result.out) == (2, "")
+        assert name in result.err
+        assert "planted" not in result.err
+    assert exchange.arrivals == ()
+    guard = await cli("guard", "BTC-USDT", *to, "--", "true", **variables)
+    assert (guard.code, generation in guard.err) == (125, True)
+
+
+async def test_the_help_of_a_guard_says_nothing_of_what_it_has_not() -> None:
+    """Neither --until-clear nor a list on stdin; its deadline is of a round; it gives a report."""
+    told = " ".join((await cli("guard", "-h")).out.split())
+    for words in ("--until-clear", "is stdin", "account is on stderr", "The account as"):
+        assert words not in told
+    assert "For each of the two rounds" in told
+
+
 async def test_simulate_on_a_port_in_use_exits_2(exchange: SimulatedExchange) -> None:
     """One plain line says which port, and that it cannot be served."""
     port = exchange.url.rpartition(":")[2]
@@ -295,7 +332,7 @@ async def test_a_cancel_for_a_program_loads_no_rich(exchange: SimulatedExchange)
     )
     args = ("cancel-all", "BTC-USDT", "--yes", "--json", "--base-url", exchange.url)
     result = await ended(await started("-c", program, *args))
-    assert (result.code, result.err) == (0, "False\n")
+    assert (result.code, after_plan(result.err)) == (0, "False\n")
 
 
 def test_the_picture_of_a_terminal_is_there_and_loads_nothing() -> None:

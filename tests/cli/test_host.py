@@ -67,7 +67,10 @@ async def test_a_command_shares_with_its_host(exchange: SimulatedExchange, folde
         Run(cancel_all(exchange, CODE, "--json", "--account", NAME, "--share-of", "2"), shared),
     )
     results = (cancelled, listed, dry, well, named)
-    assert [(one.code, one.err) for one in results] == [(0, "")] * 5, results
+    said = (after_plan(cancelled.err), listed.err, dry.err, well.err, after_plan(named.err))
+    assert [one.code for one in results] == [0] * 5, results
+    assert said == ("", said[1], "", "", "")
+    assert said[1].startswith("Read: ")
     assert modes(cancelled) == modes(named) == {"shared"}
     assert "reads" in used(folder, ACCESS)
     assert len(used(folder, ACCESS)) == 2

@@ -83,8 +83,10 @@ async def test_a_fleet_shares_its_tokens(exchange: SimulatedExchange, server: Re
             Run(("open", "ETH-USDT", *to), variables),
         ),
     )
+    said = (after_plan(named.err), after_plan(own.err), dry.err, shown.err, well.err)
+    assert said == ("",) * 5
     for result in (named, own, dry, shown, well):
-        assert (silent(result).code, result.err) == (0, "")
+        assert silent(result).code == 0
     assert modes(named) == modes(own) == {"shared"}
     told = " ".join(dry.out.split())
     assert "limit shared on Redis, among 4 processes; Redis answers in " in told

@@ -104,7 +104,7 @@ async def test_what_could_not_be_looked_at_is_told_as_that(exchange: SimulatedEx
 async def test_the_plan_names_key_and_account_and_the_look_the_orders(
     exchange: SimulatedExchange, tmp_path: Path
 ) -> None:
-    """On stderr with --yes, too, but not beside --json; the key by its last four characters, which
+    """On stderr with --yes, too, also beside --json; the key by its last four characters, which
     are in no record; then how many orders on how many contracts."""
     exchange.place(CODE, "sell", "close", 2)
     exchange.place("ETH-USDT", "sell", "close")
@@ -112,15 +112,19 @@ async def test_the_plan_names_key_and_account_and_the_look_the_orders(
     folder.mkdir()
     host = {"HTX_HOST_LIMIT": str(folder), "HTX_ACCOUNT": "night desk"}
     audited = {**host, "HTX_AUDIT": str(record)}
-    told, silent, dry = await one_by_one(
+    told, as_json, dry = await one_by_one(
         Run(cancel_all(exchange, "--all"), audited),
-        Run(cancel_all(exchange, CODE, "--json"), host),
+        Run(cancel_all(exchange, "--all", "--json"), host),
         Run(("cancel-all", "--base-url", exchange.url, CODE, "--dry-run", "--json"), host),
     )
-    assert (told.code, silent.code, silent.err, dry.code) == (0, 0, "", 0)
-    plan = told.err.partition("\n\n")[0]
-    assert f"key        ends in {KEY}\n" in plan
-    assert "account    night desk\n" in plan
+    assert (told.code, as_json.code, dry.code) == (0, 0, 0)
+    for result in (told, as_json):
+        plan = result.err.partition("\n\n")[0]
+        assert f"key        ends in {KEY}\n" in plan
+        assert "account    night desk\n" in plan
+    assert json.loads(as_json.out)["is_clear"] is True
+    seen = "Open, by the look before: 0 orders on 0 contracts in isolated margin.\n"
+    assert after_plan(as_json.err) == seen
     first = after_plan(told.err).splitlines()[0]
     assert first == "Open, by the look before: 3 orders on 2 contracts in isolated margin."
     document = json.loads(dry.out)
@@ -147,6 +151,7 @@ async def test_a_wrong_key_is_one_paragraph_and_ends_the_rest(
     assert result.code == 3
     assert cancels(exchange) <= 10
     assert told.count("Verification failure") == 1
+    assert "blind" not in told
     assert "The exchange refused the key 5 times in a row: nothing more is sent." in told
     assert "so nothing more was sent; a key that it takes is needed first." in told
     assert max(map(len, lines)) <= width
@@ -170,7 +175,32 @@ async def test_a_clock_that_is_off_is_no_refusal_of_the_key() -> None:
         result = await ended(
             await started("-m", "htx_async", *cancel_all(exchange, *FORTY[:10], "--json"))
         )
-    assert (result.code, result.err) == (0, "")
+    assert result.code == 0
+    assert "refused" not in result.err
+
+
+@pytest.mark.parametrize("which", [("--all",), FORTY, FORTY[:3]], ids=["all", "forty", "three"])
+async def test_a_wrong_key_over_both_margin_modes_is_one_cause(
+    exchange: SimulatedExchange, which: tuple[str, ...]
+) -> None:
+    """The exchange's words stand once for both, with the contracts of each, and once more what was
+    not sent; no contract that was not sent has a line of its own on stderr, and what cancelled
+    nothing was not cancelled blind."""
+    command = cancel_all(exchange, *which, "--margin", "both")
+    run = Run(command, {"HTX_SECRET_KEY": "another"})
+    listed = Run(("open", "--base-url", exchange.url), {"HTX_SECRET_KEY": "another"})
+    told, read = await one_by_one(run, listed)
+    assert (told.code, read.code) == (3, 5)
+    assert told.out.count("Verification failure") == 1
+    assert told.out.count("so nothing more was sent") <= 1
+    assert ": not sent\n" not in told.err
+    assert "blind" not in told.out
+    assert "Last failure" not in told.out
+    # Both margin modes are refused alike, and told so.
+    assert read.err.count("Verification failure") == 1
+    assert read.err.startswith("BTC-USDT, ETH-USDT, XRP-USDT's open trailing orders in isolated ")
+    assert "; the account's open trailing orders in cross margin could not be read: " in read.err
+    assert read.out == "Nothing could be read.\n"
 
 
 def LATE() -> float:
@@ -209,6 +239,7 @@ async def test_an_interrupted_call_says_that_it_was(
         (line,) = document["again"]
         assert shlex.split(line)[-len(waiting) :] == [one["contract_code"] for one in waiting]
         return
+    assert ": not sent\n" not in result.err
     assert result.out.count("The call was interrupted before its turn. Call again.") == 1
     assert "the session was closed" not in result.out
     assert "deadline" not in result.out
@@ -233,6 +264,7 @@ async def test_the_line_can_be_used_again(exchange: SimulatedExchange, tmp_path:
     )
     assert first.code == 3
     (words,) = again(first.out)
+    # The exchange refused it: the deadline was long enough.
     assert words == [
         *("htx-async", "cancel-all", "--margin", "isolated", "--offset", "close"),
         *("--deadline", "2.0", "-y" if "-y" in words else "--yes", "--audit", str(record)),
@@ -250,6 +282,26 @@ async def test_the_line_can_be_used_again(exchange: SimulatedExchange, tmp_path:
     (report,) = json.loads(second.out)["reports"]
     assert report["contract_code"] == "ETH-USDT"
     assert json.loads(second.out)["again"] == []
+
+
+async def test_the_line_has_a_longer_deadline_where_that_was_too_short(
+    exchange: SimulatedExchange,
+) -> None:
+    """Twice as long, and as long as the command's own at least: what ended before an answer, and
+    what could not be confirmed so early."""
+    exchange.late(60.0, contract_code=CODE)
+    exchange.late(60.0, contract_code="XRP-USDT")
+    exchange.place("ETH-USDT", "sell", "close")
+    late, long, early = await one_by_one(
+        cancel_all(exchange, CODE, "--deadline", "0.5"),
+        cancel_all(exchange, "XRP-USDT", "--deadline", "1.5", "--json"),
+        cancel_all(exchange, "ETH-USDT", "--deadline", "1", "--confirm"),
+    )
+    assert [one.code for one in (late, long, early)] == [5, 5, 5]
+    lines = [*again(late.out), *map(shlex.split, json.loads(long.out)["again"]), *again(early.out)]
+    assert len(lines) == 3
+    for words in lines:
+        assert 10 < float(words[words.index("--deadline") + 1]) < 20
 
 
 async def test_the_line_on_a_narrow_terminal_is_one_command(exchange: SimulatedExchange) -> None:
@@ -294,13 +346,13 @@ async def test_words_that_others_have_for_it(exchange: SimulatedExchange) -> Non
     assert [order.direction for order in exchange.open_orders(CODE)] == ["buy"]
     refused = (direction, every, side, key, spaced, file, many)
     assert [(one.code, one.out) for one in refused] == [(2, "")] * 7
-    assert direction.err == "'SELL': is no contract; say --direction sell\n"
-    assert every.err == "'all': is no contract; say --all\n"
+    assert direction.err == "'SELL': no contract; say --direction sell\n"
+    assert every.err == "'all': no contract; say --all\n"
     assert side.err.endswith("No such option: --side; say --direction\n")
     assert key.err == "HTX_ACCESS_KEY is empty\n"
     assert spaced.err.startswith("HTX_SECRET_KEY begins or ends with space")
     assert file.err == "HTX_SECRET_KEY_FILE is empty\n"
-    assert many.err.startswith("'BTC_USDT', 'ETH_USDT', 'XRP_USDT': contract_code: may hold ")
+    assert many.err.startswith("'BTC_USDT', 'ETH_USDT', 'XRP_USDT': may hold ")
     assert many.err.count("may hold") == 1
     assert short.out.startswith("Usage: htx-async cancel-all ")
     assert cancels(exchange) == 1

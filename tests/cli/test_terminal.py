@@ -159,7 +159,9 @@ async def test_json_beside_a_bar(terminal: Terminal, exchange: SimulatedExchange
     assert result.code == 0
     assert json.loads(result.err)["is_clear"] is True
     assert "1/1 done" in plain(result.out)
-    assert [line for line in map(plain, screen(result.out)) if line] == []
+    left = [line for line in map(plain, screen(result.out)) if line]
+    assert left[0].startswith("cancel  ")
+    assert left[-1].endswith("positions")
 
 
 async def test_a_bar_stays_when_the_account_goes_elsewhere(
