@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from htx_async.errors import InvalidRequest
+from htx_async.limits.host_file import hold
 
 _MARK = "# Keys of a simulation of htx-async; they open nothing else.\n"
 
@@ -25,8 +26,8 @@ def keys_file(path: str, access_key: str, secret_key: str, base_url: str) -> Ite
     still this one.
 
     Readable by its owner only, whole or not there at all. `InvalidRequest` where it cannot be
-    written, and where something else is there: a link, a device, a file of another hand. One that
-    an earlier simulation has left is replaced.
+    written, and where something else is there: a link, a device, a file of another hand, or of a
+    simulation that runs. One that an earlier simulation has left is replaced.
     """
     exports = {
         "HTX_ACCESS_KEY": access_key,
@@ -38,7 +39,7 @@ def keys_file(path: str, access_key: str, secret_key: str, base_url: str) -> Ite
     place = Path(path)
     try:
         _check_free(place)
-        _write(place, content)
+        held = _write(place, content)
     except OSError as error:
         told = error.strerror or type(error).__name__
         raise InvalidRequest(f"the keys file {path} cannot be written: {told}") from None
@@ -48,6 +49,7 @@ def keys_file(path: str, access_key: str, secret_key: str, base_url: str) -> Ite
         with suppress(OSError):
             if place.read_text() == content:
                 place.unlink()
+        os.close(held)
 
 
 def in_shell(path: str) -> str:
@@ -63,21 +65,30 @@ def _check_free(place: Path) -> None:
     if stat.S_ISREG(found.st_mode):
         with place.open(errors="replace") as file:
             if file.readline() == _MARK:
-                return
+                if hold(file.fileno()):
+                    return
+                raise InvalidRequest(
+                    f"the keys file {place} is that of a simulation that runs; nothing was "
+                    "overwritten: name another one, or end that one"
+                )
     raise InvalidRequest(
         f"the keys file {place} is there already, and was not written by a simulation; nothing was "
         "overwritten: name another one, or remove it"
     )
 
 
-def _write(place: Path, content: str) -> None:
-    """Under another name first: what stands at `place` is replaced and never written into."""
+def _write(place: Path, content: str) -> int:
+    """Under another name first: what stands at `place` is replaced and never written into. A
+    descriptor that holds it, for as long as it is open."""
     descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", closefd=False) as file:
             file.write(content)
+        hold(descriptor)
         Path(name).replace(place)
     except BaseException:
         # Ctrl-C too: no keys are left under another name.
         Path(name).unlink(missing_ok=True)
+        os.close(descriptor)
         raise
+    return descriptor

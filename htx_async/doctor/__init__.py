@@ -19,7 +19,7 @@ from htx_async.calls.base_urls import BaseUrls
 from htx_async.calls.exchange_time import ExchangeTime
 from htx_async.calls.wall_clock import ClockFailed, WallClock
 from htx_async.doctor.account import of_account
-from htx_async.doctor.findings import Finding, in_words, of_keys, of_proxy
+from htx_async.doctor.findings import Finding, in_words, of_keys, of_plain_http, of_proxy
 from htx_async.enums import GenerationLike
 from htx_async.exchange.endpoints import CANCEL_ALL, limit_of
 from htx_async.exchange.proxy import Proxy, as_proxy
@@ -64,7 +64,8 @@ async def examine(
 
     The findings come in this order: the keys; for each base URL its name, TLS and time, as far as
     each step let the next one begin, and by way of a `proxy` its time alone, which tells of the
-    others; the proxy, or the variable that names one and is not used, if there is any; the limiter;
+    others; the proxy, or the variable that names one and is not used, if there is any; the limiter
+    (these two and the keys alone, where a base URL of plain http may not go by way of the proxy);
     with a `generation` as for `HtxSession`, whether the exchange takes the keys, and, if it does,
     the generation that the account is on and its open orders, for which lists are read with the
     keys, one in each margin mode. `ssl`, `proxy` and `now` as for `HtxSession`. Keys are read and
@@ -79,11 +80,14 @@ async def examine(
     del proxy
     as_seconds("timeout", timeout)
     urls = BaseUrls(base_urls)
-    transport = Transport(None, ssl, base_urls=urls, proxy=way)
+    seen_in_the_clear = of_plain_http(way, urls)
+    transport = Transport(None, ssl, base_urls=urls, proxy=None if seen_in_the_clear else way)
     clock = WallClock(now)
     context = ssl or tls.create_default_context()
     routes = [_Route(url, transport, clock, context, timeout, way) for url in urls]
     keys = of_keys(read_credentials)
+    if seen_in_the_clear is not None:
+        return (keys, seen_in_the_clear, await _limiter(limiter, timeout))
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(route.examine()) for route in routes]

@@ -1,10 +1,10 @@
 """What an examination found, and the finding about the keys."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from htx_async.errors import HtxError
+from htx_async.errors import HtxError, InvalidRequest
 from htx_async.exchange.proxy import Proxy
 from htx_async.exchange.signing import Credentials
 
@@ -51,6 +51,21 @@ def of_proxy(proxy: Proxy | None, is_reached: bool) -> Finding | None:
     if is_reached:
         return Finding("proxy", True, f"{told}, nor needed; --proxy or HTX_PROXY would name one")
     return Finding("proxy", False, told, _NAME_IT)
+
+
+def of_plain_http(proxy: Proxy | None, base_urls: Iterable[str]) -> Finding | None:
+    """That a proxy would see signed requests, so that nothing is sent; None where it would not.
+    `InvalidRequest` for what can be no proxy."""
+    if proxy is None:
+        return None
+    try:
+        proxy.check(base_urls)
+    except InvalidRequest as error:
+        if not proxy.url:
+            raise
+        told, _, advice = str(error).rpartition(": ")
+        return Finding("proxy", False, told, advice)
+    return None
 
 
 _OF_OTHERS = ("HTTPS_PROXY", "ALL_PROXY")

@@ -61,6 +61,17 @@ if IS_HERE:
     os.register_at_fork(after_in_child=_close_inherited)
 
 
+def hold(file: int) -> bool:
+    """Whether an open file is nobody else's, and is this process's own from now on until it is
+    closed; of systems that know no such lock always."""
+    if IS_HERE:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 class Clock(NamedTuple):
     """What tells whether a file's times are of this machine's clock: `boot` names the clock and its
     start, `since` is that start by the wall clock."""

@@ -136,3 +136,20 @@ async def test_a_doctor_tells_of_proxies_that_are_used_and_not_used(tmp_path: Pa
         (told,) = lines(unknown, URL)
         assert " -> do what is said of the proxy below" in told
         check_secrets(well, lower, both, unneeded, unknown)
+
+
+async def test_a_doctor_goes_on_where_plain_http_may_not_use_the_proxy(tmp_path: Path) -> None:
+    """It is a finding of the proxy's, with advice and without the password, beside those of the
+    keys and the limiter; what can be no proxy is a mistake."""
+    async with outside(tmp_path) as (exchange, proxy, variables):
+        exposed, none = await one_by_one(
+            Run(("doctor", "--base-url", exchange.url), variables),
+            Run(("doctor", "--base-url", exchange.url), {**variables, "HTX_PROXY": "canary"}),
+        )
+        assert (exposed.code, none.code, none.out) == (6, 2, "")
+        (told,) = lines(exposed, "proxy")
+        assert told.startswith(f"FAIL proxy: the proxy {proxy.url} would see signed requests to ")
+        assert " so nothing is sent -> use https, or no proxy for it " in told
+        subjects = [line.split()[1] for line in exposed.out.splitlines() if line[0] != " "]
+        assert subjects == ["keys:", "proxy:", "limiter:"]
+        check_secrets(exposed, none)

@@ -184,7 +184,8 @@ async def test_a_keys_file_overwrites_nothing_of_another_hand(tmp_path: Path) ->
 
 
 async def test_two_simulations_share_neither_a_port_nor_a_keys_file(tmp_path: Path) -> None:
-    """The second on a port ends with 2 and leaves the first one's file as it is."""
+    """The second on a port, or with the file of one that runs, ends with 2 and leaves that file as
+    it is."""
     file = tmp_path / "keys"
     async with served(file) as first:
         before = file.read_text()
@@ -192,6 +193,9 @@ async def test_two_simulations_share_neither_a_port_nor_a_keys_file(tmp_path: Pa
         second = await cli("simulate", "--port", port, "--keys-file", str(file))
         assert (second.code, second.out) == (2, "")
         assert second.err.startswith(f"port {port} cannot be served: ")
+        third = await cli("simulate", "--keys-file", str(file))
+        assert (third.code, third.out) == (2, "")
+        assert "is that of a simulation that runs; nothing was overwritten" in third.err
         assert file.read_text() == before
 
 
@@ -209,6 +213,7 @@ async def test_nothing_is_ever_told_to_what_is_no_simulation(exchange: Simulated
         ("simulate", "place", "BTC-USDT", "--base-url", exchange.url),
         two,
     )
+    assert several.err.startswith("--base-url or HTX_BASE_URL: ")
     for result in (unnamed, exchanges, nobody, closed, several):
         assert (result.code, result.out) == (2, "")
         assert result.err.count("\n") == 1
