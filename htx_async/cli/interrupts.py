@@ -5,7 +5,9 @@ get out. They are ignored until the process is gone, since the interpreter ends 
 does.
 """
 
+import select
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -59,6 +61,23 @@ def heed(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[signal
     nohup, behind a shell's "&", and once the report was given."""
     heeded = [one for one in _STOPS if signal.getsignal(one) is not signal.SIG_IGN]
     return {one: signal.signal(one, handler) for one in heeded}
+
+
+def read_line() -> str:
+    """The next line of stdin, of which nothing was read before. A signal ends the wait for it also
+    when it comes just before that begins: a read that was not there yet is not interrupted, and
+    nobody would heed the signal until a key is pressed."""
+    woken, wakes = socket.socketpair()
+    with woken, wakes:
+        wakes.setblocking(False)
+        before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        try:
+            # Where stdin is nothing to wait for, reading it says so.
+            with suppress(OSError, ValueError, TypeError):
+                select.select([sys.stdin, woken], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
+    return sys.stdin.readline()
 
 
 class _Left(SystemExit):

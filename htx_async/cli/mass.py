@@ -15,7 +15,7 @@ from htx_async.cli.carrying import Watchers, carried
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, NOT_SENT, USAGE
 from htx_async.cli.given import Choices, Record
 from htx_async.cli.intent import Intent, known
-from htx_async.cli.interrupts import ignore_from_now_on, raise_from_now_on
+from htx_async.cli.interrupts import ignore_from_now_on, raise_from_now_on, read_line
 from htx_async.cli.plan import Plan, Schedule, planned
 from htx_async.cli.result import Result
 from htx_async.cli.running import Stops, print_report, unless_stopped
@@ -98,7 +98,7 @@ def _agreed(plan: str) -> bool:
     answer = ""
     try:
         typer.echo(f"{plan}\nCancel these orders? [y/N] ", err=True, nl=False)
-        answer = sys.stdin.readline()
+        answer = read_line()
     except UnicodeDecodeError:
         pass
     finally:

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def ask(path: str, arguments: list[str]) -> int:
     """Be the command."""
+    woken, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno())
+    for number in _PASSED_ON:
+        signal.signal(number, lambda number, frame: None)
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         about = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()
@@ -32,8 +38,11 @@ def ask(path: str, arguments: list[str]) -> int:
         server.sendall(about)
         child = server.makefile("rb")
         pid = int(child.readline())
-        for number in _PASSED_ON:
-            signal.signal(number, lambda number, frame: os.kill(pid, number))
+        # One that comes in this moment, too, wakes the wait for the child's end.
+        while server not in select.select([server, woken], [], [])[0]:
+            for number in woken.recv(64):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
         code = int(child.readline())
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
