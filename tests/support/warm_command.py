@@ -40,9 +40,9 @@ def ask(path: str, arguments: list[str]) -> int:
         pid = int(child.readline())
         # One that comes in this moment, too, wakes the wait for the child's end.
         while server not in select.select([server, woken], [], [])[0]:
-            for number in woken.recv(64):
+            for came in woken.recv(64):
                 with suppress(ProcessLookupError):
-                    os.kill(pid, number)
+                    os.kill(pid, came)
         code = int(child.readline())
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
