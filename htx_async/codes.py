@@ -52,6 +52,8 @@ Q1)."""
 NOT_FOUND = frozenset({1017, 1061})
 """Per-order codes of orders that the exchange does not know."""
 
+NO_SUCH_CONTRACT = frozenset({1013, 1014})
+
 SETTLED_ORDER_CODES = frozenset({1017, 1061, CANCELLING, EXECUTED, 1071})
 """Per-order codes after which the order is no longer a trailing order waiting in the book."""
 

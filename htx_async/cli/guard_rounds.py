@@ -3,13 +3,14 @@ can be on its way any more."""
 
 import asyncio
 from contextlib import suppress
+from itertools import compress
 
 from htx_async.cancel.guard import CancelGuard
 from htx_async.cli.access import Say
 from htx_async.cli.intent import Intent, desk_of
 from htx_async.cli.result import Result
-from htx_async.codes import CodeClass
-from htx_async.enums import MarginMode
+from htx_async.codes import NO_SUCH_CONTRACT, CodeClass
+from htx_async.enums import AllContracts, MarginMode
 from htx_async.errors import HtxError, InvalidRequest, ReadFailed
 from htx_async.margin_calls import MarginCalls
 from htx_async.session import HtxSession
@@ -35,14 +36,18 @@ class Rounds:
         """Open connections, and look whether the keys open anything; the seconds that one round
         takes at most.
 
-        Raises `HtxError` where no cancel could work: the exchange does not take the keys, or which
-        contracts are all of them cannot be read. An exchange that is away is told only.
+        Raises `HtxError` where no cancel could work: the exchange does not take the keys, or knows
+        no contract of a name, or which contracts are all of them cannot be read. An exchange that
+        is away is told only.
         """
         await self.list_contracts()
-        looks = (self._look(margin) for margin in self._intent.margins)
-        _, *failures = await asyncio.gather(self._htx.warm_up(), *looks)
-        told = {str(failure) for failure in failures if failure is not None}
-        for problem in told:
+        plans = self._intent.plan(self._htx)
+        looks = (self._look(margin, plan.contract_codes[0]) for margin, plan in plans.items())
+        (_, *failures), doubts = await asyncio.gather(
+            asyncio.gather(self._htx.warm_up(), *looks), self._doubts()
+        )
+        problems = [str(failure) for failure in failures if failure is not None]
+        for problem in dict.fromkeys(problems + doubts):
             say(f"{problem} The command begins all the same.")
         return max(plan.seconds for plan in self._intent.plan(self._htx).values())
 
@@ -93,16 +98,48 @@ class Rounds:
             look=intent.look,
         )
 
-    async def _look(self, margin: MarginMode) -> ReadFailed | None:
-        desk = desk_of(self._htx, margin)
-        plan = self._intent.plan(self._htx)[margin]
+    async def _unlisted(self) -> list[str]:
+        """Named contracts that stand on no public list of the margin modes; none where one cannot
+        be read."""
+        contracts = self._intent.contracts
+        if isinstance(contracts, AllContracts):
+            return []
+        desks = (desk_of(self._htx, margin) for margin in self._intent.margins)
         try:
-            await desk.open_trailing(plan.contract_codes[0], deadline=_TO_LOOK)
+            async with asyncio.timeout(_TO_LOOK):
+                lists = await asyncio.gather(*(desk.contracts() for desk in desks))
+        except (TimeoutError, ReadFailed):
+            return []
+        return [code for code in contracts if not any(code in one for one in lists)]
+
+    async def _doubts(self) -> list[str]:
+        """What is not certain of contracts on no public list. `InvalidRequest` for those that the
+        account's lists do not know either: no order of them could be placed, or cancelled."""
+        unlisted = await self._unlisted()
+        unknown = await asyncio.gather(*map(self._is_unknown, unlisted))
+        if any(unknown):
+            names = ", ".join(compress(unlisted, unknown))
+            modes = " or ".join(self._intent.margins)
+            raise InvalidRequest(f"the exchange has no contract {names} in {modes} margin")
+        return [f"{code} is not on the exchange's list of contracts." for code in unlisted]
+
+    async def _is_unknown(self, code: str) -> bool:
+        looks = (self._look(margin, code) for margin in self._intent.margins)
+        failures = await asyncio.gather(*looks)
+        return all(failure is not None and _knows_none(failure) for failure in failures)
+
+    async def _look(self, margin: MarginMode, code: str) -> ReadFailed | None:
+        try:
+            await desk_of(self._htx, margin).open_trailing(code, deadline=_TO_LOOK)
         except ReadFailed as failure:
             if any(one.code_class is CodeClass.AUTH for one in failure.attempts):
                 raise InvalidRequest(str(failure)) from None
             return failure
         return None
+
+
+def _knows_none(failure: ReadFailed) -> bool:
+    return any(one.code in NO_SUCH_CONTRACT for one in failure.attempts)
 
 
 async def _over(guard: CancelGuard) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.command import SECRET, Run, one_by_one
 from tests.support.guarded import (
+    GUARDED,
+    OTHER,
     PYTHON,
     Case,
     cancels,
@@ -261,6 +263,30 @@ async def test_what_cannot_begin_does_not(tmp_path: Path) -> None:
             assert f"guard: {told['problem']}" == words
     assert not made.exists()
     assert result.code == 0
+
+
+async def test_a_contract_that_the_exchange_has_not(tmp_path: Path) -> None:
+    """A guard that could not cancel what it is given starts nothing: a name on no public list that
+    the account's list refuses, too. One that only the public list lacks is told."""
+    touch = ("touch", str(tmp_path / "made"))
+    closed = {"contracts": (*GUARDED, OTHER)}
+    many = ("--margin", "both", "C-USDT,D-USDT")
+    async with guarding(tmp_path, *touch, options=many, settings=closed) as guard:
+        unknown = await guard.ended()
+        assert cancels(guard.exchange) == []
+    async with guarding(tmp_path, "true", options=("C-USDT",)) as guard:
+        unlisted = await guard.ended()
+        assert is_clear(guard.exchange)
+    assert (unknown.code, unlisted.code) == (125, 0)
+    assert unknown.err == (
+        "guard: the exchange has no contract C-USDT, D-USDT in isolated or cross margin; "
+        "the command was not started.\n"
+    )
+    assert not (tmp_path / "made").exists()
+    first, *_ = unlisted.err.splitlines()
+    assert first == (
+        "guard: C-USDT is not on the exchange's list of contracts. The command begins all the same."
+    )
 
 
 async def test_a_signal_before_the_command_begins(tmp_path: Path) -> None:
