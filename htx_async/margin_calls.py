@@ -208,7 +208,7 @@ class MarginCalls(CallMaker):
         seen = as_look(look, isinstance(contract_codes, AllContracts))
         wanted = self._intents(contract_codes, None, None)
         resources, lists = self._ready(), self._reads(len(wanted))
-        where, rounds = (resources, self._path, len(wanted), lists, seen), 1 + until_clear
+        where, rounds = (resources, self._path, wanted, lists, seen), 1 + until_clear
         told = forecast(*where, rounds=rounds, urgent=urgent)
         return MassCancelPlan(
             contract_codes=tuple(intent.instrument for intent in wanted),

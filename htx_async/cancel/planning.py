@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from htx_async.calls.default_deadline import ROUND_TRIP
 from htx_async.calls.resources import Resources
 from htx_async.cancel.looks import TO_LOOK, usual_look
 from htx_async.enums import ApiGeneration, Look
-from htx_async.exchange.endpoints import READS
+from htx_async.exchange import v1
+from htx_async.exchange.endpoints import READS, limit_of
+from htx_async.filters import OrderFilter
 from htx_async.limits.limiter import BaseLimiter
 from htx_async.limits.spared import SparedReads
+from htx_async.limits.token_bucket import TokenBucket
 
 BETWEEN_ROUNDS = 1.2
 """Seconds: the exchange's own example shows 1.1 s between a cancel's reply and its effect."""
@@ -36,25 +40,31 @@ class Forecast(NamedTuple):
 def forecast(
     resources: Resources,
     path: str,
-    contracts: int,
+    wanted: Sequence[OrderFilter],
     lists: int,
     look: Look | None,
     *,
     rounds: int = 1,
     urgent: bool = False,
 ) -> Forecast:
-    """Of so many `contracts`, whose orders stand on so many `lists`, with `look` at them before;
-    None: as usual."""
+    """Of `wanted`, one contract each, whose orders stand on so many `lists`, with `look` at them
+    before; None: as usual."""
+    contracts = len(wanted)
     if look is None:
         where = resources.on_path(path)
         look = usual_look(resources.trades, where, contracts, urgent=urgent)
-    return _Reckoning(resources, path, contracts, lists, look, rounds, urgent).forecast()
+    same = (resources.turns.same(v1.cancel_all(each).request) for each in wanted)
+    alone = contracts - sum(one.done() for one in same)
+    return _Reckoning(resources, path, contracts, alone, lists, look, rounds, urgent).forecast()
 
 
 class _Reckoning(NamedTuple):
+    """`alone`: contracts for whose cancel nobody waits who would take it along."""
+
     resources: Resources
     path: str
     contracts: int
+    alone: int
     lists: int
     look: Look
     rounds: int
@@ -97,21 +107,44 @@ class _Reckoning(NamedTuple):
             return self._read(1, trip) + (not self.resources.v5.lists_all) * trip
         if self.look is Look.ONLY:
             return self._look(trip) + self.resources.generation.is_auto * trip
+        if not self.alone:
+            return trip
         # V5 need not be asked after the last one if that has orders.
         path, trades = self.resources.on_path(self.path), self.resources.trades
         between = trip if trades.waits_for_answers else 0.0
-        last = self._until(trades, path, self.contracts, between) + trip
-        return min(TO_LOOK, self._look(trip, 1)) + last
+        last = self._until(trades, path, self.alone, between)
+        # It goes where one of the first went, and only that one's token may wait for the look.
+        first = self._until(trades, path, (self.alone - 1) % self._size + 1, between)
+        return max(0.0, min(TO_LOOK, self._look(trip, 1)) - first) + last + trip
 
     def _most(self, trip: float) -> float:
         """Every contract has orders, and has to be asked for by each generation."""
-        looking = self._look(trip) if self.look is Look.ONLY else TO_LOOK if self._looks else 0.0
+        looking = TO_LOOK if self._looks else 0.0
+        if self.look is Look.ONLY:
+            # One list of all contracts has them on several pages.
+            more = self.contracts // v1.PAGE_SIZE if self._looks == 1 else 0
+            looking = self._look(trip) + more * trip
+        looking += trip * self._is_in_use(trip)
         last = self._cancel(self.contracts * self.rounds, trip)
         if self.rounds > 1:
-            # The second round begins that much after the first, however short the queue is.
+            # The second round begins that much after the first, however short the queue is, and
+            # those who wait go in between, also before urgent ones.
             last = max(last, self._cancel(self.contracts, trip) + BETWEEN_ROUNDS + trip)
+            last = max(last, self._replace(urgent=False)._cancel(2 * self.contracts, trip))
         may_be_on_v5 = self._is_v5 or self.resources.generation.is_auto
         return looking + last + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip
+
+    def _is_in_use(self, trip: float) -> bool:
+        """Whether some token may come back a period after an answer that is still to come."""
+        trades, path = self.resources.trades, self.resources.on_path(self.path)
+        count = min(self.contracts, self._size)
+        return trades.waits_for_answers and self._until(trades, path, count, trip) > 0
+
+    @property
+    def _size(self) -> int:
+        """Tokens of the path, as far as is known."""
+        trades, path = self.resources.trades, self.resources.on_path(self.path)
+        return (trades.limit(path) if isinstance(trades, TokenBucket) else limit_of(path)).size
 
     def _look(self, trip: float, most: int | None = None) -> float:
         """Until all lists that are read before are there, or so many."""

@@ -34,7 +34,7 @@ from htx_async.report import OrderError
 MOST_IDS = CANCEL.most_ids
 """Order ids in one cancel."""
 
-_PAGE_SIZE = 50
+PAGE_SIZE = 50
 _ALL_ENDED = "0"
 _MOST_DAYS = 90
 
@@ -63,7 +63,7 @@ def cancel(wanted: OrderFilter, order_ids: Sequence[str]) -> Operation:
 def open_orders(wanted: OrderFilter, page: str = "") -> Operation:
     """One page of the open orders of the contract that `wanted` names; the filters are ours."""
     number = int(page or 1)
-    fields = {**_instrument(wanted), "page_index": number, "page_size": _PAGE_SIZE}
+    fields = {**_instrument(wanted), "page_index": number, "page_size": PAGE_SIZE}
     return _list(OPEN_ORDERS, wanted, fields, number)
 
 
@@ -76,7 +76,7 @@ def history(wanted: OrderFilter, page: str = "") -> Operation:
         "trade_type": 0,
         "create_date": _MOST_DAYS,
         "page_index": number,
-        "page_size": _PAGE_SIZE,
+        "page_size": PAGE_SIZE,
         "sort_by": "update_time",
     }
     return _list(HISTORY, wanted, fields, number)

@@ -162,6 +162,10 @@ class _Wrapped(BaseLimiter):
         return self._limiter.earliest(endpoint, urgent=urgent)
 
 
+_PARTS = 64
+"""Of a token: an `AsyncLimiter` tells only whether so much is free."""
+
+
 class _Adapted(BaseLimiter):
     """A user's own `AsyncLimiter` as a `RateLimiter`: no priority, no token given back."""
 
@@ -207,13 +211,14 @@ class _Adapted(BaseLimiter):
         """By its own rate, and by what the exchange takes where that is slower: there each period
         ends with a refusal, which takes an answer more."""
         limiter, (size, per) = self._limiter, limit_of(endpoint)
-        begin = self.earliest(endpoint) or asyncio.get_running_loop().time()
-        free = bisect_left(
-            range(1, int(limiter.max_rate) + 1), True, key=lambda n: not limiter.has_capacity(n)
-        )
+        now = asyncio.get_running_loop().time()
+        begin = self.earliest(endpoint) or now
+        parts = range(1, int(limiter.max_rate * _PARTS) + 1)
+        free = bisect_left(parts, True, key=lambda n: not limiter.has_capacity(n / _PARTS)) / _PARTS
         behind = max(0, count + self._waiting - free)
         own = behind * limiter.time_period / limiter.max_rate
-        return begin + max(own, (count - 1) // size * (per + 2 * round_trip))
+        # Its own rate goes on while a pause of the exchange's is sat out.
+        return max(now + own, begin + (count - 1) // size * (per + 2 * round_trip))
 
 
 _MORE = (
