@@ -1,5 +1,13 @@
 """Pull trailing orders on HTX USDT-M swaps: within the limit, with a true report.
 
+    async with HtxSession.from_env() as htx:
+        report = await htx.mass_cancel_trailing(["BTC-USDT", "ETH-USDT"], confirm=True)
+        report.raise_for_outcome()
+
+`HtxSession` is where everything begins: isolated margin, and `htx.cross` for cross margin. Without
+keys there is `htx_async.simulator.SimulatedExchange` to try it on. Whatever is raised on purpose
+is an `HtxError`.
+
 Importing the package costs next to nothing: what it gives is loaded when the first of the names
 below is asked for, all at once, and a module such as `htx_async.errors` by itself.
 """
@@ -73,6 +81,7 @@ if TYPE_CHECKING:
     from htx_async.session import HtxSession as HtxSession, SessionSettings as SessionSettings
 else:
     from importlib import import_module
+    from sys import modules as _modules
 
     _HOMES = {
         "ALL_CONTRACTS": "htx_async.enums",
@@ -145,7 +154,9 @@ else:
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        said = f"module {__name__!r} has no attribute {name!r}"
+        # With the module beside its name Python finds the name that was meant.
+        raise AttributeError(said, name=name, obj=_modules.get(__name__))
 
     def __dir__():
         """What is loaded, and what can be."""

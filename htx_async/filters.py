@@ -16,7 +16,7 @@ from pydantic import (
     ValidationError,
 )
 
-from htx_async.enums import ContractType, Direction, MarginMode, Offset
+from htx_async.enums import AllContracts, ContractType, Direction, MarginMode, Offset
 from htx_async.errors import InvalidRequest
 
 _LONGEST_CONTRACT_CODE = 64
@@ -39,7 +39,9 @@ def _contract_code(value: str | None) -> str | None:
 def _text_only(value: Any) -> Any:
     # Lax validation would take bytes for text.
     if not isinstance(value, str | None):
-        raise ValueError(f"must be a string, not {type(value).__name__}")
+        several = isinstance(value, AllContracts | list | tuple | set | frozenset)
+        hint = "; it names one, and mass_cancel_trailing takes several" if several else ""
+        raise ValueError(f"must be a string, not {type(value).__name__}{hint}")
     return value
 
 
@@ -156,4 +158,5 @@ class OrderFilter(BaseModel):
 
 def _in_words(name: str, message: str) -> str:
     hint = "; None means all" if name in ("direction", "offset") else ""
-    return f"{name}: {message.removeprefix('Value error, ')}{hint}"
+    words = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{name}: {words}{hint}"

@@ -82,6 +82,12 @@ def test_a_misspelt_name_is_an_attribute_error(name: str) -> None:
     assert f"ImportError: cannot import name '{name}' from 'htx_async'" in done.stderr
 
 
+def test_a_misspelt_name_brings_the_one_that_was_meant() -> None:
+    """As for any module that loads its names at once."""
+    done = ended("import htx_async\nhtx_async.HtxSesion")
+    assert "Did you mean: 'HtxSession'?" in done.stderr
+
+
 def test_mypy_knows_every_name_and_none_besides(tmp_path: Path) -> None:
     """A misspelt name is an error wherever it stands; an exported one and its modules are not."""
     file = tmp_path / "strategy.py"

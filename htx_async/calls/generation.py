@@ -6,6 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from htx_async.arguments import shown
 from htx_async.codes import Code
 from htx_async.enums import TRAILING_ORDERS, ApiGeneration, GenerationLike
 from htx_async.errors import InvalidRequest
@@ -25,7 +26,8 @@ class Generation:
 
     def __init__(self, wanted: GenerationLike) -> None:
         if wanted not in _CHOICES:
-            raise InvalidRequest(f"generation must be one of {', '.join(_CHOICES)}")
+            choices = ", ".join(_CHOICES)
+            raise InvalidRequest(f"generation must be one of {choices}, not {shown(wanted)}")
         self.is_auto = wanted == AUTO
         self.current = ApiGeneration.V1 if self.is_auto else ApiGeneration(wanted)
         self.how = "assumed, until a reply says otherwise" if self.is_auto else "given"

@@ -13,7 +13,9 @@ def checked_ids(order_ids: Iterable[str]) -> tuple[str, ...]:
     """Order ids as the exchange gives them, duplicates once; else `InvalidRequest`."""
     if isinstance(order_ids, str) or not isinstance(order_ids, Iterable):
         kind = type(order_ids).__name__
-        raise InvalidRequest(f"order_ids must be a sequence of order ids, not {kind}")
+        raise InvalidRequest(
+            f"order_ids must be a sequence of order ids, not {kind}; a list of one for one"
+        )
     ids = tuple(order_ids)
     if not ids:
         raise InvalidRequest("order_ids is empty; an empty list never means all orders")

@@ -60,7 +60,10 @@ def intents(
     """
     if isinstance(contract_codes, str) or not isinstance(contract_codes, Iterable):
         kind = type(contract_codes).__name__
-        raise InvalidRequest(f"contract_codes must be a sequence of contract codes, not {kind}")
+        raise InvalidRequest(
+            f"contract_codes must be a sequence of contract codes, not {kind}: "
+            '["BTC-USDT"] for one, ALL_CONTRACTS for every one'
+        )
     filters = (direction, offset, margin_mode)
     # The filters first: what is wrong with them is wrong with no contract.
     as_intent(_ANY_CONTRACT, *filters)

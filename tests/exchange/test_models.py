@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from htx_async.enums import Direction, Offset
+from htx_async.enums import ALL_CONTRACTS, Direction, Offset
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.models import CancelAllData, ErrorReply
 from htx_async.filters import OrderFilter
@@ -164,9 +164,16 @@ def test_every_wrong_argument_is_named() -> None:
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("given", [["BTC-USDT"], ("BTC-USDT",), {"BTC-USDT"}, ALL_CONTRACTS])
+def test_several_contracts_in_the_place_of_one_are_told_where_they_belong(given: Any) -> None:
+    """Who hands a list to a call of one contract hears of the call that takes it."""
+    with pytest.raises(InvalidRequest, match="mass_cancel_trailing takes several"):
+        checked(given)
+
+
 def test_a_wrong_filter_is_told_what_none_means() -> None:
     """The text for a filter lists its values and says that None means all."""
-    with pytest.raises(InvalidRequest, match=r"'open' or 'close'.*None means all"):
+    with pytest.raises(InvalidRequest, match=r"offset: must be 'open' or 'close'; None means all"):
         checked(offset="")
 
 
