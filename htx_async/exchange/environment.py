@@ -12,6 +12,11 @@ from htx_async.errors import InvalidRequest
 from htx_async.exchange.proxy import Proxy
 
 _NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY")
+_KEYS = {"access_key", "access_key_file", "secret_key", "secret_key_file"}
+_NO_KEYS = (
+    "no keys: neither HTX_ACCESS_KEY nor HTX_SECRET_KEY is set, and no file is named for either "
+    "(HTX_ACCESS_KEY_FILE, HTX_SECRET_KEY_FILE)"
+)
 
 
 class _Hidden(SecretStr):
@@ -45,6 +50,8 @@ def read_keys() -> tuple[SecretStr, SecretStr]:
     Raises `InvalidRequest` when a key is missing, given twice, or its file cannot be read.
     """
     found = _Environment()
+    if not found.model_fields_set & _KEYS:
+        raise InvalidRequest(_NO_KEYS)
     return (
         _key(_NAMES[0], found.access_key, found.access_key_file),
         _key(_NAMES[1], found.secret_key, found.secret_key_file),
