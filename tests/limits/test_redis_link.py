@@ -33,6 +33,7 @@ def server() -> Iterator[RedisServer]:
         yield started
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("entered", [True, False])
 @pytest.mark.parametrize("round_trip", first_of([0.0, 0.1, 0.05], 2))
 @bounded

@@ -55,7 +55,7 @@ from tests.support.ledger import (
 from tests.support.long_form import first_of
 from tests.support.virtual import FIRST, SECOND, SICKNESSES, SOAK, Outage, Sickness, VirtualLoop
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.early]
 
 CHUNKS = 4
 HISTORIES = 4_000 if SOAK else 300
