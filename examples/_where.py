@@ -61,8 +61,12 @@ def chosen(rehearsed: Sequence[str], key: str | None = None) -> Where:
     """The embedded exchange with the contracts `rehearsed`, or the real one with those that stand
     behind `--live`. Ends the process with 2 unless the latter was meant for certain. `key`: both
     keys of the embedded exchange, random unless given."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--live", nargs="+", metavar="CONTRACT", help="on the real exchange")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False,
+        description="Without --live it runs on an exchange inside its own process; no key is read.",
+    )
+    told = "on the real exchange, once you have typed yes"
+    parser.add_argument("--live", nargs="+", metavar="CONTRACT", help=told)
     named: list[str] | None = parser.parse_args().live
     if named is None:
         return Where(rehearsed, SimulatedExchange(access_key=key, secret_key=key))

@@ -65,8 +65,12 @@ _BaseUrl = Annotated[
         help="Of the simulation, on this machine.",
     ),
 ]
-_Orders = Annotated[int, typer.Option(min=0, max=1000, help="Orders on each contract.")]
-_NewOrders = Annotated[int, typer.Option(min=1, max=1000, help="Orders on each contract.")]
+_Orders = Annotated[
+    int, typer.Option(metavar="N", min=0, max=1000, help="Orders on each contract.")
+]
+_NewOrders = Annotated[
+    int, typer.Option(metavar="N", min=1, max=1000, help="Orders on each contract.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -74,10 +78,14 @@ _Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 def simulate(
     ctx: typer.Context,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")
+        int,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Port on this machine; 0: a free one."),
     ] = 0,
     contracts: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Contracts that exist; others are refused.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=MOST, help="Contracts that exist; others are refused."
+        ),
     ] = 2,
     orders: _Orders = 5,
     margin: Annotated[
@@ -95,7 +103,9 @@ def simulate(
     ] = False,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, show_default=False, help="Which contracts have them; 1 if left out."),
+        typer.Option(
+            metavar="N", min=0, show_default=False, help="Which contracts have them; 1 if left out."
+        ),
     ] = None,
     refill: Annotated[
         bool,
@@ -117,7 +127,7 @@ def simulate(
     Examples:
       htx-async simulate --port 8080
       htx-async simulate --contracts 40 --margin both --faults --keys-file keys
-      . ./sim.keys; htx-async cancel-all --all --margin both --confirm
+      . ./keys; htx-async cancel-all --all --margin both --confirm
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -200,7 +210,9 @@ def fault(
     contract: Annotated[
         str | None, typer.Option(metavar="CONTRACT", help="For this one only; left out: for any.")
     ] = None,
-    times: Annotated[int, typer.Option(min=1, max=1000, help="Requests that meet it.")] = 1,
+    times: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="Requests that meet it.")
+    ] = 1,
     call: Annotated[
         str | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shlex
 import stat
 import sys
@@ -359,7 +360,8 @@ async def test_words_that_others_have_for_it(exchange: SimulatedExchange) -> Non
 
 
 async def test_every_help_fits_into_80_columns() -> None:
-    """However wide the terminal is; and "account" is the exchange's, a "report" what comes back."""
+    """However wide the terminal is; "account" is the exchange's, a "report" what comes back; an
+    option's value has a name, and a file that an example writes is the one that it reads."""
     root: Any = typer.main.get_command(app)
     commands = ((), *((one,) for one in root.commands))
     assert len(commands) > 6
@@ -369,6 +371,9 @@ async def test_every_help_fits_into_80_columns() -> None:
         assert max(map(len, result.out.splitlines())) <= 80
         for words in ("an account of", "the account for a program", "The account as JSON"):
             assert words not in " ".join(result.out.split())
+        assert "<int" not in result.out
+        written = re.findall(r"--keys-file ([a-z]\S*)$", result.out, re.MULTILINE)
+        assert re.findall(r"^ *\. \./(\S+);", result.out, re.MULTILINE) == written
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])
