@@ -185,7 +185,8 @@ class _Guard:
                 watch = Watch(Watched(asked.command, environment, *settings), *means, self.say)
             except OSError as error:
                 code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
-                return self.failed(f"{asked.command[0]}: {error.strerror}; {self.state}.", code)
+                name = asked.command[0] or "''"
+                return self.failed(f"{name}: {error.strerror}; {self.state}.", code)
             ear.hear = watch.hear
             self.state = "the command was started: look at the exchange now"
             account = await watch.account(beats)

@@ -1,7 +1,9 @@
 """The command that a guard watches, and the processes that it leaves behind."""
 
 import asyncio
+import errno
 import os
+import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,8 @@ from htx_async.cli.words import visible
 
 _LOOK = 0.05
 """Seconds between two looks at the processes that a command has left behind."""
+
+_SHELL = "/bin/sh"
 
 _OF_PYTHON = ("SIGPIPE", "SIGXFSZ")
 """What Python ignores by itself."""
@@ -34,6 +38,8 @@ class Process:
         *,
         own_group: bool,
     ) -> None:
+        if not command[0]:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         self.own_group = own_group
         self.code: int | None = None
         """Its exit code, or the number of the signal that ended it with a minus."""
@@ -43,7 +49,15 @@ class Process:
         settings: dict[str, Any] = {"setpgroup": 0} if own_group else {}
         settings["setsigmask"] = signals.usual
         settings["setsigdef"] = [getattr(signal, n) for n in _OF_PYTHON if hasattr(signal, n)]
-        self.pid = os.posix_spawnp(command[0], list(command), environment, **settings)
+        try:
+            self.pid = os.posix_spawnp(command[0], list(command), environment, **settings)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without "#!": a shell and `timeout` run it by sh, as execvp does.
+            path = shutil.which(command[0]) or command[0]
+            by_shell = ["sh", path, *command[1:]]
+            self.pid = os.posix_spawn(_SHELL, by_shell, environment, **settings)
 
     def reap(self) -> None:
         """Take note of every process that has ended: of this one, and, where a guard is the first

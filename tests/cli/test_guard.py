@@ -32,7 +32,9 @@ FOREVER = "time.sleep(60)"
 
 async def test_however_it_ends_its_orders_go(tmp_path: Path) -> None:
     """Killed, crashed, by an exception, well or not: twice cancelled, with the command's own code,
-    and its output is as if nobody had been there."""
+    and its output is as if nobody had been there. A script without "#!" is run by sh."""
+    (script := tmp_path / "script").write_text('printf %s "$2"; exit 9')
+    script.chmod(0o755)
     printed = 'cat; printf %s "$1"'
     cases = {
         "SIGKILL": Case((*PYTHON, "import os; os.kill(os.getpid(), 9)"), 137),
@@ -40,9 +42,15 @@ async def test_however_it_ends_its_orders_go(tmp_path: Path) -> None:
         "_exit": Case((*PYTHON, "import os; print('its own', flush=True); os._exit(3)"), 3),
         "exception": Case((*PYTHON, "print('its own', flush=True); raise ValueError"), 1),
         "clean": Case(("sh", "-c", printed, "sh", "--all -- --help\n"), 0),
+        "script": Case((str(script), "its", "own\n"), 9),
         "a list": Case(("sh", "-c", "exit 3"), 3, ("--confirm",)),
     }
-    out = {"_exit": "its own\n", "exception": "its own\n", "clean": "--all -- --help\n"}
+    out = {
+        "_exit": "its own\n",
+        "exception": "its own\n",
+        "clean": "--all -- --help\n",
+        "script": "own\n",
+    }
     found = await asyncio.gather(*(ends(tmp_path, case) for case in cases.values()))
     for (name, case), (result, exchange) in zip(cases.items(), found, strict=True):
         assert (result.code, result.out) == (case.code, out.get(name, "")), (name, result)
@@ -237,7 +245,7 @@ async def test_what_cannot_begin_does_not(tmp_path: Path) -> None:
     wrong: dict[str, str | None] = {"HTX_SECRET_KEY": SECRET[::-1]}
     async with guarding(tmp_path, "true") as guard:
         url = ("--base-url", guard.exchange.url)
-        usage, mark, command, keys, stdin, grace, there, run, refused = await one_by_one(
+        usage, mark, command, keys, stdin, grace, there, nameless, run, refused = await one_by_one(
             ("guard", "A-USDT", "--no-such", "--", *touch),
             ("guard", "A-USDT", *touch),
             ("guard", "A-USDT", "--"),
@@ -245,22 +253,23 @@ async def test_what_cannot_begin_does_not(tmp_path: Path) -> None:
             ("guard", "--contracts-from", "-", "--", *touch),
             ("guard", "A-USDT", "--grace", "-1", "--", *touch),
             ("guard", "A-USDT", *url, "--json", "--", str(tmp_path / "nobody")),
+            ("guard", "A-USDT", *url, "--", ""),
             ("guard", "A-USDT", *url, "--", str(tmp_path)),
             Run(("guard", "A-USDT", *url, "--json", "--", *touch), wrong),
         )
         result = await guard.ended()
-    codes = [one.code for one in (usage, mark, command, keys, stdin, grace, there, run, refused)]
-    assert codes == [125, 125, 125, 125, 125, 125, 127, 126, 125]
+    told = (usage, mark, command, keys, stdin, grace, there, nameless, run, refused)
+    assert [one.code for one in told] == [*[125] * 6, 127, 127, 126, 125]
     assert "its COMMAND is missing" in command.err
-    for one in (keys, stdin, grace, there, run, refused):
+    for one in told[3:]:
         words, *document = one.err.splitlines()
         assert words.startswith("guard: ")
         assert words.endswith("; the command was not started.")
         assert len(document) == (one in (there, refused))
-        for told in map(json.loads, document):
-            assert (told["exit_code"], told["cancel_code"]) == (one.code, None)
-            assert (told["command"], told["rounds"]) == (None, [])
-            assert f"guard: {told['problem']}" == words
+        for account in map(json.loads, document):
+            assert (account["exit_code"], account["cancel_code"]) == (one.code, None)
+            assert (account["command"], account["rounds"]) == (None, [])
+            assert f"guard: {account['problem']}" == words
     assert not made.exists()
     assert result.code == 0
 
