@@ -5,9 +5,9 @@ get out. They are ignored until the process is gone, since the interpreter ends 
 does.
 """
 
+import os
 import select
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,16 +67,20 @@ def read_line() -> str:
     """The next line of stdin, of which nothing was read before. A signal ends the wait for it also
     when it comes just before that begins: a read that was not there yet is not interrupted, and
     nobody would heed the signal until a key is pressed."""
-    woken, wakes = socket.socketpair()
-    with woken, wakes:
-        wakes.setblocking(False)
-        before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    # No objects that warn where a signal ends this before there is anybody to close them.
+    woken, wakes = os.pipe()
+    try:
+        os.set_blocking(wakes, False)
+        before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         try:
             # Where stdin is nothing to wait for, reading it says so.
             with suppress(OSError, ValueError, TypeError):
                 select.select([sys.stdin, woken], [], [])
         finally:
             signal.set_wakeup_fd(before)
+    finally:
+        os.close(woken)
+        os.close(wakes)
     return sys.stdin.readline()
 
 
