@@ -119,6 +119,10 @@ def _unread(known: States) -> str:
     """Why a list was not read to its end, where one was needed before anything could be sent, or to
     know what is left."""
     told = "the list of open orders could not be read"
+    is_refused = any(heard.reply.verdict is Verdict.REFUSED for heard in known.cancels)
+    if is_refused and not known.is_asked:
+        # The refusal is why: what a list would have shown changes nothing.
+        return ""
     if not any(heard.reply.verdict in _ASKED for heard in known.cancels):
         # That V5 refused the list of an account that is not there is its word.
         is_out = known.on == {V1} and known.absent is not None

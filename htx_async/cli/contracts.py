@@ -102,7 +102,7 @@ def _may_be_secret(code: str) -> bool:
 
 def _listed(source: str) -> Iterator[tuple[str, str]]:
     """Each contract of a source, with the place where it stands."""
-    name = "stdin" if source == STDIN else visible(source)
+    name = "stdin" if source == STDIN else visible(source) or "''"
     try:
         # A byte order mark is no part of the first contract.
         text = _read(source, name).decode("utf-8-sig")

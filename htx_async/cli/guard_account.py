@@ -64,7 +64,9 @@ class Account(NamedTuple):
         return NOT_CLEAR + code if code else self.ended.exit_code
 
     def lines(self) -> Iterator[str]:
-        """For a person, the one that sums it up at the end."""
+        """For a person, the one that sums it up at the end. What both rounds have to say stands
+        with the last one alone."""
+        told_last = {*messages(self.rounds[-1])} if self.rounds else set[str]()
         for number, result in enumerate(self.rounds, 1):
             is_last = number == len(self.rounds)
             for report in result.whole.reports if is_last or not result.is_clear else ():
@@ -75,7 +77,8 @@ class Account(NamedTuple):
                 yield from besides(result)
             yield from left_open(result)
             if is_last or not result.is_clear:
-                yield from messages(result)
+                told = messages(result)
+                yield from (one for one in told if is_last or one not in told_last)
             yield f"{_ORDINALS[number]} round: {summary(result)}"
         if self.is_cut_short:
             yield "The second round was not wanted any more: what came late may be open."

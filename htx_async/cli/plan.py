@@ -31,7 +31,8 @@ class Schedule(NamedTuple):
 class Plan(NamedTuple):
     """What `intent` comes to in each margin mode.
 
-    `limit`: whose tokens are taken; "" for this process's own. `key`, `account`: see `Access`.
+    `limit`: whose tokens are taken; "" for this process's own. `key`, `account`, `generation`: see
+    `Access`.
     """
 
     intent: Intent
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     limit: str
     key: str
     account: str | None
+    generation: str
     by_margin: dict[MarginMode, MassCancelPlan]
 
     @property
@@ -82,7 +84,7 @@ class Plan(NamedTuple):
         settings = {"until_clear": intent.until_clear, "confirm": intent.confirm}
         reached = {"deadline": self.schedule.deadline, "base_urls": self.base_urls}
         limit = {"limit": self.limit} if self.limit else {}
-        who = {"key_ends_in": self.key, "account": self.account}
+        who = {"key_ends_in": self.key, "account": self.account, "generation": self.generation}
         return {**plan.model_dump(), **filters, **settings, **reached, **who, **limit}
 
     def _rows(self) -> Iterator[tuple[str, str]]:
@@ -94,6 +96,8 @@ class Plan(NamedTuple):
         yield "key", f"ends in {self.key}" if self.key else "too short to show a part of it"
         if self.account is not None:
             yield "account", visible(self.account)
+        if self.generation in _GIVEN:
+            yield "generation", _GIVEN[self.generation]
         yield "rounds", _ROUNDS if intent.until_clear else "one for each contract"
         yield from self._times()
         if intent.confirm:
@@ -133,6 +137,10 @@ _LOOKS = {
     Look.ONLY: "at open orders before: contracts that have none are not cancelled",
     Look.NONE: "none: in the order given",
 }
+_GIVEN = {
+    "v1": "v1 alone, as it was given: of an account that has moved to V5 nothing is seen there",
+    "v5": "v5 alone, as it was given: of an account that is on v1 nothing is seen there",
+}
 _ROUNDS = (
     "until the exchange has nothing left, which also takes trailing orders placed meanwhile: for "
     "halted trading only"
@@ -147,5 +155,5 @@ async def planned(intent: Intent, htx: HtxSession, access: Access, limit: str) -
     if intent.is_all:
         for margin in intent.margins:
             await desk_of(htx, margin).contracts()
-    who = (access.key, access.account)
+    who = (access.key, access.account, access.generation)
     return Plan(intent, access.base_urls, limit, *who, intent.plan(htx))

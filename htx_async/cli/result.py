@@ -35,7 +35,10 @@ def warnings_of(report: CancelReport) -> tuple[str, ...]:
 
 
 def _was_too_late(report: CancelReport) -> bool:
-    """Whether the deadline ended it, or came before a list that confirms could be asked for."""
+    """Whether the deadline ended it, or came before a list that confirms could be asked for, or
+    before all were gone of which none was refused."""
+    if report.outcome is Outcome.PARTIAL and not report.errors:
+        return True
     return _DEADLINE in report.ended_by or any(
         one == TOO_EARLY or _DEADLINE in one for one in report.warnings
     )

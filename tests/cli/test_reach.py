@@ -12,6 +12,7 @@ import pytest
 from htx_async import CancelReport, MassCancelReport, Outcome, ReadFailed
 from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY
 from htx_async.cli.access import Fleet
+from htx_async.cli.guard_account import Account, Ended
 from htx_async.cli.intent import Intent, known
 from htx_async.cli.result import Result
 from htx_async.cli.words import besides, left_open, messages, summary
@@ -267,6 +268,21 @@ def test_what_was_only_looked_at_is_clear() -> None:
     assert [*messages(result), *besides(result)] == []
     doubt = early.model_copy(update={"warnings": (f"V5 was not asked, so {NOT_CONFIRMED}",)})
     assert result_of(doubt, confirm=True).exit_code(interrupted=False) == 5
+
+
+def test_what_both_rounds_of_a_guard_have_to_say_stands_once() -> None:
+    """With the second; a first round that says something else says it, and both are summed up."""
+    refused = result_of(report(Outcome.REFUSED, MarginMode.ISOLATED))
+    unknown = result_of(report(Outcome.UNKNOWN, MarginMode.ISOLATED))
+    ended = Ended("bot", 1, 0, was_silent=False, left=())
+    alike = [*Account(ended, (refused, refused), shares=True).lines()]
+    apart = [*Account(ended, (unknown, refused), shares=True).lines()]
+    (told,) = messages(refused)
+    assert alike.count(told) == apart.count(told) == 1
+    assert alike.index(told) > [one.startswith("first round: NOT CLEAR") for one in alike].index(
+        True
+    )
+    assert {*messages(unknown)} < {*apart}
 
 
 def test_what_went_wrong_beside_many_calls_is_told_once() -> None:

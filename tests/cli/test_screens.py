@@ -170,6 +170,36 @@ async def test_refusals_with_another_answer_between_end_nothing() -> None:
     assert json.loads(result.out)["outcomes"] == {"refused": 8, "nothing_to_cancel": 8}
 
 
+async def test_a_refusal_beside_lists_of_two_generations_tells_of_itself_alone(
+    exchange: SimulatedExchange,
+) -> None:
+    """What V5 says of an account that is on v1 is no word about it, and no list was in the way of
+    what the exchange has refused."""
+    exchange.place(CODE, "sell", "close")
+    exchange.refuse(1413, contract_code=CODE, times=9)
+    result = await cli(*cancel_all(exchange, "--all"), HTX_GENERATION=None)
+    assert result.code == 3
+    assert "with code 1413 " in result.out
+    for words in ("could not be read", "moved to another", "6001"):
+        assert words not in result.out
+
+
+@pytest.mark.parametrize("generation", ["v1", "v5", "auto"])
+async def test_the_plan_says_that_one_generation_alone_is_asked(
+    exchange: SimulatedExchange, generation: str
+) -> None:
+    """Of an account that is on the other one nothing is seen: that is for whoever reads on."""
+    run = ("cancel-all", CODE, "--dry-run", "--base-url", exchange.url)
+    plan, document = await one_by_one(
+        Run(run, {"HTX_GENERATION": generation}),
+        Run((*run, "--json"), {"HTX_GENERATION": generation}),
+    )
+    assert (f"generation  {generation} alone, as it was given: " in plan.out) == (
+        generation != "auto"
+    )
+    assert json.loads(document.out)["generation"] == generation
+
+
 async def test_a_clock_that_is_off_is_no_refusal_of_the_key() -> None:
     """Five first requests are refused for their time; they are signed anew and taken."""
     async with SimulatedExchange(access_key=ACCESS, secret_key=SECRET, now=LATE) as exchange:
@@ -288,19 +318,24 @@ async def test_the_line_can_be_used_again(exchange: SimulatedExchange, tmp_path:
 async def test_the_line_has_a_longer_deadline_where_that_was_too_short(
     exchange: SimulatedExchange,
 ) -> None:
-    """Twice as long, and as long as the command's own at least: what ended before an answer, and
-    what could not be confirmed so early."""
+    """Twice as long, and as long as the command's own at least: what ended before an answer, what
+    could not be confirmed so early, and what goes on until nothing is left."""
     exchange.late(60.0, contract_code=CODE)
     exchange.late(60.0, contract_code="XRP-USDT")
     exchange.place("ETH-USDT", "sell", "close")
+    (stays,) = exchange.place("ADA-USDT", "sell", "close")
     late, long, early = await one_by_one(
         cancel_all(exchange, CODE, "--deadline", "0.5"),
         cancel_all(exchange, "XRP-USDT", "--deadline", "1.5", "--json"),
         cancel_all(exchange, "ETH-USDT", "--deadline", "1", "--confirm"),
     )
-    assert [one.code for one in (late, long, early)] == [5, 5, 5]
+    exchange.cancel_delay = 60.0
+    left = await cli(*cancel_all(exchange, "ADA-USDT", "--until-clear", "--deadline", "3"))
+    assert [one.code for one in (late, long, early, left)] == [5, 5, 5, 4]
+    assert f"still open ADA-USDT (isolated) {stays}" in left.out
     lines = [*again(late.out), *map(shlex.split, json.loads(long.out)["again"]), *again(early.out)]
-    assert len(lines) == 3
+    lines += again(left.out)
+    assert len(lines) == 4
     for words in lines:
         assert 10 < float(words[words.index("--deadline") + 1]) < 20
 
