@@ -126,6 +126,7 @@ def _carried_out(
             again=choices.again,
             longer=plan.longer_deadline,
             beside=beside,
+            is_v1_given=plan.generation == "v1",
         )
         was_begun = any(result.by_margin.values())
         if stops.came and not was_begun:

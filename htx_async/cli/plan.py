@@ -97,7 +97,7 @@ class Plan(NamedTuple):
         if self.account is not None:
             yield "account", visible(self.account)
         if self.generation in _GIVEN:
-            yield "generation", _GIVEN[self.generation]
+            yield "api", _GIVEN[self.generation]
         yield "rounds", _ROUNDS if intent.until_clear else "one for each contract"
         yield from self._times()
         if intent.confirm:

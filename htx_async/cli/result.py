@@ -51,7 +51,8 @@ class Result:
     """The reports by margin mode. `confirm`: whether the exchange's lists were asked for.
     `again`: how to say the command once more, if it can be; with the deadline `longer`, in seconds,
     where its own is what ended it. `beside`: how many orders are open in
-    a margin mode in which none was to be cancelled; None where nobody looked."""
+    a margin mode in which none was to be cancelled; None where nobody looked. `is_v1_given`:
+    whether V5 was not to be asked."""
 
     def __init__(
         self,
@@ -61,11 +62,13 @@ class Result:
         again: Again | None = None,
         longer: float | None = None,
         beside: Mapping[MarginMode, int | None] | None = None,
+        is_v1_given: bool = False,
     ) -> None:
         self._found = found
         self.confirm = confirm
         self._again = again
         self._longer = longer
+        self._is_v1_given = is_v1_given
         others = (mode for mode in MarginMode if mode not in found)
         self.beside = {mode: (beside or {}).get(mode) for mode in others}
 
@@ -86,6 +89,12 @@ class Result:
     def is_clear(self) -> bool:
         """Whether nothing is left for a person to do."""
         return not self.need_a_person and not self.not_begun
+
+    @property
+    def may_have_moved(self) -> bool:
+        """Whether v1 alone was asked, and has shown no order: that is what it says of an account
+        that has moved to V5, too."""
+        return self._is_v1_given and self.is_clear and not self.whole.successes
 
     @cached_property
     def whole(self) -> MassCancelReport:

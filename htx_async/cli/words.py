@@ -25,6 +25,12 @@ _OFFSET = (
 )
 
 
+_V1_ALONE = (
+    "v1 alone was asked, as it was given (--generation or HTX_GENERATION), and has shown no order: "
+    "it says the same of an account that has moved to V5. Leave it out if that may be so."
+)
+
+
 def visible(text: str) -> str:
     """`text` with everything escaped that a terminal might act upon."""
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
@@ -133,6 +139,8 @@ def besides(result: Result) -> Iterator[str]:
         yield f"Besides, for {count(number, 'contract')}: {ended(visible(warning))}"
     if any(one.offset is not None and _found_nothing(one) for one in report.reports):
         yield _OFFSET
+    if result.may_have_moved:
+        yield _V1_ALONE
     for error in report.callback_errors:
         yield f"Besides, {ended(visible(error))}"
     if alone := _went_alone(report.reports):

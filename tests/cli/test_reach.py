@@ -279,9 +279,8 @@ def test_what_both_rounds_of_a_guard_have_to_say_stands_once() -> None:
     apart = [*Account(ended, (unknown, refused), shares=True).lines()]
     (told,) = messages(refused)
     assert alike.count(told) == apart.count(told) == 1
-    assert alike.index(told) > [one.startswith("first round: NOT CLEAR") for one in alike].index(
-        True
-    )
+    (first,) = [one for one in alike if one.startswith("first round: NOT CLEAR after ")]
+    assert alike.index(told) > alike.index(first)
     assert {*messages(unknown)} < {*apart}
 
 

@@ -194,7 +194,7 @@ async def test_the_plan_says_that_one_generation_alone_is_asked(
         Run(run, {"HTX_GENERATION": generation}),
         Run((*run, "--json"), {"HTX_GENERATION": generation}),
     )
-    assert (f"generation  {generation} alone, as it was given: " in plan.out) == (
+    assert (f"api        {generation} alone, as it was given: " in plan.out) == (
         generation != "auto"
     )
     assert json.loads(document.out)["generation"] == generation
@@ -440,3 +440,23 @@ async def test_open_ends_with_a_key_that_is_refused(exchange: SimulatedExchange)
     assert "The exchange refused the key 5 times in a row: nothing more is sent." in result.err
     assert result.err.count("Verification failure") <= 2
     assert len(exchange.arrivals) < 150
+
+
+MOVED = {"contracts": (CODE, "ETH-USDT"), "account": "v5", "v1_variant": "1051"}
+
+
+async def test_v1_alone_that_shows_nothing_says_what_that_may_mean() -> None:
+    """On an account that has moved its "nothing to cancel" is no proof: whoever asks for v1 alone
+    is told, and not where v1 has shown orders, nor where V5 was asked, too."""
+    async with exchange_of_the_command(**MOVED) as moved:
+        moved.place(CODE, "sell", "close")
+        blind, seen = await one_by_one(
+            cancel_all(moved, "--all"), Run(cancel_all(moved, "--all"), {"HTX_GENERATION": "auto"})
+        )
+    async with exchange_of_the_command(contracts=(CODE, "ETH-USDT")) as exchange:
+        exchange.place(CODE, "sell", "close")
+        (at_home,) = await one_by_one(cancel_all(exchange, "--all"))
+    assert [one.code for one in (blind, seen, at_home)] == [0, 0, 0]
+    told = "it says the same of an account that has moved to V5. Leave it out if that may be so."
+    assert told in blind.out
+    assert "moved" not in seen.out + at_home.out
