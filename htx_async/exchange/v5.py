@@ -208,8 +208,7 @@ def _orders(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     check_rows(orders, scrub)
     cursors = [_cursor(row) for row in rows]
     numbers = tuple(map(int, cursors)) if all(cursors) else ()
-    following = cursors[-1] if numbers else ""
-    page = Page(tuple(orders), following, rows=numbers, unread=unread)
+    page = Page(tuple(orders), rows=numbers, unread=unread)
     return Reply(Verdict.ACCEPTED, ts=milliseconds(body.get("ts")), data=page)
 
 

@@ -3,11 +3,19 @@ order of rows, or a list that is late."""
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
 
-from htx_async import ALL_CONTRACTS, CancelReport, Outcome, ReadFailed
+from htx_async import (
+    ALL_CONTRACTS,
+    CancelReport,
+    Outcome,
+    OutcomeUnknown,
+    PartialCancel,
+    ReadFailed,
+)
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.serve_v5 import RowOrder
@@ -44,6 +52,29 @@ def test_short_pages_hide_no_order(page: int, order: RowOrder, inclusive: bool) 
         assert (report.outcome, report.confirmed) == (Outcome.CANCELLED, True)
         assert set(report.successes) == set(ids)
         assert not exchange.open_orders()
+
+    run(main())
+
+
+@LISTS
+def test_who_keeps_placing_hides_no_older_order(order: RowOrder, inclusive: bool) -> None:
+    """Each page has newer ones by the time at which it comes: those from before are read first."""
+
+    async def place(exchange: SimulatedExchange) -> None:
+        for _ in range(120):
+            exchange.place(CODE, "sell", "close")
+            await asyncio.sleep(0.07)
+
+    async def main() -> None:
+        exchange = on_v5(v5_page=10, v5_order=order, v5_inclusive=inclusive)
+        old = {*exchange.place(CODE, "sell", "close", 60)}
+        await asyncio.sleep(2.0)
+        async with session_of(exchange, generation="v5") as htx, asyncio.TaskGroup() as group:
+            placing = group.create_task(place(exchange))
+            with suppress(PartialCancel, OutcomeUnknown):
+                await htx.cancel_all_trailing(CODE, deadline=8.0)
+            placing.cancel()
+        assert not old & {one.order_id for one in exchange.open_orders()}
 
     run(main())
 

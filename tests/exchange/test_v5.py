@@ -235,7 +235,7 @@ def test_the_recorded_list_is_read_to_the_last_field() -> None:
         "update_time": 1780742630223,
     }
     row = TrailingOrder.model_validate(expected)
-    assert reply.data == Page((row,), "1163773", rows=(1163773,))
+    assert reply.data == Page((row,), rows=(1163773,))
 
 
 def test_the_documented_cancel_took_its_order() -> None:
@@ -443,9 +443,9 @@ def test_a_row_of_another_type_is_passed_over(name: str, kind: str) -> None:
     """It is no trailing order, and the list goes on after it all the same."""
     other = {**row(id="9", algo_id="9"), "type": None, name: kind}
     page = page_of(row(id="8"), other)
-    assert (len(page.orders), page.following, page.unread) == (1, "9", 0)
+    assert (len(page.orders), page.rows, page.unread) == (1, (8, 9), 0)
     page = page_of(other)
-    assert (page.orders, page.rows, page.following) == ((), (9,), "9")
+    assert (page.orders, page.rows) == ((), (9,))
 
 
 @pytest.mark.parametrize(
@@ -466,9 +466,9 @@ def test_a_row_may_come_alone() -> None:
 
 def test_a_short_page_goes_on_too() -> None:
     """Only an empty one has nothing to go on from, and one whose rows have no numbers."""
-    assert page_of() == Page((), "")
-    assert page_of(row(id="7"), row(id="9")).following == "9"
-    assert page_of(*[row(id=None)] * (LIMIT - 1)).following == ""
+    assert page_of() == Page(())
+    assert v5.Pages().after(page_of(row(id="7"), row(id="9"))) == "9"
+    assert v5.Pages().after(page_of(*[row(id=None)] * (LIMIT - 1))) == ""
 
 
 def walked(*pages: list[int]) -> list[str]:
@@ -490,6 +490,19 @@ def test_a_list_whose_rows_do_not_ascend_is_asked_for_in_both_directions() -> No
     assert walked([8, 5], [3, 1], [], [8, 5, 3]) == ["5", "1", "-1", ""]
     assert walked([8, 5], [8], [3, 1], []) == ["5", "-5", "-1", ""]
     assert walked([8, 5], [8], [1, 3], [1]) == ["5", "-5", "-1", ""]
+
+
+def test_older_rows_are_read_before_newer_ones_of_which_there_may_be_no_end() -> None:
+    """`next` leads back to newer rows, and somebody keeps placing: first those before."""
+    pages = [8, 5], [9, 8], [3, 1], [], [11, 9], []
+    assert walked(*pages) == ["5", "-5", "-1", "9", "11", ""]
+
+
+def test_a_row_that_stands_twice_hides_no_other() -> None:
+    """What comes last on a page need not be the row to go on from."""
+    assert walked([8, 5, 8], [3, 8], [], []) == ["5", "3", "-3", ""]
+    assert walked([3, 5, 3], [5, 8, 5], []) == ["5", "8", ""]
+    assert walked([3, 5], [8, 3], [9], [], []) == ["5", "-3", "-9", "8", ""]
 
 
 def test_a_list_that_cannot_be_gone_on_with_says_why() -> None:
@@ -523,17 +536,18 @@ def test_ended_orders_of_every_contract_are_asked_for_by_windows() -> None:
 def test_a_full_page_goes_on_after_its_last_row(last: Any) -> None:
     """The cursor is the row's own number, as text, not the order's."""
     page = page_of(*[row(id="1")] * (LIMIT - 1), row(id=last))
-    assert (len(page.orders), page.following, page.total) == (LIMIT, "1163872", None)
+    assert (len(page.orders), page.total) == (LIMIT, None)
+    assert v5.Pages().after(page) == "1163872"
 
 
 def test_a_page_longer_than_asked_for_goes_on_too() -> None:
     """An exchange that ignores the limit does not end the list by that."""
-    assert page_of(*[row(id="8")] * (LIMIT + 1)).following == "8"
+    assert v5.Pages().after(page_of(*[row(id="8")] * (LIMIT + 1))) == "8"
 
 
 def test_a_cursor_may_have_64_digits() -> None:
     """As many as an id may have."""
-    assert page_of(*[row(id="1" * 64)] * LIMIT).following == "1" * 64
+    assert v5.Pages().after(page_of(*[row(id="1" * 64)] * LIMIT)) == "1" * 64
 
 
 @pytest.mark.parametrize("last", [None, "", "x", "-1", "1.5", 1.5, True, [], "\u0661", "1" * 65])
@@ -896,11 +910,11 @@ def test_the_simulated_exchange_takes_what_is_sent() -> None:
     placed = exchange.place("BTC-USDT", "sell", "close", LIMIT + 5)
     exchange.place("ETH-USDT", "buy", "open")
     first = asked(exchange, v5.open_orders(wanted())).data
-    rest = asked(exchange, v5.open_orders(wanted(), first.following)).data
+    rest = asked(exchange, v5.open_orders(wanted(), str(first.rows[-1]))).data
     assert [order.order_id for order in (*first.orders, *rest.orders)] == list(placed)
     assert {(order.direction, order.offset) for order in first.orders} == {("sell", "close")}
-    last = asked(exchange, v5.open_orders(wanted(), rest.following)).data
-    assert (last.orders, last.following) == ((), "")
+    last = asked(exchange, v5.open_orders(wanted(), str(rest.rows[-1]))).data
+    assert last == Page(())
     exchange.reject_order(placed[1], 1004)
     reply = asked(exchange, v5.cancel(wanted(), placed[: v5.MOST_IDS]))
     assert reply.successes == (placed[0], *placed[2:10])
