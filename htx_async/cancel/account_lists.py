@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from htx_async.aio.tasks import own_task
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL
+from htx_async.cancel.walk import OnPage
 from htx_async.enums import ApiGeneration
 from htx_async.exchange import v5
 from htx_async.exchange.models import Page
@@ -15,7 +16,6 @@ from htx_async.exchange.operation import Kind
 from htx_async.orders import TrailingOrder
 
 _V5 = ApiGeneration.V5
-OnPage = Callable[[Page], object]
 
 
 class _Everything(Context):

@@ -14,7 +14,7 @@ from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Moved, Unread, Warned
 from htx_async.cancel.states import LISTED_WITHIN, States
-from htx_async.cancel.walk import IsEnough, Walk
+from htx_async.cancel.walk import IsEnough, OnPage, Walk
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v1, v5
 from htx_async.exchange.models import Page
@@ -29,15 +29,12 @@ if TYPE_CHECKING:
     class AccountLists(Protocol):
         """V5's lists of the whole account."""
 
-        async def open(self, context: Context, on_page: Callable[[Page], object]) -> bool | None:
+        async def open(self, context: Context, on_page: OnPage) -> bool | None:
             """Whether the next one of open orders could be read; None where that of the contract
             is to be asked for."""
 
         async def read(
-            self,
-            kind: Kind,
-            on_page: Callable[[Page], object] | None = None,
-            ids: Sequence[str] = (),
+            self, kind: Kind, on_page: OnPage | None = None, ids: Sequence[str] = ()
         ) -> bool:
             """Whether the next one could be read."""
 
@@ -212,7 +209,7 @@ class Context:
         make: Callable[[str], Operation],
         *,
         is_enough: IsEnough | None = None,
-        on_page: Callable[[Page], object] = lambda page: None,
+        on_page: OnPage = lambda page: None,
         persists: bool | None = None,
         contracts: tuple[str, ...] | None = None,
     ) -> tuple[TrailingOrder, ...] | None:
@@ -281,7 +278,7 @@ class Context:
         self,
         generation: ApiGeneration,
         *,
-        on_page: Callable[[Page], object] = lambda page: None,
+        on_page: OnPage = lambda page: None,
         persists: bool | None = None,
     ) -> tuple[TrailingOrder, ...] | None:
         """The open orders of the intent's contract, whatever its filters. But for `until_clear`, a

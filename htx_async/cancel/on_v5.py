@@ -14,6 +14,7 @@ from htx_async.cancel.context import Answered, Context
 from htx_async.cancel.ledger import Ended
 from htx_async.cancel.order import NEVER, Order, State
 from htx_async.cancel.states import States
+from htx_async.cancel.walk import OnPage
 from htx_async.codes import (
     FIELD_MISSING,
     FIELD_NOT_VALID,
@@ -49,7 +50,8 @@ async def cancel_all(context: Context) -> None:
     waits = chain(_WAITS, repeat(_LAST_WAIT))
     # What a look, or the check of v1's word, has listed just now needs no other list.
     async with Group() as group:
-        is_begun = _cancel_due(context, group, context.states().shown(_V5), set())
+        _cancel_due(context, group, context.states().shown(_V5), set())
+    is_begun = context.states().sent[_V5] > NEVER
     if is_begun and not await context.pause(next(waits)):
         return
     known = context.states()
@@ -73,25 +75,32 @@ async def cancel_all(context: Context) -> None:
 
 async def _list_and_cancel(context: Context) -> bool:
     """List once, and cancel what is due as its page comes; whether the list was whole."""
-    sent: set[str] = set()
-
-    def on_page(page: Page) -> None:
-        _cancel_due(context, group, [row.order_id for row in page.orders], sent)
-
     async with Group() as group:
+        on_page = cancelling(context, group)
         rows = await context.read_open(_V5, on_page=on_page, persists=True)
     return rows is not None and not context.scope.reason
 
 
-def _cancel_due(context: Context, group: Group, listed: Iterable[str], sent: set[str]) -> bool:
-    """Begin to cancel those that are due and not `sent` yet; whether there are any."""
+def cancelling(context: Context, group: Group) -> OnPage:
+    """What is to hear of each page of a list, so that its orders go while the rest is still to
+    come."""
+    sent: set[str] = set()
+
+    def on_page(page: Page) -> None:
+        if context.intent.filter.contract_code is not None:
+            _cancel_due(context, group, [row.order_id for row in page.orders], sent)
+
+    return on_page
+
+
+def _cancel_due(context: Context, group: Group, listed: Iterable[str], sent: set[str]) -> None:
+    """Begin to cancel those that are due and not `sent` yet."""
     known = context.states().orders
     due = [i for i in listed if i in known and i not in sent and _is_due(context, i, known[i])]
     sent.update(due)
     for ids in batches(due, lambda order_id: known[order_id].is_alone):
         lost = max(known[order_id].losses for order_id in ids)
         group.begin(send_cancel(context, ids, lost=lost))
-    return bool(due)
 
 
 async def send_cancel(
@@ -156,17 +165,27 @@ def _is_sure(context: Context, order_id: str) -> bool:
 
 def _is_due(context: Context, order_id: str, order: Order) -> bool:
     """Whether a cancel of it may do something now."""
-    if order.state is not State.OPEN or order.is_refused or not _is_sure(context, order_id):
+    if order.state is not State.OPEN or _is_refused(order) or not _is_sure(context, order_id):
         return False
     retry = context.resources.retry_reads
     if order.losses >= retry.attempts and context.now() - order.tried < retry.cap:
         return False
     # Taken, or gone by its own item, and listed all the same: the list lags behind, for a while.
-    is_done = order.taken > NEVER or order.error is not None
+    is_done = order.taken > NEVER or _is_told(order)
     return not is_done or context.now() - order.tried > _AGAIN
 
 
 def _may_go(context: Context, known: States) -> bool:
     """Whether the last list shows an order that is gone soon, or that a cancel may take off."""
     orders = [(order_id, known.orders[order_id]) for order_id in known.shown(_V5)]
-    return any(_is_sure(context, i) and not order.is_refused for i, order in orders)
+    return any(_is_sure(context, i) and not _is_refused(order) for i, order in orders)
+
+
+def _is_told(order: Order) -> bool:
+    """Whether V5 has said something against it: what v1 said of one that is here is no matter."""
+    return order.error is not None and order.refused_on is _V5
+
+
+def _is_refused(order: Order) -> bool:
+    """Whether V5 would not cancel it, by what it said last."""
+    return _is_told(order) and not order.is_settled

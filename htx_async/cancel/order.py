@@ -68,11 +68,6 @@ class Order:
         return self.state is State.CANCELLED and self.is_ours
 
     @property
-    def is_refused(self) -> bool:
-        """Whether the exchange would not cancel it, by what it said last."""
-        return self.error is not None and not self.is_settled
-
-    @property
     def is_taken(self) -> bool:
         """Whether a cancel of it was taken, by this call or before it."""
         error = self.error

@@ -131,7 +131,7 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
     if context.states().having(State.OPEN) and not context.scope.reason:
         # Listed before, and passed over by the reply.
         await context.read_open(generation, persists=True)
-    await check_v5(context)
+    await _check_and_cancel(context)
     if context.intent.confirm and ApiGeneration.V5 in context.states().on:
         # Of what v1's history does not tell, V5's may: the account may have moved meanwhile.
         await look_at_ended(context, ApiGeneration.V5)
@@ -171,7 +171,13 @@ async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
         if first:
             await send(first)
     if generation is ApiGeneration.V1:
-        await check_v5(context)
+        await _check_and_cancel(context)
+
+
+async def _check_and_cancel(context: Context) -> None:
+    """A second opinion; what V5 lists of a long list goes before it has come to its end."""
+    async with Group() as group:
+        await check_v5(context, on_v5.cancelling(context, group))
 
 
 async def _look(context: Context, generation: ApiGeneration) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from htx_async.aio.timers import TimeLimit
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, NotOnV5
+from htx_async.cancel.walk import OnPage
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v5
 from htx_async.exchange.operation import Kind, Operation, Reply
@@ -70,11 +71,11 @@ async def _page(
     return reply
 
 
-async def _ask(context: Context) -> None:
+async def _ask(context: Context, on_page: OnPage) -> None:
     """Put V5's list on the ledger, or that the account is not there."""
     began, traits = context.now(), context.resources.v5
     if traits.has_lists:
-        await _read(context)
+        await _read(context, on_page)
         return
     try:
         with TimeLimit(context.scope.deadline):
@@ -86,17 +87,17 @@ async def _ask(context: Context) -> None:
             context.ledger.file(NotOnV5(context.contracts, traits.absence, traits.absent_at))
             return
         if not traits.has_lists:
-            await _read(context)
+            await _read(context, on_page)
             return
     finally:
         traits.asking.release()
     # Whoever had the lock before has found out that each contract has a list of its own.
-    await _read(context)
+    await _read(context, on_page)
 
 
-async def _read(context: Context) -> None:
+async def _read(context: Context, on_page: OnPage) -> None:
     asked, traits = context.now(), context.resources.v5
-    rows = await context.read_open(_V5)
+    rows = await context.read_open(_V5, on_page=on_page)
     traits.has_lists = rows is not None
     known = context.states()
     # A list that was not had says nothing by itself: only what it was refused with, now.
@@ -104,15 +105,16 @@ async def _read(context: Context) -> None:
         traits.absent_at, traits.absence = asked, known.absent
 
 
-async def check_v5(context: Context) -> None:
-    """Ask V5 where v1's word alone is no proof, and let the session know where the account is."""
+async def check_v5(context: Context, on_page: OnPage = lambda page: None) -> None:
+    """Ask V5 where v1's word alone is no proof, and let the session know where the account is.
+    `on_page`: hears of each page of its list."""
     if context.scope.reason or not context.states().is_open_question:
         return
     if context.hold is not None:
         await context.hold(context)
         if context.scope.reason or not context.states().is_open_question:
             return
-    await _ask(context)
+    await _ask(context, on_page)
     if context.states().unreached[ApiGeneration.V1] is not None and not context.scope.reason:
         await _look(context)
     context.settle()

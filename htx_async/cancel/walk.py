@@ -13,9 +13,12 @@ _MOST_TRIES = 8
 
 _MOST_PAGES = 200
 
-
 IsEnough = Callable[[Page, bool], bool]
 """Whether no more is wanted after a page; the second: whether later rows were placed later."""
+
+
+OnPage = Callable[[Page], object]
+"""What hears of each page while the rest of the list is still to come."""
 
 
 class Pages(Protocol):

@@ -10,6 +10,7 @@ import pytest
 
 from htx_async import (
     ALL_CONTRACTS,
+    CancelError,
     CancelReport,
     Outcome,
     OutcomeUnknown,
@@ -20,7 +21,7 @@ from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.simulator import SimulatedExchange
 from htx_async.simulator.serve_v5 import RowOrder
 from tests.support.endings import ending
-from tests.support.generations import CODE, exchange_of, session_of
+from tests.support.generations import CODE, VARIANTS, exchange_of, session_of
 from tests.support.virtual import SOAK, run
 
 OTHER = "ETH-USDT"
@@ -75,6 +76,30 @@ def test_who_keeps_placing_hides_no_older_order(order: RowOrder, inclusive: bool
                 await htx.cancel_all_trailing(CODE, deadline=8.0)
             placing.cancel()
         assert not old & {one.order_id for one in exchange.open_orders()}
+
+    run(main())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("how", ["all", "ids", "mass"])
+def test_a_long_list_is_cancelled_while_it_is_read_for_a_second_opinion(
+    how: str, variant: str
+) -> None:
+    """Whatever v1 says: there is time to see half of it, and none of that is left."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", variant, v5_page=3)
+        ids = exchange.place(CODE, "sell", "close", 60)
+        await asyncio.sleep(2.0)
+        async with session_of(exchange, latency=lambda: 0.1) as htx:
+            with suppress(CancelError):
+                if how == "all":
+                    await htx.cancel_all_trailing(CODE, deadline=3.0)
+                elif how == "ids":
+                    await htx.cancel_trailing(CODE, ids, deadline=5.0)
+                else:
+                    await htx.mass_cancel_trailing([CODE, OTHER], deadline=3.0)
+        assert len(exchange.open_orders()) <= 30
 
     run(main())
 

@@ -494,8 +494,7 @@ def test_a_list_whose_rows_do_not_ascend_is_asked_for_in_both_directions() -> No
 
 def test_older_rows_are_read_before_newer_ones_of_which_there_may_be_no_end() -> None:
     """`next` leads back to newer rows, and somebody keeps placing: first those before."""
-    pages = [8, 5], [9, 8], [3, 1], [], [11, 9], []
-    assert walked(*pages) == ["5", "-5", "-1", "9", "11", ""]
+    assert walked([8, 5], [9, 8], [3, 1], [], [11, 9], []) == ["5", "-5", "-1", "9", "11", ""]
 
 
 def test_a_row_that_stands_twice_hides_no_other() -> None:
