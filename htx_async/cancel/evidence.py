@@ -72,6 +72,7 @@ class Evidence:
     """Whether no id may have been rounded."""
     losses = 0
     history_at = NEVER
+    history_unread = ""
     ended_by = ""
     ts: int | None = None
     """The exchange's own time in its last answer to a cancel."""
@@ -96,6 +97,7 @@ class Evidence:
         self.unreached: dict[ApiGeneration, Code | None] = {V1: None, V5: None}
         """By what each last said that what it was asked for is not served."""
         self.unread: dict[ApiGeneration, str] = {}
+        """Why the last list of open orders could not be read; `history_unread`: of ended ones."""
         self.ended: dict[str, TrailingOrder] = {}
         self.warnings: dict[str, None] = {}
         for fact in ledger.of(intent.contract):
@@ -113,6 +115,8 @@ class Evidence:
                 self.agreed = max(self.agreed, fact.asked)
             case Moved():
                 self._move(fact.at, fact.how)
+            case Unread(kind=Kind.ENDED):
+                self.history_unread = fact.problem
             case Unread():
                 self.unread[fact.generation] = fact.problem
             case Round():
@@ -328,6 +332,7 @@ class Evidence:
             if fact.asked >= order.listed:
                 order.listed, order.listed_by = fact.asked, fact.answered
         if fact.is_whole:
+            self.unread.pop(fact.generation, None)
             shown = tuple(row.order_id for row in meant)
             names_any = bool(rows) or fact.has_others
             self._tell(Word(fact.generation, fact.asked, fact.answered, True, names_any, shown))

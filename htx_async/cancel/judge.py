@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from htx_async.calls.in_flight import Heard
 from htx_async.cancel.evidence import V1, V5
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.order import LEFT, NEVER, State
 from htx_async.cancel.states import LISTED_WITHIN, States
-from htx_async.codes import SETTLED_ORDER_CODES, Code
-from htx_async.enums import Outcome, Verdict
+from htx_async.codes import FIELD_MISSING, SETTLED_ORDER_CODES, Code
+from htx_async.enums import ApiGeneration, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 
 WAY_OUT = 'for an account that has moved, open the session with generation="v5"'
 
-_PROVES_NOTHING = (
-    "v1 says that nothing is left, which it also says to accounts that have moved to V5"
-)
+_PROVES_NOTHING = "which it also says to accounts that have moved to V5"
 NOT_CONFIRMED = "this is not confirmed"
 """Stands in each warning that says why a confirmation which was asked for is missing."""
 
@@ -81,7 +80,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
 def problem(known: States) -> str:
     """Why a list is not to be had, or not believed."""
     unread = next(reversed(known.unread.values()), "")
-    return _doubt(known) or unread or "nobody has answered for the account"
+    return _doubt(known) or known.history_unread or unread or "nobody has answered for the account"
 
 
 _UNTRIED = (Outcome.NOT_SENT, Outcome.REFUSED)
@@ -89,18 +88,23 @@ _UNTRIED = (Outcome.NOT_SENT, Outcome.REFUSED)
 
 def _doubt(known: States) -> str:
     """Why the last word of v1 is no proof; "" when it is."""
-    if known.absent is not None and known.moved > NEVER and not known.words[V5]:
+    is_refused = known.moved > NEVER and known.not_on_v5 > known.on_v1 and not known.words[V5]
+    if is_refused:
         told = f"{known.moved_by} and V5 answered {known.absent}"
         return f"{told}, so neither API serves this account"
     if known.unreached[V1] is not None and not known.ledger.is_pinned and V1 in known.on:
-        if (code := _off_v5(known)) is not None:
+        if (code := _off_v5(known)) is not None and _is_v5_asked_since(known):
             answers = f"v1 answered {known.unreached[V1]} and V5 answered {code}"
             return f"{answers}, so neither API serves this account"
-        why = "V5 shows no order of it, open or ended, which is no proof that it is there"
-        why = _of_v5(known) if known.agreed == NEVER else why
         told = f"v1 answered {known.unreached[V1]}, which says nothing about the account"
-        return f"{told}; {why}; {WAY_OUT}" if known.intent.is_trailing else f"{told}; {why}"
-    return f"{_PROVES_NOTHING}; {_of_v5(known)}" if known.is_open_question else ""
+        told = f"{told}; {_of_v5(known)}"
+        return f"{told}; {WAY_OUT}" if known.intent.is_trailing else told
+    if not known.is_open_question:
+        return ""
+    last = _last_of(known, V1)
+    is_odd = last is not None and last.reply.code == FIELD_MISSING
+    said = f"v1 answered {FIELD_MISSING}" if is_odd else "v1 says that nothing is left"
+    return f"{said}, {_PROVES_NOTHING}; {_of_v5(known)}"
 
 
 def _off_v5(known: States) -> Code | None:
@@ -109,10 +113,24 @@ def _off_v5(known: States) -> Code | None:
 
 
 def _of_v5(known: States) -> str:
-    problem = known.unread.get(V5)
-    if problem is None:
-        return "V5 was not asked"
-    return f"V5's list could not be read: {problem}".rstrip(".")
+    if (problem := known.unread.get(V5)) is not None:
+        return f"V5's list could not be read: {problem}".rstrip(".")
+    if _is_v5_asked_since(known):
+        return "V5 shows no order of it, open or ended, which is no proof that it is there"
+    return "V5 was not asked" if _last_of(known, V5) is None else "V5 was not asked since"
+
+
+def _last_of(known: States, generation: ApiGeneration) -> Heard | None:
+    """The last request to it that left this machine."""
+    heard = (*known.cancels, *known.reads)
+    sent = (one for one in heard if one.generation is generation and one.attempt.sent)
+    return max(sent, key=lambda one: one.answered, default=None)
+
+
+def _is_v5_asked_since(known: States) -> bool:
+    """Whether V5 was asked after v1 had its last word."""
+    v1, v5 = _last_of(known, V1), _last_of(known, V5)
+    return v5 is not None and (v1 is None or v5.asked >= v1.answered or known.on_v1 == NEVER)
 
 
 def _unread(known: States) -> str:
@@ -123,13 +141,14 @@ def _unread(known: States) -> str:
     if is_refused and not known.is_asked:
         # The refusal is why: what a list would have shown changes nothing.
         return ""
+    # That V5 refused the list of an account that is not there is its word.
+    is_out = known.on == {V1} and known.absent is not None
+    problems = {one: why for one, why in known.unread.items() if not (is_out and one is V5)}
     if not any(heard.reply.verdict in _ASKED for heard in known.cancels):
-        # That V5 refused the list of an account that is not there is its word.
-        is_out = known.on == {V1} and known.absent is not None
-        problems = (why for one, why in known.unread.items() if not (is_out and one is V5))
-        problem = next(problems, "")
+        problem = next(iter(problems.values()), "")
     else:
-        told, problem = f"{told} to its end", "" if known.is_covered else known.unread.get(V5, "")
+        is_told = known.is_covered and known.still_open
+        told, problem = f"{told} to its end", "" if is_told else problems.get(V5, "")
     return f"{told}: {problem}".rstrip(".") if problem else ""
 
 
@@ -167,7 +186,7 @@ def _of_history(known: States) -> list[str]:
     unseen = sum(order_id not in known.ended for order_id in known.successes)
     if not unseen and (known.history_at > NEVER or not known.losses):
         return []
-    reason = next(reversed(known.unread.values()), "") or f"{unseen} of them are not in it yet"
+    reason = known.history_unread or f"{unseen} of them are not in it yet"
     return [f"the history does not tell which of the orders had triggered ({reason})"]
 
 

@@ -154,8 +154,8 @@ class Account:
         self.ledger.list_rows(Listed(*about, is_whole, self.now, self.now + 0.1), rows)
         self.now += 0.2
 
-    def unread(self, problem: str, *, by: ApiGeneration = V1) -> None:
-        self.ledger.file(Unread(Kind.OPEN, by, self._contracts, problem, self.now))
+    def unread(self, problem: str, *, by: ApiGeneration = V1, kind: Kind = Kind.OPEN) -> None:
+        self.ledger.file(Unread(kind, by, self._contracts, problem, self.now))
 
     def warned(self, *warnings: str) -> None:
         for warning in warnings:

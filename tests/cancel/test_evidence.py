@@ -72,8 +72,8 @@ def history(ids: str, by: ApiGeneration = V1, status: int = 6) -> Does:
     return lambda account: account.listed(Kind.ENDED, [row(i, status) for i in ids], by=by)
 
 
-def unread(problem: str, by: ApiGeneration) -> Does:
-    return lambda account: account.unread(problem, by=by)
+def unread(problem: str, by: ApiGeneration, kind: Kind = Kind.OPEN) -> Does:
+    return lambda account: account.unread(problem, by=by, kind=kind)
 
 
 def outcome_of(*does: Does, **more: Any) -> Outcome:
@@ -256,12 +256,34 @@ SAYS_NOTHING = "v1 answered 10000, which says nothing about the account"
             f"{SAYS_NOTHING}; V5 was not asked; {WAY_OUT}",
         ),
         (
+            [v1(no(1066))],
+            Outcome.UNKNOWN,
+            "v1 answered 1066, which it also says to accounts that have moved to V5; V5 was not "
+            "asked",
+        ),
+        (
+            [asked(took(), V5), v1(took("1")), v1(no(1051))],
+            Outcome.UNKNOWN,
+            f"{NOTHING_PROVEN}; V5 was not asked since",
+        ),
+        (
+            [asked(no(4007), V5), v1(took("1")), v1(no(10000))],
+            Outcome.UNKNOWN,
+            f"{SAYS_NOTHING}; V5 was not asked since; {WAY_OUT}",
+        ),
+        (
+            [v1(no(10000)), unread("words", V5), asked(took(), V5), lists(by=V5)],
+            Outcome.UNKNOWN,
+            f"{SAYS_NOTHING}; V5 shows no order of it, open or ended, which is no proof that it is "
+            f"there; {WAY_OUT}",
+        ),
+        (
             [v1(no(10000)), unread("words", V5)],
             Outcome.UNKNOWN,
             f"{SAYS_NOTHING}; V5's list could not be read: words; {WAY_OUT}",
         ),
         (
-            [v1(no(10000)), lists(by=V5)],
+            [v1(no(10000)), asked(took(), V5), lists(by=V5)],
             Outcome.UNKNOWN,
             f"{SAYS_NOTHING}; V5 shows no order of it, open or ended, which is no proof that it is "
             f"there; {WAY_OUT}",
@@ -299,6 +321,14 @@ def test_a_list_that_is_not_to_be_had_has_a_reason() -> None:
         (
             [v1(no(6002)), v5(took("1"), of="1"), unread("no answer.", V5)],
             "the list of open orders could not be read to its end: no answer",
+        ),
+        (
+            [asked(no(4007), V5), v1(took("1")), v1(no(6002)), unread("words", V5)],
+            "the list of open orders could not be read to its end: words",
+        ),
+        (
+            [v1(no(6002)), lists("1", V5), v5(LOST, of="1"), unread("words", V5)],
+            "the list of open orders could not be read to its end: words",
         ),
         ([v1(no(6002)), v5(took("1"), of="1"), unread("words", V1)], ""),
         ([v1(no(6002)), v5(took("1"), of="1"), lists("1", V5), unread("words", V5)], ""),
@@ -403,8 +433,9 @@ def test_a_doubt_beside_a_clear_call_is_a_warning(code: int) -> None:
         ([history("12")], None),
         ([history("1")], "(1 of them are not in it yet)"),
         ([], "(2 of them are not in it yet)"),
-        ([unread("no answer", V1)], "(no answer)"),
-        ([unread("an earlier one", V5), unread("no answer", V1)], "(no answer)"),
+        ([unread("no answer", V1, Kind.ENDED)], "(no answer)"),
+        ([unread("an open one", V5), unread("no answer", V1, Kind.ENDED)], "(no answer)"),
+        ([unread("an open one", V1)], "(2 of them are not in it yet)"),
     ],
 )
 def test_a_confirmed_call_says_what_the_history_does_not_tell(
