@@ -24,25 +24,26 @@ itself: more than twice what the exchange's own example took."""
 
 async def confirm(context: Context) -> None:
     """Read v1's list again and again, then its history."""
-    known = context.states()
-    if not known.is_asked:
-        return
-    waits = chain(_WAITS, repeat(_LAST_WAIT))
+    if context.states().is_asked and await look_until_gone(context):
+        await look_at_ended(context, _V1)
+
+
+async def look_until_gone(context: Context) -> bool:
+    """Read v1's list until nothing is on it that may still go; whether there was time to."""
+    known, waits = context.states(), chain(_WAITS, repeat(_LAST_WAIT))
     if known.having(State.TAKEN) and not await context.pause(next(waits)):
-        return
+        return False
     while await context.read_open(_V1, persists=True) is not None:
         known = context.states()
         if _may_go(context):
             wait = next(waits)
-        elif not known.shown(_V1) and not known.is_late(_V1):
+        elif context.intent.confirm and not known.shown(_V1) and not known.is_late(_V1):
             wait = max(0.0, known.listed_by - context.now())
         else:
-            break
+            return True
         if not await context.pause(wait):
-            break
-    else:
-        return
-    await look_at_ended(context, _V1)
+            return True
+    return False
 
 
 def _may_go(context: Context) -> bool:

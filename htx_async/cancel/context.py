@@ -96,6 +96,7 @@ class Context:
         """Under which its facts are filed."""
         self._facts = ledger.filed(self._contract)
         self._count = -1
+        self._late = ""
         self._states: States
         self._loop = asyncio.get_running_loop()
 
@@ -114,7 +115,7 @@ class Context:
 
     def report(self) -> CancelReport:
         """The report so far, true at any moment."""
-        return judge.report(self.states(), self.now(), self.scope.reason)
+        return judge.report(self.states(), self.now(), self.scope.reason, self._late)
 
     def problem(self) -> str:
         """Why a list is not to be had, or not believed."""
@@ -122,7 +123,9 @@ class Context:
 
     async def pause(self, seconds: float) -> bool:
         """Whether there is time to go on after so many seconds."""
-        return await self.scope.pause(seconds)
+        if not (goes_on := await self.scope.pause(seconds)):
+            self._late = f"the deadline of {self.scope.patience:g} s leaves no time to ask again"
+        return goes_on
 
     def within(self, scope: Scope, resources: Resources | None = None) -> Context:
         """The same with less time, or with other resources."""

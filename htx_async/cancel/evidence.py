@@ -240,9 +240,10 @@ class Evidence:
         order = self.order(error.order_id)
         order.tried = fact.answered
         # In both lists of one reply it is one order, and taken. "Not there" after a cancel that
-        # was taken is what that cancel did.
+        # was taken is what that cancel did, whatever a list showed meanwhile.
         is_gone = error.err_code in SETTLED_ORDER_CODES and error.err_code != EXECUTED
         if order.taken == fact.answered or (is_gone and order.taken > NEVER):
+            order.taken = fact.answered
             return
         # Refused twice in one reply: what leaves it open counts.
         if order.refused == fact.answered and error.err_code in SETTLED_ORDER_CODES:

@@ -40,15 +40,15 @@ def states(intent: Intent, ledger: Ledger) -> States:
     return States(intent, ledger)
 
 
-def report(known: States, now: float, ended_by: str = "") -> CancelReport:
+def report(known: States, now: float, ended_by: str = "", late: str = "") -> CancelReport:
     """The report at loop time `now`; right at any moment, also while requests are on the wire.
-    `ended_by`: what ends the call before its time."""
+    `ended_by`: what ends the call before its time. `late`: why it is not gone on with."""
     intent, doubt = known.intent, _doubt(known)
     wanted = intent.filter
     outcome = _outcome(known)
     is_tried = outcome not in _UNTRIED
     confirmed = _confirmed(known) if is_tried else None
-    reason = "" if outcome.is_clear else doubt or known.ended_by or ended_by or _unread(known)
+    why = doubt or known.ended_by or ended_by or _unread(known) or late
     return CancelReport(
         contract_code=wanted.contract_code or "",
         pair=wanted.pair,
@@ -66,7 +66,7 @@ def report(known: States, now: float, ended_by: str = "") -> CancelReport:
         reads=_numbered([heard.attempt for heard in known.reads]),
         ts=known.ts,
         elapsed=now - known.ledger.began,
-        ended_by=reason,
+        ended_by="" if outcome.is_clear else why,
         warnings=(
             *(one for one in known.warnings if is_tried or one != BLIND),
             *(_unsent(known, outcome) if known.ended_by else ()),

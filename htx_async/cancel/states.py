@@ -168,7 +168,8 @@ class States(Evidence):
         if V1 in self.on or self.intent.until_clear:
             found = [word for word in found if self._is_last(word)]
         if self.intent.until_clear:
-            found = [word for word in found if word.is_list or not word.names_any]
+            found = [one for one in found if one.asked >= self.horizon]
+            found = [one for one in found if one.is_list or not one.names_any]
         return bool(found)
 
     def _is_believed(self, word: Word) -> bool:

@@ -830,6 +830,29 @@ def test_until_clear_a_reply_that_names_orders_is_not_the_last_word(
     assert account.states().is_covered is is_covered
 
 
+def test_until_clear_what_was_said_before_a_round_does_not_cover_it() -> None:
+    """What was placed since counts, too, and nobody has told of that."""
+    account = Account(Intent(ALL, until_clear=True))
+    account.said(took("1"))
+    account.listed(Kind.OPEN, [])
+    assert account.states().is_covered
+    account.ledger.file(Round((BTC,), account.now))
+    assert not account.states().is_covered
+    account.listed(Kind.OPEN, [])
+    assert account.states().is_covered
+
+
+@pytest.mark.parametrize("code", [1061, 1062, 1071])
+def test_what_is_told_to_be_going_is_taken_whatever_a_list_showed(code: int) -> None:
+    """Its cancel was taken, and a list asked for since had it still."""
+    going = took(errors=[order_error("1", code)])
+    account = either(v5(took("1"), of="1"), lists("1", V5), known=V5, order_ids=("1",))
+    assert account.states().having(State.OPEN) == ("1",)
+    v5(going, of="1")(account)
+    assert account.states().having(State.TAKEN) == ("1",)
+    assert account.report().successes == ("1",)
+
+
 def test_a_cancel_by_ids_is_covered_by_its_answers() -> None:
     """It speaks of no other orders, so no list is needed."""
     account = Account(Intent(ALL, ("1",)))

@@ -53,6 +53,21 @@ def test_a_contract_with_orders_is_cancelled_with_its_reads_on_record() -> None:
     run(main())
 
 
+def test_what_somebody_else_is_cancelling_is_waited_for() -> None:
+    """It is listed, there is nothing to cancel of it any more, and a moment later it is gone."""
+
+    async def main() -> None:
+        exchange = in_step(contracts=CODES[:1], cancel_delay=1.1)
+        exchange.place(CODES[0], "buy", "open", 2)
+        async with v1_session(exchange) as one, v1_session(exchange) as other:
+            await one.cancel_all_trailing(CODES[0])
+            report = await other.mass_cancel_trailing(CODES[:1], look="only")
+        assert report.outcome is Outcome.NOTHING_TO_CANCEL
+        assert not exchange.open_orders()
+
+    run(main())
+
+
 def test_events_tell_of_cancels_only() -> None:
     """A contract that has nothing is no call."""
 

@@ -623,6 +623,20 @@ def test_until_clear_takes_what_was_placed_between_the_rounds() -> None:
     run(main())
 
 
+def test_a_round_for_which_there_is_no_time_is_told() -> None:
+    """All is taken, and nobody has said that nothing is left: by the deadline, not the exchange."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.place(BTC, "buy", "close", 1)
+        async with virtual_session(exchange) as htx:
+            report = await htx.mass_cancel_trailing([BTC], until_clear=True, deadline=1.0)
+        assert report.outcome is Outcome.PARTIAL
+        assert report.reports[0].ended_by == "the deadline of 1 s leaves no time to ask again"
+
+    run(main())
+
+
 def test_a_strategy_that_keeps_placing_is_partial_at_the_deadline() -> None:
     """The last answer was no 1051: the contract needs a person, and the words make sense."""
 
