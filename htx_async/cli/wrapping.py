@@ -19,7 +19,7 @@ def width_of(stream: TextIO | None) -> int | None:
     if stream is None or not is_terminal(stream):
         return None
     with suppress(ValueError):
-        if told := int(os.environ.get("COLUMNS", "0")):
+        if (told := int(os.environ.get("COLUMNS", "0"))) > 0:
             return told
     with suppress(OSError, ValueError):
         return os.get_terminal_size(stream.fileno()).columns or _USUAL

@@ -428,6 +428,16 @@ async def test_open_is_readable_at_any_width(exchange: SimulatedExchange, width:
     assert "Read: isolated margin: 3 contracts, by a list each; cross margin: the whole" in told
 
 
+async def test_columns_that_can_be_none_are_not_heeded(exchange: SimulatedExchange) -> None:
+    """A variable that says nothing of a width leaves the terminal its own."""
+    run = ("cancel-all", CODE, "--dry-run", "--base-url", exchange.url)
+    (_, own), *others = [
+        await seen(80, *run, COLUMNS=columns) for columns in (None, "-5", "0", "wide")
+    ]
+    assert max(map(len, own)) > 40
+    assert all(lines == own for _, lines in others)
+
+
 async def test_open_ends_with_a_key_that_is_refused(exchange: SimulatedExchange) -> None:
     """Exit 5; after five refusals in a row the other lists are not asked for, and one paragraph
     says why."""
