@@ -20,6 +20,8 @@ URL = "URL"
 
 CANCEL_ALL = "swap_track_cancelall"
 
+_ON_RECORD = 0.05
+
 PYTHON = (sys.executable, "-S", "-E", "-c")
 """A command of the standard library alone, which starts soon."""
 
@@ -58,12 +60,15 @@ class Guard:
         loop, exchange, is_over = asyncio.get_running_loop(), self.exchange, False
 
         def latency() -> float:
+            # Asked for before the arrival is on record; the next one may come a second later.
+            loop.call_later(_ON_RECORD, look)
+            return 0.0
+
+        def look() -> None:
             nonlocal is_over
-            # Asked for before the arrival is on record.
             if not is_over and cancels(exchange):
                 is_over = True
-                loop.call_later(seconds, exchange.place, GUARDED[0], "sell", "close")
-            return 0.0
+                loop.call_later(seconds - _ON_RECORD, exchange.place, GUARDED[0], "sell", "close")
 
         exchange.latency = latency
 
