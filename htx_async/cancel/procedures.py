@@ -126,7 +126,8 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
         await on_v5.cancel_all(context)
         return
     await context.send(v1.cancel_all(context.intent.filter, context.intent.endpoint))
-    if context.intent.confirm and not context.scope.reason:
+    is_asked = context.states().is_asked
+    if context.intent.confirm and is_asked and not context.scope.reason:
         await confirm(context)
     elif context.states().having(State.OPEN) and not context.scope.reason:
         # Listed before, and passed over by the reply: somebody else's cancel may take it off.

@@ -346,3 +346,25 @@ async def test_an_error_of_its_own_in_one_margin_mode_hides_no_account_of_the_ot
 def test_a_fleet_shows_no_url() -> None:
     """What may end up in a traceback of somebody else's holds no password."""
     assert "planted" not in repr([Fleet("redis://:planted@127.0.0.1", 4, "planted")])
+
+
+@pytest.mark.parametrize("confirm", [(), ("--confirm",)])
+async def test_an_account_that_moves_after_the_look_is_cancelled_where_it_is(
+    confirm: tuple[str, ...],
+) -> None:
+    """v1 has listed its orders and serves it no more: what waited for v1 goes to V5, and nothing is
+    told as not sent."""
+    moving = {"contracts": CODES, "v1_variant": "1051", "moves_at": 10}
+    async with exchange_of_the_command(**moving) as exchange:
+        for code in CODES:
+            exchange.place(code, "sell", "close", 2)
+            exchange.place(code, "sell", "close", 2, margin_mode="cross")
+        args = ("--all", "--margin", "both", "--json", *confirm)
+        result = await cli(*cancel_all(exchange, *args), HTX_GENERATION=None)
+        assert exchange.open_orders() == ()
+    assert result.code == 0
+    document = json.loads(result.out)
+    assert [document[mode]["not_clear"] for mode in ("isolated", "cross")] == [[], []]
+
+
+CODES = tuple(f"C{number}-USDT" for number in range(8))
