@@ -38,6 +38,9 @@ interfaces)."""
 
 INPUT_ERROR, FIELD_NOT_VALID = 1030, 1067
 
+OF_FORM = (PATH_UNKNOWN, INPUT_ERROR, FIELD_MISSING, FIELD_NOT_VALID)
+"""Of a whole request, which may mean its path or its form; nothing was carried out."""
+
 NOT_ON_V5 = frozenset({4007, 6001})
 """What V5 tells an account that is not on it, as far as texts and clients' notes go; inferred."""
 

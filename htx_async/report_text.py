@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from htx_async.codes import CANCELLING, SETTLED_ORDER_CODES, CodeClass, meaning
+from htx_async.codes import CANCELLING, OF_FORM, SETTLED_ORDER_CODES, CodeClass, meaning
 from htx_async.enums import TRAILING_ORDERS, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -130,6 +130,10 @@ _ADVICE_IN_FRONT = (
     "It is a firewall, a content network or a proxy, and limits this address rather than the "
     "account: send less from it, and call again later or from another one."
 )
+_ADVICE_TOGETHER = (
+    "The request was for the orders of several calls, which may be what it does not take: they go "
+    "apart from now on, so call again."
+)
 _ADVICE_ELSE = "Correct what the code names; trying again unchanged does not help."
 _LOST = " An earlier answer was lost, and ids with it."
 
@@ -233,6 +237,8 @@ def _advice(attempt: Attempt, *, is_trailing: bool = True) -> str:
         return _ADVICE_IN_FRONT
     if attempt.code_class is CodeClass.RETIRED and is_trailing:
         return _ADVICE[CodeClass.RETIRED] + _ADVICE_MOVED
+    if attempt.shared_by and attempt.code in OF_FORM:
+        return _ADVICE_TOGETHER
     return _ADVICE.get(attempt.code_class, _ADVICE_ELSE)
 
 

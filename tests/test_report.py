@@ -76,6 +76,17 @@ CLEAR = {
 }
 
 
+def test_a_form_that_was_refused_for_several_calls_is_not_said_to_be_final() -> None:
+    """Orders of several contracts in one request are our own guess: alone they may be taken."""
+    refused = attempt(1, Verdict.REFUSED, code=1067, message="not valid")
+    alone = report(Outcome.REFUSED, attempts=(refused,))
+    assert "trying again unchanged does not help" in alone.message
+    together = refused.model_copy(update={"shared_by": (1, 2)})
+    told = report(Outcome.REFUSED, attempts=(together,)).message
+    assert "does not help" not in told
+    assert told.endswith("they go apart from now on, so call again.")
+
+
 def test_the_fields_are_the_contract() -> None:
     """Report, attempt and order error have the documented fields."""
     assert set(CancelReport.model_fields) | {"is_clear"} >= {

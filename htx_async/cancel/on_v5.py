@@ -15,13 +15,7 @@ from htx_async.cancel.ledger import Ended
 from htx_async.cancel.order import NEVER, Order, State
 from htx_async.cancel.states import States
 from htx_async.cancel.walk import OnPage
-from htx_async.codes import (
-    FIELD_MISSING,
-    FIELD_NOT_VALID,
-    INPUT_ERROR,
-    PATH_UNKNOWN,
-    SETTLED_ORDER_CODES,
-)
+from htx_async.codes import OF_FORM, PATH_UNKNOWN, SETTLED_ORDER_CODES
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v5
 from htx_async.exchange.models import Page
@@ -34,9 +28,6 @@ _LAST_WAIT = 1.0
 
 _AGAIN = 2.5
 """Seconds after which an order whose cancel was taken, and that is still listed, is tried again."""
-
-_OF_FORM = (PATH_UNKNOWN, INPUT_ERROR, FIELD_MISSING, FIELD_NOT_VALID)
-"""Codes of a whole cancel that may mean its path or its form; nothing was carried out."""
 
 _NO_CODE = "V5 knows a contract by its contract_code only"
 
@@ -131,7 +122,7 @@ async def send_cancel(
             async with Group() as group:
                 for order_id in ids[len(part) :]:
                     group.begin(send_cancel(context, (order_id,), lost=lost, persists=persists))
-        elif reply is not None and reply.verdict is Verdict.REFUSED and reply.code in _OF_FORM:
+        elif reply is not None and reply.verdict is Verdict.REFUSED and reply.code in OF_FORM:
             gone |= {form.path} if reply.code == PATH_UNKNOWN else set()
             continue
         return
@@ -150,7 +141,7 @@ def _left_out(context: Context, answered: Answered, ids: Sequence[str]) -> tuple
     if last is None or not last.led_by:
         return ()
     reply = last.reply
-    if reply.verdict is Verdict.REFUSED and reply.code in _OF_FORM:
+    if reply.verdict is Verdict.REFUSED and reply.code in OF_FORM:
         return tuple(ids)
     if reply.verdict is not Verdict.ACCEPTED or last.led_by == context.intent.filter.contract_code:
         return ()
