@@ -125,7 +125,10 @@ _ADVICE: dict[CodeClass | None, str] = {
         "again; if it stays so, cancel on its website."
     ),
 }
-_ADVICE_MOVED = ' For an account that has moved to V5, open the session with generation="v5".'
+WAY_OUT = (
+    'for an account that has moved, open the session with generation="v5" (on the command line: '
+    "--generation v5)"
+)
 _ADVICE_IN_FRONT = (
     "It is a firewall, a content network or a proxy, and limits this address rather than the "
     "account: send less from it, and call again later or from another one."
@@ -236,7 +239,7 @@ def _advice(attempt: Attempt, *, is_trailing: bool = True) -> str:
     if _is_in_front(attempt):
         return _ADVICE_IN_FRONT
     if attempt.code_class is CodeClass.RETIRED and is_trailing:
-        return _ADVICE[CodeClass.RETIRED] + _ADVICE_MOVED
+        return f"{_ADVICE[CodeClass.RETIRED]} F{WAY_OUT[1:]}."
     if attempt.shared_by and attempt.code in OF_FORM:
         return _ADVICE_TOGETHER
     return _ADVICE.get(attempt.code_class, _ADVICE_ELSE)

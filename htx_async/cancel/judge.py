@@ -16,8 +16,7 @@ from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.codes import FIELD_MISSING, SETTLED_ORDER_CODES, Code
 from htx_async.enums import ApiGeneration, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
-
-WAY_OUT = 'for an account that has moved, open the session with generation="v5"'
+from htx_async.report_text import WAY_OUT
 
 _PROVES_NOTHING = "which it also says to accounts that have moved to V5"
 NOT_CONFIRMED = "this is not confirmed"

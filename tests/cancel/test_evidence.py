@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY, WAY_OUT, problem, report, states
+from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY, problem, report, states
 from htx_async.cancel.ledger import Intent, Ledger, NotOnV5, Round
 from htx_async.cancel.order import State
 from htx_async.codes import Code
@@ -16,6 +16,7 @@ from htx_async.enums import ApiGeneration, Outcome
 from htx_async.exchange.endpoints import CANCEL_ALL
 from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
+from htx_async.report_text import WAY_OUT
 from tests.cancel.facts import (
     ALL,
     BTC,
