@@ -88,8 +88,9 @@ class Call(Attempts):
                     self._may_be_late = True
                     wait = await self._attempt(turn)
         except TimeoutError:
-            passed = f"the deadline of {self.scope.patience:.3g} s passed"
-            self._ended_by = self._ended_by or passed
+            if not self._is_stopped:
+                passed = f"the deadline of {self.scope.patience:.3g} s passed"
+                self._ended_by = self._ended_by or passed
 
     def _told_of_clock(self) -> str:
         """What the comparison of clocks found, once the call was refused again after it."""

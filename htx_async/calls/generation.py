@@ -32,6 +32,8 @@ class Generation:
         self.current = ApiGeneration.V1 if self.is_auto else ApiGeneration(wanted)
         self.how = "assumed, until a reply says otherwise" if self.is_auto else "given"
         """How it was found out."""
+        self.since = -math.inf
+        """The loop time at which it was."""
 
     def known(self, family: str = TRAILING_ORDERS) -> ApiGeneration | None:
         """The one that was given, or that has shown itself to have the orders of `family`; None
@@ -56,9 +58,9 @@ class Generation:
         if self.current is current:
             return False
         self.current, self.how = current, why
+        self.since = asyncio.get_running_loop().time()
         if emitter:
-            now = asyncio.get_running_loop().time()
-            emitter.emit(GenerationChanged(now, current, why))
+            emitter.emit(GenerationChanged(self.since, current, why))
         return True
 
 

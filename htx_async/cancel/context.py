@@ -138,12 +138,8 @@ class Context:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
-        current = self.resources.generation.current
-        if current is ApiGeneration.V5 and current not in tried:
-            self._learn()
-        if not self._facts:
-            return current
-        on = self.states().on
+        self._learn()
+        current, on = self.resources.generation.current, self.states().on
         if not tried and (current in on or not on):
             return current
         left = [one for one in self.places() if one not in tried] if len(on) == 1 else []
@@ -152,10 +148,14 @@ class Context:
     def _learn(self) -> None:
         """What the session has found out since the call began: the account is on V5."""
         generation = self.resources.generation
-        if not generation.is_auto or self._is_by_pair or self.ledger.known is not None:
+        is_on_v5 = generation.is_auto and generation.current is ApiGeneration.V5
+        if not is_on_v5 or self._is_by_pair or self.ledger.known is not None:
             return
         known = self.states()
-        if len(known.on) > 1 and not (known.is_covered and known.words[ApiGeneration.V5]):
+        has_answered = len(known.on) == 1 or known.words[ApiGeneration.V5]
+        # What V5 said before it was found out is of an account that had not moved yet.
+        is_news = ApiGeneration.V1 in known.on and generation.since > known.not_on_v5
+        if is_news and not (known.is_covered and has_answered):
             self.ledger.file(Moved(self.contracts, generation.how, self.now()))
 
     @property
@@ -164,14 +164,15 @@ class Context:
 
     def places(self) -> list[ApiGeneration]:
         """Where the account may be, as far as it can be asked there."""
-        is_named = self.intent.filter.contract_code is not None
-        return [one for one in self.states().on if is_named or one is ApiGeneration.V1]
+        only_v1 = self._is_by_pair
+        return [one for one in self.states().on if one is ApiGeneration.V1 or not only_v1]
 
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
+        self._learn()
         known, generation = self.states(), self.resources.generation
-        why, is_named = known.why, self.intent.filter.contract_code is not None
-        if generation.is_auto and why and is_named and generation.current not in known.on:
+        why, is_news = known.why, generation.current not in known.on
+        if generation.is_auto and why and is_news and not self._is_by_pair:
             (current,) = known.on
             if generation.switch(current, why, self.resources.emitter):
                 self.resources.turns.give_way(current)
@@ -249,8 +250,7 @@ class Context:
         """Whether a list that was read to its end has all that was asked for. That V5's without a
         contract code is of every contract is not documented: once one has shown orders of two, it
         is, in this session (an inference)."""
-        is_named = self.intent.filter.contract_code is not None
-        if generation is not ApiGeneration.V5 or kind is not Kind.OPEN or is_named:
+        if generation is not ApiGeneration.V5 or kind is not Kind.OPEN or not self._is_by_pair:
             return True
         traits = self.resources.v5
         traits.lists_all |= len({row.contract_code for row in rows}) > 1

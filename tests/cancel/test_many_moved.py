@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from htx_async import ALL_CONTRACTS, MassCancelFailed, MassCancelReport, Outcome
-from tests.support.generations import exchange_of, session_of
+from tests.support.generations import VARIANTS, exchange_of, session_of
 from tests.support.virtual import run
 
 CODES = [f"C{number}-USDT" for number in range(40)]
@@ -58,6 +58,24 @@ def test_an_order_that_v5_showed_counts_for_contracts_that_come_later(
     report, left = run(cancelled("named", variant, 0.1, 1, **settings))
     assert left == 0
     assert report.outcomes == {Outcome.CANCELLED: 1, Outcome.NOTHING_TO_CANCEL: 39}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_account_that_moves_after_v5_has_refused_it_once(variant: str) -> None:
+    """What still waits for its turn on v1 goes to V5 all the same."""
+
+    async def main() -> None:
+        exchange = exchange_of("v1", variant, contracts=CODES[:12])
+        for code in CODES[5:12]:
+            exchange.place(code, "sell", "close")
+        exchange.move(3.0)
+        await asyncio.sleep(2.0)
+        async with session_of(exchange) as htx:
+            report = await htx.mass_cancel_trailing(CODES[:12], look="none")
+        assert not exchange.open_orders()
+        assert report.outcomes == {Outcome.CANCELLED: 7, Outcome.NOTHING_TO_CANCEL: 5}
+
+    run(main())
 
 
 def test_v5_s_lists_are_read_beside_each_other() -> None:
