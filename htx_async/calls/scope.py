@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from htx_async.calls.default_deadline import DefaultDeadline
 from htx_async.limits.slower_limit import BELIEVED
@@ -153,7 +153,7 @@ class Scope:
         await asyncio.wait([self._ending], timeout=seconds)
         return not self.reason
 
-    async def until(self, *futures: asyncio.Future[None]) -> bool:
+    async def until(self, *futures: asyncio.Future[Any]) -> bool:
         """Wait for the first of them; False when it is to end before, or time is up."""
         loop = asyncio.get_running_loop()
         if self.reason or any(future.done() for future in futures):
@@ -161,7 +161,7 @@ class Scope:
         if self._ending is None:
             self._ending = loop.create_future()
         left = max(0.0, self.deadline - loop.time())
-        waited: list[asyncio.Future[None]] = [self._ending, *futures]
+        waited: list[asyncio.Future[Any]] = [self._ending, *futures]
         await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         return not self.reason and any(future.done() for future in futures)
 

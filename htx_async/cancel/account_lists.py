@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from htx_async.aio.tasks import own_task
+from htx_async.calls.scope import Scope
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL
 from htx_async.cancel.walk import OnPage
@@ -75,7 +76,7 @@ class AccountLists:
         traits = self._reader.resources.v5
         if self._has_read and not traits.lists_all:
             return None
-        is_read = await self.read(Kind.OPEN, on_page)
+        is_read = await self.read(Kind.OPEN, context.scope, on_page)
         if not is_read and context.states().absent is not None:
             return False
         return is_read if traits.lists_all else None
@@ -86,20 +87,26 @@ class AccountLists:
             await asyncio.wait(self._tasks)
 
     async def read(
-        self, kind: Kind, on_page: OnPage | None = None, ids: Sequence[str] = ()
+        self,
+        kind: Kind,
+        scope: Scope,
+        on_page: OnPage = lambda page: None,
+        ids: Sequence[str] = (),
     ) -> bool:
-        """Whether it could be read to its end; it is on the ledger then."""
+        """Whether it could be read to its end before `scope` ends; it is on the ledger then."""
         reading = self._next.get(kind)
         if reading is None:
             reading = self._next[kind] = _Reading()
             reading.task = own_task(self._read(kind, reading))
             self._tasks.add(reading.task)
             reading.task.add_done_callback(self._tasks.discard)
-        if on_page is not None:
-            reading.on_page.append(on_page)
+        reading.on_page.append(on_page)
         reading.ids.update(ids)
-        await asyncio.wait([reading.task])
-        return reading.task.result()
+        try:
+            await scope.until(reading.task)
+        finally:
+            reading.on_page.remove(on_page)
+        return reading.task.done() and reading.task.result()
 
     async def _read(self, kind: Kind, reading: _Reading) -> bool:
         async with self._locks[kind]:

@@ -10,16 +10,13 @@ from itertools import chain, repeat
 
 from htx_async.cancel.context import Context
 from htx_async.cancel.order import NEVER, State
+from htx_async.cancel.states import GONE_WITHIN
 from htx_async.enums import ApiGeneration
 
 _V1 = ApiGeneration.V1
 _WAITS = (0.1, 0.25, 0.5)
 _LAST_WAIT = 1.0
 """Seconds between looks."""
-
-_TO_SETTLE = 2.5
-"""Seconds after the last request, from which an order that it did not reach will not go by
-itself: more than twice what the exchange's own example took."""
 
 
 async def confirm(context: Context) -> None:
@@ -49,7 +46,7 @@ async def look_until_gone(context: Context) -> bool:
 def _may_go(context: Context) -> bool:
     """Whether some order is left that the cancel may still take off."""
     known = context.states()
-    if context.now() < known.sent_last + _TO_SETTLE:
+    if context.now() < known.sent_last + GONE_WITHIN:
         return bool(known.shown(_V1))
     return any(known.orders[order_id].taken > NEVER for order_id in known.shown(_V1))
 
@@ -66,7 +63,7 @@ async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
         rows = await context.read_ended(generation, since, gone)
         if rows is None:
             return
-        is_late = context.now() > known.sent_last + _TO_SETTLE
+        is_late = context.now() > known.sent_last + GONE_WITHIN
         if context.ledger.ended.keys() >= {*gone} or is_late:
             return
         if not await context.pause(next(waits)):

@@ -33,10 +33,8 @@ if TYPE_CHECKING:
             """Whether the next one of open orders could be read; None where that of the contract
             is to be asked for."""
 
-        async def read(
-            self, kind: Kind, on_page: OnPage | None = None, ids: Sequence[str] = ()
-        ) -> bool:
-            """Whether the next one could be read."""
+        async def read(self, kind: Kind, scope: Scope, *, ids: Sequence[str] = ()) -> bool:
+            """Whether the next one could be read before `scope` ends."""
 
 
 ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V5: v5}
@@ -327,7 +325,7 @@ class Context:
             and self.lists is not None
             and self.resources.v5.lists_all
         ):
-            is_read = await self.lists.read(Kind.ENDED, ids=ids)
+            is_read = await self.lists.read(Kind.ENDED, self.scope, ids=ids)
             return tuple(self.ledger.ended.values()) if is_read else None
         route, wanted = ROUTES[generation], self.intent.filter
         missing = set(ids)

@@ -149,7 +149,7 @@ class Looks:
 
     async def _ask_v5(self) -> None:
         """V5's list of the account, beside the first looks: the account may have moved."""
-        await self._lists.read(Kind.OPEN)
+        await self._lists.read(Kind.OPEN, self._everything.scope)
         for context in self._contexts.values():
             if context.states().shown_on_v5:
                 context.settle()

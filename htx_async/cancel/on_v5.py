@@ -13,7 +13,7 @@ from htx_async.cancel.confirm import look_at_ended
 from htx_async.cancel.context import Answered, Context
 from htx_async.cancel.ledger import Ended
 from htx_async.cancel.order import NEVER, Order, State
-from htx_async.cancel.states import States
+from htx_async.cancel.states import GONE_WITHIN, States
 from htx_async.cancel.walk import OnPage
 from htx_async.codes import OF_FORM, PATH_UNKNOWN, SETTLED_ORDER_CODES
 from htx_async.enums import ApiGeneration, Verdict
@@ -26,9 +26,6 @@ _WAITS = (0.025, 0.1, 0.25, 0.5)
 _LAST_WAIT = 1.0
 """Seconds between looks: V5's lists lag behind, and v1's example took 1.1 s."""
 
-_AGAIN = 2.5
-"""Seconds after which an order whose cancel was taken, and that is still listed, is tried again."""
-
 _NO_CODE = "V5 knows a contract by its contract_code only"
 
 
@@ -39,9 +36,9 @@ async def cancel_all(context: Context) -> None:
         context.ledger.file(Ended((context.intent.contract,), _NO_CODE))
         return
     waits = chain(_WAITS, repeat(_LAST_WAIT))
-    # What a look, or the check of v1's word, has listed just now needs no other list.
+    # What a look, or the check of v1's word, has listed of it just now needs no other list.
     async with Group() as group:
-        _cancel_due(context, group, context.states().shown(_V5), set())
+        _cancel_due(context, group, context.states().having(State.OPEN), set())
     is_begun = context.states().sent[_V5] > NEVER
     if is_begun and not await context.pause(next(waits)):
         return
@@ -163,7 +160,7 @@ def _is_due(context: Context, order_id: str, order: Order) -> bool:
         return False
     # Taken, or gone by its own item, and listed all the same: the list lags behind, for a while.
     is_done = order.taken > NEVER or _is_told(order)
-    return not is_done or context.now() - order.tried > _AGAIN
+    return not is_done or context.now() - order.tried > GONE_WITHIN
 
 
 def _may_go(context: Context, known: States) -> bool:

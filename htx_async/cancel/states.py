@@ -17,6 +17,10 @@ LISTED_WITHIN = 1.5
 """Seconds after which every order that was placed is in the lists of open orders. An assumption:
 HTX publishes no such figure; its own example has 1.1 s between a cancel's reply and its effect."""
 
+GONE_WITHIN = 2.5
+"""Seconds after a cancel was answered, from which an order that is still listed will not go by it:
+more than twice what that example took."""
+
 _NOT_GONE = LEFT | {State.UNKNOWN}
 _NOWHERE: frozenset[ApiGeneration] = frozenset()
 _ONLY = {one: frozenset({one}) for one in ApiGeneration}
@@ -216,7 +220,9 @@ class States(Evidence):
             order.is_ours = max(taken, order.lost, listed) > NEVER or self.losses > 0
             return _by_history(row)
         heard = max(taken, order.lost, order.refused)
-        if heard == taken > listed:
+        # Nobody looks again after a cancel by ids: that a list lags behind is no word against it.
+        lag = GONE_WITHIN if self.intent.order_ids else 0.0
+        if heard == taken and listed < taken + lag:
             return State.TAKEN
         if max(heard, listed) == NEVER:
             return State.UNKNOWN

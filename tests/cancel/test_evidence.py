@@ -847,7 +847,8 @@ def test_until_clear_what_was_said_before_a_round_does_not_cover_it() -> None:
 def test_what_is_told_to_be_going_is_taken_whatever_a_list_showed(code: int) -> None:
     """Its cancel was taken, and a list asked for since had it still."""
     going = took(errors=[order_error("1", code)])
-    account = either(v5(took("1"), of="1"), lists("1", V5), known=V5, order_ids=("1",))
+    listed = lists("1", V5, after=3.0)
+    account = either(v5(took("1"), of="1"), listed, known=V5, order_ids=("1",))
     assert account.states().having(State.OPEN) == ("1",)
     v5(going, of="1")(account)
     assert account.states().having(State.TAKEN) == ("1",)

@@ -78,6 +78,22 @@ def test_an_account_that_moves_after_v5_has_refused_it_once(variant: str) -> Non
     run(main())
 
 
+def test_a_long_list_of_v5_leaves_time_for_the_cancels() -> None:
+    """A look takes half of the time at most, whoever reads the list that it waits for."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "404", contracts=CODES[:2], v5_page=3)
+        exchange.place(CODES[0], "sell", "close", 2)
+        exchange.place(CODES[1], "sell", "close", 240)
+        await asyncio.sleep(2.0)
+        async with session_of(exchange) as htx:
+            await htx.mass_cancel_trailing(CODES[:2], look="only", deadline=4.0)
+        assert not exchange.open_orders(CODES[0])
+        assert len(exchange.open_orders(CODES[1])) < 240
+
+    run(main())
+
+
 def test_v5_s_lists_are_read_beside_each_other() -> None:
     """An account on v1 whose V5 answers with empty lists: forty of them are read within seconds at
     a round trip of 2 s, not one after the other."""

@@ -105,6 +105,24 @@ def test_a_long_list_is_cancelled_while_it_is_read_for_a_second_opinion(
 
 
 @LISTS
+def test_what_is_cancelled_by_its_id_while_the_list_is_read_may_be_on_its_next_page(
+    order: RowOrder, inclusive: bool
+) -> None:
+    """As the lists lag behind: its cancel was taken, and nobody looks again."""
+
+    async def main() -> None:
+        lists = {"v5_page": 3, "v5_order": order, "v5_inclusive": inclusive}
+        exchange = exchange_of("v5", "1066", cancel_delay=0.4, **lists)
+        ids = exchange.place(CODE, "sell", "close", 12)
+        await asyncio.sleep(2.0)
+        async with session_of(exchange) as htx:
+            report = await htx.cancel_trailing(CODE, ids)
+        assert (report.outcome, {*report.successes}) == (Outcome.CANCELLED, {*ids})
+
+    run(main())
+
+
+@LISTS
 def test_a_list_over_all_contracts_does_not_end_with_its_first_page(
     order: RowOrder, inclusive: bool
 ) -> None:
