@@ -167,9 +167,11 @@ class Context:
 
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
-        self._learn()
         known, generation = self.states(), self.resources.generation
-        why, is_news = known.why, generation.current not in known.on
+        why, is_other = known.why, generation.current not in known.on
+        # What was said before the session found out the last time is no news.
+        said = known.moved if known.on == {ApiGeneration.V5} else known.not_on_v5
+        is_news = is_other and said > generation.since
         if generation.is_auto and why and is_news and not self._is_by_pair:
             (current,) = known.on
             if generation.switch(current, why, self.resources.emitter):
