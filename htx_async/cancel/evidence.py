@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from htx_async.cancel.ledger import (
     Warned,
 )
 from htx_async.cancel.order import NEVER, Order
+from htx_async.cancel.times import Times
 from htx_async.codes import (
     EXECUTED,
     FIELD_MISSING,
@@ -133,44 +133,14 @@ class Evidence:
             found = self.heard_of[order_id] = Order()
         return found
 
+    @cached_property
+    def times(self) -> Times:
+        """What the exchange's own times tell."""
+        return Times((*self.cancels, *self.reads), self.ledger.began, self.horizon)
+
     def is_newer(self, row: TrailingOrder) -> bool:
         """Whether it was certainly placed after the horizon."""
-        return row.created_at is not None and row.created_at > self._latest
-
-    @cached_property
-    def _latest(self) -> float:
-        """Unix milliseconds at the exchange, which the horizon comes no later than.
-
-        A reply's time was told after its request was sent and before it was answered, which makes
-        two bounds of the horizon. Clocks of the exchange may be wrong: what one reply says alone is
-        not certain, and where replies contradict each other the most cautious one holds.
-        """
-        # Times are told in whole milliseconds, cut off.
-        upper = sorted(ts + 1 - 1000 * (asked - self.horizon) for ts, asked, _ in self._moments())
-        lower = (ts - 1000 * (answered - self.horizon) for ts, _, answered in self._moments())
-        if len(upper) < 2 or self._is_clock_wrong():
-            return math.inf
-        return upper[-1] if max(lower) > upper[0] else upper[1]
-
-    def _is_clock_wrong(self) -> bool:
-        """Whether a list has orders that were placed after the time at which it says it was made:
-        then the clock of replies is not that of orders."""
-        told = [h.reply for h in self.reads if h.kind is Kind.OPEN and h.reply.data is not None]
-        rows = ((row.created_at or 0, reply.ts) for reply in told for row in reply.data.orders)
-        return any(ts is not None and placed > ts + 1 for placed, ts in rows)
-
-    @property
-    def earliest(self) -> float:
-        """Unix milliseconds at the exchange at which the call had certainly not begun."""
-        began = self.ledger.began
-        times = (ts - 1 - 1000 * (answered - began) for ts, _, answered in self._moments())
-        return max(times, default=0.0)
-
-    def _moments(self) -> Iterator[tuple[int, float, float]]:
-        """The exchange's own time in each reply that tells it, with the loop times around it."""
-        for heard in (*self.cancels, *self.reads):
-            if heard.reply.ts is not None:
-                yield heard.reply.ts, heard.asked, heard.answered
+        return row.created_at is not None and row.created_at > self.times.latest
 
     def _hear(self, fact: Heard) -> None:
         if fact.kind is not Kind.CANCEL:

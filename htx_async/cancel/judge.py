@@ -211,7 +211,9 @@ def _is_complete(known: States, outcome: Outcome) -> bool:
         return False
     if known.intent.order_ids and outcome is Outcome.UNKNOWN:
         return False
-    return not known.losses or bool(known.having(State.CANCELLED))
+    # By the history, which tells of those that have ended since, if it is known since when.
+    is_told = bool(known.having(State.CANCELLED)) and known.times.do_agree
+    return not known.losses or is_told
 
 
 def _lost(known: States) -> bool:

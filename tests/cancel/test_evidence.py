@@ -855,6 +855,22 @@ def test_what_is_told_to_be_going_is_taken_whatever_a_list_showed(code: int) -> 
     assert account.report().successes == ("1",)
 
 
+@pytest.mark.parametrize(("ahead", "is_complete"), [(0, True), (3_600_000, False)])
+def test_the_history_has_all_ids_only_where_clocks_agree_on_since_when(
+    ahead: int, is_complete: bool
+) -> None:
+    """An answer was lost, and the history tells of an order that the call has cancelled."""
+    account = Account(Intent(ALL))
+    account.said(LOST)
+    account.said(no(1051, ts=START + 300))
+    account.listed(Kind.OPEN, [row("1")], after=AT_ONCE, is_whole=False)
+    account.listed(Kind.OPEN, [])
+    account.said(took(ts=START + 2750 + ahead), kind=Kind.ENDED)
+    account.listed(Kind.ENDED, [row("1", status=6)])
+    assert account.report().successes == ("1",)
+    assert account.report().ids_complete is is_complete
+
+
 def test_a_cancel_by_ids_is_covered_by_its_answers() -> None:
     """It speaks of no other orders, so no list is needed."""
     account = Account(Intent(ALL, ("1",)))
