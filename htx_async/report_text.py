@@ -96,7 +96,8 @@ def unread(attempts: Sequence[Attempt], ended_by: str) -> str:
         why = f"{ended(refusal_of(last))}{_sentence(ended_by)}"
     else:
         told = f"no answer to believe; the last, from {last.base_url}: {ended(last.message)}"
-        why, advice = f"{told}{_sentence(ended_by)}", "Call again."
+        besides = "" if last.message in ended_by else _sentence(ended_by)
+        why, advice = f"{told}{besides}", "Call again."
     return f"{why} No order was touched: reading changes nothing. {advice}"
 
 
@@ -257,8 +258,9 @@ def refusal_of(attempt: Attempt) -> str:
 
 def _tell_not_sent(report: Told) -> str:
     last = report.attempts[-1] if report.attempts else None
-    # What was cut off has not failed: it ended with what is told before.
-    failed = None if last is None or last.message == CUT_OFF else last
+    # What was cut off has not failed, and what ended the call is told before.
+    is_told = last is None or last.message == CUT_OFF or last.message in report.ended_by
+    failed = None if is_told else last
     failure = f" Last failure, at {failed.base_url}: {ended(failed.message)}" if failed else ""
     is_before = report.ended_by == INTERRUPTED and failed is None
     why = f"{report.ended_by} before its turn" if is_before else report.ended_by

@@ -23,6 +23,7 @@ from htx_async import (
     Offset,
     Outcome,
     OutcomeUnknown,
+    ReadFailed,
     RetryPolicy,
     SessionClosed,
     TokenBucket,
@@ -278,6 +279,46 @@ async def test_a_callers_session_closed_in_mid_call_is_no_reason_to_forget(
             with pytest.raises(OutcomeUnknown) as caught:
                 await call
     assert caught.value.report.attempts[0].verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("settings", [{}, {"confirm": True}, {"until_clear": True}])
+async def test_a_callers_session_closed_in_mid_call_ends_it_at_once(
+    exchange: SimulatedExchange, settings: dict[str, Any]
+) -> None:
+    """Nothing is tried again through what stays closed, and the report says what is to be done."""
+    exchange.place(BTC, "buy", "close", 2)
+    exchange.latency = 0.05
+    codes = [BTC, *(f"C{number}-USDT" for number in range(7))]
+    async with aiohttp.ClientSession() as http:
+        attempts: list[object] = []
+        given: dict[str, Any] = {"http": http, "base_urls": exchange.url}
+        given["on_event"] = [attempts.append]
+        async with HtxSession(exchange.credentials, **given) as htx:
+            call = asyncio.ensure_future(htx.mass_cancel_trailing(codes, **settings))
+            await asyncio.sleep(0)
+            await http.close()
+            async with asyncio.timeout(5):
+                report = await call
+    assert report.outcomes == {Outcome.NOT_SENT: len(codes)}
+    assert all("open a session with another. Call again." in str(one) for one in report.reports)
+    ended = [event for event in attempts if isinstance(event, AttemptEnded)]
+    assert len(ended) < 40
+    assert len(exchange.open_orders()) == 2
+
+
+async def test_a_list_through_a_callers_session_closed_in_mid_call_ends_at_once(
+    exchange: SimulatedExchange,
+) -> None:
+    """As a cancel does, and what closed it is told once."""
+    async with aiohttp.ClientSession() as http:
+        htx = HtxSession(exchange.credentials, base_urls=exchange.url, http=http)
+        async with htx, asyncio.timeout(5):
+            call = asyncio.ensure_future(htx.open_trailing(BTC))
+            await asyncio.sleep(0)
+            await http.close()
+            with pytest.raises(ReadFailed) as caught:
+                await call
+    assert str(caught.value).count("session was closed") == 1
 
 
 async def test_warming_up_ends_with_its_session(exchange: SimulatedExchange) -> None:

@@ -299,6 +299,9 @@ class Call(Attempts):
         self, in_flight: InFlight, failure: SendFailed, *, is_first: bool = True
     ) -> float | None:
         self._file_failure(in_flight, failure, is_first=is_first)
+        if failure.is_final:
+            self._ended_by = self._ended_by or failure.reason
+            return None
         return self._next()
 
     def _next(self) -> float | None:

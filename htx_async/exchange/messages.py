@@ -112,18 +112,26 @@ class SendFailed(Exception):
     """An attempt without a complete reply: a signal between modules, never a user's error.
 
     `reason` is our own text, with nothing secret. `sent` is False only when it is certain that no
-    byte left for the exchange; `connecting` tells that the connection was never made, and `stalled`
-    that this loop was blocked for a good part of the time before that.
+    byte left for the exchange; `connecting` tells that the connection was never made, `stalled`
+    that this loop was blocked for a good part of the time before that, and `is_final` that no other
+    attempt can be made either.
     """
 
     def __init__(
-        self, reason: str, *, sent: bool, connecting: bool = False, stalled: bool = False
+        self,
+        reason: str,
+        *,
+        sent: bool,
+        connecting: bool = False,
+        stalled: bool = False,
+        is_final: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.connecting = connecting
         self.stalled = stalled
+        self.is_final = is_final
 
     @property
     def is_of_host(self) -> bool:

@@ -33,6 +33,11 @@ from htx_async.transport.marked_body import MarkedBody
 
 _TOO_MANY_REQUESTS = 429
 
+_CLOSED = (
+    "the aiohttp session was closed, and nothing goes through it any more: open a session with "
+    "another"
+)
+
 
 class Sending:
     """One attempt: sent at most once, reset if it does not end with a complete reply."""
@@ -75,7 +80,7 @@ class Sending:
         that the request was written to is reset, so that the kernel does not go on delivering it.
         """
         if self._http is None:
-            raise SendFailed("the HTTP session was closed", sent=False)
+            raise SendFailed(_CLOSED, sent=False, is_final=True)
         now = asyncio.get_running_loop().time()
         if self._proxy is not None and not self._proxy.may_be_asked(now):
             told = refused_tunnel(PROXY_AUTHENTICATION, self._proxy)
