@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from htx_async.aio.tasks import own_task
 from htx_async.calls.scope import Scope
 from htx_async.cancel.context import Context
-from htx_async.cancel.ledger import ALL
+from htx_async.cancel.ledger import ALL, Unread
 from htx_async.cancel.walk import OnPage
 from htx_async.enums import ApiGeneration
 from htx_async.exchange import v5
@@ -77,6 +77,10 @@ class AccountLists:
         if self._has_read and not traits.lists_all:
             return None
         is_read = await self.read(Kind.OPEN, context.scope, on_page)
+        if not is_read and context.now() >= context.scope.deadline:
+            passed = f"the deadline of {context.scope.patience:g} s passed"
+            unread = Unread(Kind.OPEN, _V5, context.contracts, passed, context.now())
+            context.ledger.file(unread)
         if not is_read and context.states().absent is not None:
             return False
         return is_read if traits.lists_all else None

@@ -78,7 +78,7 @@ class Evidence:
     """The exchange's own time in its last answer to a cancel."""
     on_v5_since = math.inf
     """When it was first shown that the account is on V5, from where none moves back."""
-    _on_v5: tuple[float, str] | None = None
+    seen_on_v5: tuple[float, str] | None = None
     """When V5 showed an order of the account, and how."""
 
     def __init__(self, intent: Intent, ledger: Ledger) -> None:
@@ -274,8 +274,8 @@ class Evidence:
     def _weigh_v5(self) -> None:
         """An order that V5 shows is the account's own where v1 does not serve it."""
         is_refused = self.unreached[V1] is not None or self.doubted > NEVER
-        if is_refused and self._on_v5 is not None:
-            self._move(*self._on_v5)
+        if is_refused and self.seen_on_v5 is not None:
+            self._move(*self.seen_on_v5)
 
     def _not_on_v5(self, code: Code | None, asked: float) -> None:
         if asked >= self.not_on_v5:
@@ -314,7 +314,7 @@ class Evidence:
         how = "V5's history has" if is_history else "V5 lists"
         if rows:
             self.on_v5_since = min(self.on_v5_since, fact.answered)
-            self._on_v5 = (fact.answered, f"{how} an order of the account")
+            self.seen_on_v5 = (fact.answered, f"{how} an order of the account")
             self._weigh_v5()
         if meant and not is_history:
             self._move(fact.answered, "V5 lists orders that v1 does not know")

@@ -87,8 +87,9 @@ _UNTRIED = (Outcome.NOT_SENT, Outcome.REFUSED)
 
 def _doubt(known: States) -> str:
     """Why the last word of v1 is no proof; "" when it is."""
-    is_refused = known.moved > NEVER and known.not_on_v5 > known.on_v1 and not known.words[V5]
-    if is_refused:
+    is_seen = known.seen_on_v5 is not None and known.seen_on_v5[0] > known.not_on_v5
+    is_refused = known.not_on_v5 > known.on_v1 and not (is_seen or known.words[V5])
+    if known.moved > NEVER and is_refused:
         told = f"{known.moved_by} and V5 answered {known.absent}"
         return f"{told}, so neither API serves this account"
     if known.unreached[V1] is not None and not known.ledger.is_pinned and V1 in known.on:

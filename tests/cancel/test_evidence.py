@@ -221,6 +221,7 @@ def test_a_missing_field_that_was_not_missing_doubts_the_generation() -> None:
     assert not either(v1(took("1")), asked(no(1056))).states().is_open_question
 
 
+PART = lists("1", V5, is_whole=False)
 NOTHING_PROVEN = (
     "v1 says that nothing is left, which it also says to accounts that have moved to V5"
 )
@@ -330,6 +331,10 @@ def test_a_list_that_is_not_to_be_had_has_a_reason() -> None:
         (
             [v1(no(6002)), lists("1", V5), v5(LOST, of="1"), unread("words", V5)],
             "the list of open orders could not be read to its end: words",
+        ),
+        (
+            [asked(no(4007), V5), v1(no(1051)), PART, unread("words", V5)],
+            "the list of open orders could not be read: words",
         ),
         ([v1(no(6002)), v5(took("1"), of="1"), unread("words", V1)], ""),
         ([v1(no(6002)), v5(took("1"), of="1"), lists("1", V5), unread("words", V5)], ""),

@@ -104,6 +104,23 @@ def test_a_long_list_of_v5_leaves_time_for_the_cancels() -> None:
     run(main())
 
 
+def test_a_list_of_v5_that_does_not_end_in_time_is_told() -> None:
+    """It is known to be of all contracts, so that those that wait for it ask for none of their
+    own."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", "6002", contracts=CODES[:2], v5_page=3)
+        for code in CODES[:2]:
+            exchange.place(code, "sell", "close", 30, margin_mode="cross")
+        async with session_of(exchange, generation="v5") as htx:
+            await htx.cross.open_trailing(ALL_CONTRACTS, deadline=10.0)
+            report = await htx.mass_cancel_trailing(CODES[:2], deadline=1.0)
+        assert report.outcomes == {Outcome.NOT_SENT: 2}
+        assert all("deadline of 1 s" in each.ended_by for each in report.reports)
+
+    run(main())
+
+
 def test_v5_s_lists_are_read_beside_each_other() -> None:
     """An account on v1 whose V5 answers with empty lists: forty of them are read within seconds at
     a round trip of 2 s, not one after the other."""
