@@ -122,7 +122,7 @@ class Undertaking:
         self.heard: list[CancelReport] = []
         self.reports: list[CancelReport] = []
         self.is_cancelled = False
-        self._is_mass = is_mass
+        self.is_mass = is_mass
         self._is_whole = is_whole
         self._until = until
         self._call = call
@@ -145,7 +145,7 @@ class Undertaking:
     def cancel(self) -> None:
         """Cancel its task: a mass cancel may take a second to account for it."""
         self.is_cancelled = self.task.cancel() or self.is_cancelled
-        self.latest = min(self.latest, self.ledger.loop.time() + (1.0 if self._is_mass else 0.0))
+        self.latest = min(self.latest, self.ledger.loop.time() + (1.0 if self.is_mass else 0.0))
 
     def assert_still_true(self) -> None:
         for report in self.reports:
@@ -237,8 +237,8 @@ def until(
     path = (CANCEL if kind == "ids" else CANCEL_ALL).path(MarginMode(draft.margin))
     if kind == "ids" and htx.generation[0] is ApiGeneration.V5:
         path = V5_CANCEL.path()
-    # Those that are just about to queue count too.
-    count += sum(one.weight for one in others if time - one.began < 0.001)
+    # Those that are just about to queue count too, and mass cancels that look first do so late.
+    count += sum(one.weight for one in others if one.is_mass or time - one.began < 0.001)
     # A default deadline grows with the round trips that are seen, up to the time for one attempt.
     trip = resources.attempt_timeout if kind else 0.0
     turn = resources.trades.foresee(path, count, urgent=draft.urgent, round_trip=trip)
