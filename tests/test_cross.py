@@ -14,6 +14,7 @@ from htx_async import (
     CancelReport,
     HtxSession,
     InvalidRequest,
+    NotSent,
     Outcome,
     ReadFailed,
 )
@@ -53,6 +54,20 @@ def test_each_call_goes_to_its_twin() -> None:
         calls = ("cancelall", "cancel", "openorders", "hisorders")
         expected = {f"{START_OF_PATH}cross_track_{call}" for call in calls}
         assert {one.path for one in exchange.arrivals} == expected
+
+    run(main())
+
+
+def test_on_v5_a_pair_names_no_contract() -> None:
+    """It has orders of several contracts, and its rows tell no type: nothing is sent."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange(account="v5")
+        exchange.place(BTC, "sell", "close", margin_mode="cross")
+        async with virtual_session(exchange, generation="v5") as htx:
+            with pytest.raises(NotSent, match="V5 knows a contract by its contract_code only"):
+                await htx.cross.cancel_all_trailing(pair=BTC, contract_type="swap")
+        assert not exchange.arrivals
 
     run(main())
 

@@ -151,9 +151,7 @@ class Context:
             return
         known = self.states()
         has_answered = len(known.on) == 1 or known.words[ApiGeneration.V5]
-        # What V5 said before it was found out is of an account that had not moved yet.
-        is_news = ApiGeneration.V1 in known.on and generation.since > known.not_on_v5
-        if is_news and not (known.is_covered and has_answered):
+        if ApiGeneration.V1 in known.on and not (known.is_covered and has_answered):
             self.ledger.file(Moved(self.contracts, generation.how, self.now()))
 
     @property

@@ -147,8 +147,7 @@ def _unread(known: States) -> str:
     if not any(heard.reply.verdict in _ASKED for heard in known.cancels):
         problem = next(iter(problems.values()), "")
     else:
-        is_told = known.is_covered and known.still_open
-        told, problem = f"{told} to its end", "" if is_told else problems.get(V5, "")
+        told, problem = f"{told} to its end", "" if known.still_open else problems.get(V5, "")
     return f"{told}: {problem}".rstrip(".") if problem else ""
 
 

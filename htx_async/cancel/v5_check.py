@@ -3,6 +3,8 @@ no longer serves it refuses to every account."""
 
 from __future__ import annotations
 
+import asyncio
+
 from htx_async.aio.timers import TimeLimit
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import ALL, NotOnV5
@@ -18,10 +20,7 @@ async def _look(context: Context) -> None:
     """Look for an order of the account on V5, open or ended, of any contract, where V5's empty list
     proves nothing; what it shows goes on the ledger."""
     search = context.search
-    try:
-        with TimeLimit(context.scope.deadline):
-            await search.asking.acquire()
-    except TimeoutError:
+    if not await _takes(context, search.asking):
         return
     try:
         if not search.has_listed:
@@ -71,16 +70,22 @@ async def _page(
     return reply
 
 
+async def _takes(context: Context, lock: asyncio.Lock) -> bool:
+    """Whether `lock` is had before the deadline."""
+    try:
+        with TimeLimit(context.scope.deadline):
+            return await lock.acquire()
+    except TimeoutError:
+        return False
+
+
 async def _ask(context: Context, on_page: OnPage) -> None:
     """Put V5's list on the ledger, or that the account is not there."""
     began, traits = context.now(), context.resources.v5
     if traits.has_lists:
         await _read(context, on_page)
         return
-    try:
-        with TimeLimit(context.scope.deadline):
-            await traits.asking.acquire()
-    except TimeoutError:
+    if not await _takes(context, traits.asking):
         return
     try:
         if traits.absent_at >= began:

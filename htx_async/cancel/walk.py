@@ -22,8 +22,9 @@ OnPage = Callable[[Page], object]
 
 
 class Pages(Protocol):
-    """The rules of one generation. `are_steady`: once is enough, however many pages there are.
-    `problem`: why it cannot be gone on with. `ascends`: what comes later was placed later."""
+    """The rules of one generation, which ask for nothing twice. `are_steady`: once is enough,
+    however many pages there are. `problem`: why it cannot be gone on with. `ascends`: what comes
+    later was placed later."""
 
     @property
     def are_steady(self) -> bool: ...
@@ -54,7 +55,6 @@ class Walk:
         self._rules = self._new_pages()
         self._read: list[Page] = []
         self._unread = 0
-        self._asked = {""}
         self.following = ""
 
     @property
@@ -73,12 +73,9 @@ class Walk:
             self.problem = self._rules.problem
         elif not following:
             self._end()
-        elif following in self._asked:
-            self.problem = "the list goes round in circles"
         elif len(self._read) >= _MOST_PAGES:
             self.problem = f"the list has more than {_MOST_PAGES} pages"
         else:
-            self._asked.add(following)
             self.following = following
 
     def rows(self) -> dict[str, TrailingOrder]:

@@ -248,6 +248,11 @@ SAYS_NOTHING = "v1 answered 10000, which says nothing about the account"
             "v1 answered 10000 and V5 answered 4007, so neither API serves this account",
         ),
         (
+            [asked(no(4007), V5), v1(no(10000))],
+            Outcome.REFUSED,
+            "v1 answered 10000 and V5 answered 4007, so neither API serves this account",
+        ),
+        (
             [v1(no(10000)), asked(no(404, 404), V5)],
             Outcome.REFUSED,
             "v1 answered 10000 and V5 answered 404, so neither API serves this account",
@@ -299,6 +304,12 @@ def test_a_call_that_proves_nothing_says_why(does: list[Does], outcome: Outcome,
     assert account.report().outcome is outcome
     assert account.report().ended_by == told
     assert problem(account.states()) == (told or "nobody has answered for the account")
+
+
+def test_v5_s_list_is_the_later_word_than_its_refusal() -> None:
+    """It refused the account before that had moved, and lists nothing of it since."""
+    told = either(asked(no(4007), V5), v1(no(6002)), lists(by=V5)).report()
+    assert (told.outcome, told.warnings) == (Outcome.NOTHING_TO_CANCEL, ())
 
 
 def test_a_pinned_session_doubts_nothing() -> None:

@@ -497,6 +497,16 @@ def test_older_rows_are_read_before_newer_ones_of_which_there_may_be_no_end() ->
     assert walked([8, 5], [9, 8], [3, 1], [], [11, 9], []) == ["5", "-5", "-1", "9", "11", ""]
 
 
+def test_what_is_left_of_a_list_may_ascend() -> None:
+    """Once the older rows are read, the others were placed the later the later they come."""
+    way = v5.Pages()
+    ascends = []
+    for rows in ([8, 5], [9, 8], [3, 1], [], [11, 9]):
+        way.after(page_of(*[row(id=str(n), algo_id=str(n)) for n in rows]))
+        ascends.append(way.ascends)
+    assert ascends == [False, False, False, False, True]
+
+
 def test_a_row_that_stands_twice_hides_no_other() -> None:
     """What comes last on a page need not be the row to go on from."""
     assert walked([8, 5, 8], [3, 8], [], []) == ["5", "3", "-3", ""]
