@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from htx_async.aio.listeners import warn
 from htx_async.aio.loop_binding import running_loop
+from htx_async.aio.signals import between_steps
 from htx_async.aio.tasks import Promise, outlast, own_task
 from htx_async.cancel.mass import MassCancel
 from htx_async.errors import InvalidRequest, MassCancelFailed
@@ -158,7 +159,8 @@ class CancelGuard:
     async def _carry(self, stopped: asyncio.Future[None]) -> None:
         try:
             self._running = self._begin()
-            await self._run(self._running, stopped)
+            with between_steps():
+                await self._run(self._running, stopped)
         except Exception as error:
             # Raised where the block ends, unless the block's own exception is.
             self._fail(error)

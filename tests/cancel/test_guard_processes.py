@@ -251,6 +251,50 @@ async def test_one_ctrl_c_more_ends_the_process(
     assert "not_sent" not in out
 
 
+STRUCK = f"""{PREAMBLE}
+AT = int(CODES.pop())
+
+async def strategy():
+    events = 0
+
+    def strike(event):
+        nonlocal events
+        events += 1
+        if guard.report and events == AT:
+            signal.raise_signal(signal.SIGINT)
+
+    async with HtxSession.from_env(base_urls=URL, on_event=strike) as htx:
+        guard = htx.cancel_on_exit(CODES)
+        try:
+            async with guard:
+                print("trading", flush=True)
+                await asyncio.Event().wait()
+        finally:
+            print(guard.report, flush=True)
+
+try:
+    RUN
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("how", ["asyncio.run", "import uvloop; uvloop.run"])
+@pytest.mark.parametrize("at", [2, 5, 9])
+async def test_a_second_ctrl_c_in_a_step_of_the_guards_own_does_not_end_it(
+    exchange: SimulatedExchange, how: str, at: int
+) -> None:
+    """It comes while one of the guard's tasks runs: the program is interrupted, the guard goes
+    on, all orders go, and nothing is said by asyncio."""
+    program = STRUCK.replace("RUN", f"{how}(strategy())")
+    async with child(program, exchange, more=str(at)) as strategy:
+        await strategy.interrupt()
+        code, out, err = await strategy.ended()
+    assert not exchange.open_orders()
+    assert out == f"{ACCOUNT}\ninterrupted\n"
+    assert (code, err) == (0, "")
+
+
 def are_under_way(exchange: SimulatedExchange) -> asyncio.Event:
     """Set when the exchange has all three cancels, which it answers as late as before."""
     reached, late = asyncio.Event(), exchange.latency
