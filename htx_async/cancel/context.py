@@ -136,8 +136,11 @@ class Context:
         """The generation to ask next; None when there is no more to ask."""
         if self.scope.reason:
             return None
-        self._learn()
-        current, on = self.resources.generation.current, self.states().on
+        current = self.resources.generation.current
+        if current is ApiGeneration.V5:
+            self._learn()
+        # A plain call is judged once: here nothing is known of it yet.
+        on = self.states().on if tried or self._facts else {current}
         if not tried and (current in on or not on):
             return current
         left = [one for one in self.places() if one not in tried] if len(on) == 1 else []
@@ -146,8 +149,7 @@ class Context:
     def _learn(self) -> None:
         """What the session has found out since the call began: the account is on V5."""
         generation = self.resources.generation
-        is_on_v5 = generation.is_auto and generation.current is ApiGeneration.V5
-        if not is_on_v5 or self._is_by_pair or self.ledger.known is not None:
+        if not generation.is_auto or self._is_by_pair or self.ledger.known is not None:
             return
         known = self.states()
         has_answered = len(known.on) == 1 or known.words[ApiGeneration.V5]

@@ -47,7 +47,8 @@ def report(known: States, now: float, ended_by: str = "", late: str = "") -> Can
     outcome = _outcome(known)
     is_tried = outcome not in _UNTRIED
     confirmed = _confirmed(known) if is_tried else None
-    why = doubt or known.ended_by or ended_by or _unread(known) or late
+    is_clear = outcome.is_clear
+    why = "" if is_clear else doubt or known.ended_by or ended_by or _unread(known) or late
     return CancelReport(
         contract_code=wanted.contract_code or "",
         pair=wanted.pair,
@@ -65,7 +66,7 @@ def report(known: States, now: float, ended_by: str = "", late: str = "") -> Can
         reads=_numbered([heard.attempt for heard in known.reads]),
         ts=known.ts,
         elapsed=now - known.ledger.began,
-        ended_by="" if outcome.is_clear else why,
+        ended_by=why,
         warnings=(
             *(one for one in known.warnings if is_tried or one != BLIND),
             *(_unsent(known, outcome) if known.ended_by else ()),
@@ -88,8 +89,8 @@ _UNTRIED = (Outcome.NOT_SENT, Outcome.REFUSED)
 def _doubt(known: States) -> str:
     """Why the last word of v1 is no proof; "" when it is."""
     is_seen = known.seen_on_v5 is not None and known.seen_on_v5[0] > known.not_on_v5
-    is_refused = known.not_on_v5 > known.on_v1 and not (is_seen or known.words[V5])
-    if known.moved > NEVER and is_refused:
+    is_moved = known.moved > NEVER and not (is_seen or known.words[V5])
+    if is_moved and known.not_on_v5 > known.on_v1:
         told = f"{known.moved_by} and V5 answered {known.absent}"
         return f"{told}, so neither API serves this account"
     if known.unreached[V1] is not None and not known.ledger.is_pinned and V1 in known.on:

@@ -126,10 +126,10 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
         await on_v5.cancel_all(context)
         return
     await context.send(v1.cancel_all(context.intent.filter, context.intent.endpoint))
-    is_asked = context.states().is_asked
-    if context.intent.confirm and is_asked and not context.scope.reason:
+    known = context.states()
+    if context.intent.confirm and known.is_asked and not context.scope.reason:
         await confirm(context)
-    elif context.states().having(State.OPEN) and not context.scope.reason:
+    elif State.OPEN in known.kinds and not context.scope.reason:
         # Listed before, and passed over by the reply: somebody else's cancel may take it off.
         await look_until_gone(context)
     await _check_and_cancel(context)
@@ -177,8 +177,9 @@ async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
 
 async def _check_and_cancel(context: Context) -> None:
     """A second opinion; what V5 lists of a long list goes before it has come to its end."""
-    async with Group() as group:
-        await check_v5(context, on_v5.cancelling(context, group))
+    if context.states().is_open_question:
+        async with Group() as group:
+            await check_v5(context, on_v5.cancelling(context, group))
 
 
 async def _look(context: Context, generation: ApiGeneration) -> None:
