@@ -124,6 +124,11 @@ class Evidence(NamedTuple):
             if not letter.is_shared or self.wanted.means(self.book.placed[order_id][0])
         }
 
+    @property
+    def taken_beside_others(self) -> set[str]:
+        """What one request on V5 took may have been asked for by others alone, by its id."""
+        return {i for x in self.cancels if x.is_shared and x.is_v5 for i in x.taken}
+
     def ended_before(self) -> set[str]:
         """Orders that ended before the call began, as far as the exchange's times can tell: they
         are as old as a reply's way back."""
@@ -157,7 +162,8 @@ def assert_true(report: CancelReport, seen: Evidence) -> None:
 def assert_still_true(report: CancelReport, seen: Evidence) -> None:
     """What came to the exchange after the report was made does not belie it either."""
     if report.outcome in NOTHING_TAKEN:
-        assert not seen.taken - _settled(report) - set(report.triggered), "taken, and not told"
+        told = _settled(report) | set(report.triggered) | seen.taken_beside_others
+        assert not seen.taken - told, "taken, and not told"
     if report.outcome is Outcome.NOT_SENT:
         assert all(letter.arrived is None for letter in seen.cancels), "it did arrive"
 
@@ -224,9 +230,8 @@ def _assert_ids(report: CancelReport, seen: Evidence) -> None:
     assert triggered <= seen.book.triggered
     elsewhere = settled | triggered | set(report.still_open)
     if report.ids_complete and report.outcome is not Outcome.UNKNOWN:
-        # What one request on V5 took may have been asked for by others, by its id.
-        others = {i for x in seen.cancels if x.is_shared and x.is_v5 for i in x.taken}
-        assert seen.taken <= successes | elsewhere | others, "an id is missing"
+        elsewhere |= seen.taken_beside_others
+        assert seen.taken <= successes | elsewhere, "an id is missing"
     _assert_still_open(report, seen)
 
 
@@ -245,7 +250,8 @@ def _assert_outcome(report: CancelReport, seen: Evidence) -> None:
     if report.outcome is Outcome.NOT_SENT:
         assert not any(letter.sent for letter in seen.cancels), "something was sent"
     if report.outcome in NOTHING_TAKEN:
-        assert not seen.taken - _settled(report) - set(report.triggered), "something was taken"
+        told = _settled(report) | set(report.triggered) | seen.taken_beside_others
+        assert not seen.taken - told, "something was taken"
     if report.outcome is Outcome.CANCELLED:
         assert seen.taken | set(report.successes) | _settled(report)
     if report.outcome is Outcome.CLEAR_AFTER_RETRY:
@@ -271,7 +277,8 @@ def _assert_clear(report: CancelReport, seen: Evidence) -> None:
     told = sorted((*seen.letters, *seen.shared), key=lambda letter: letter.began)
     words = [letter for letter in told if letter.cancels or letter.lists_open]
     # What was refused at first may have been cancelled by others by the time of a list.
-    is_listed = bool(words) and words[-1].lists_open and words[-1].answered
+    heard = [letter for letter in words if letter.cancels or letter.answered]
+    is_listed = bool(heard) and heard[-1].lists_open
     assert is_listed or all(error.order_id in settled for error in report.errors)
     for number, letter in enumerate(words):
         if letter.cancels and letter.sent and not letter.answered:

@@ -112,6 +112,7 @@ class Undertaking:
         until: Callable[[], float],
         *,
         is_mass: bool = False,
+        is_history: bool = False,
         is_whole: bool = True,
     ) -> None:
         self.session = session
@@ -123,6 +124,7 @@ class Undertaking:
         self.reports: list[CancelReport] = []
         self.is_cancelled = False
         self.is_mass = is_mass
+        self._is_history = is_history
         self._is_whole = is_whole
         self._until = until
         self._call = call
@@ -207,7 +209,7 @@ class Undertaking:
         since = self.began - (book.lag if any(letter.is_v5 for letter in self.letters) else 0.0)
         meant = {i for i, (order, at) in placed if at <= since and wanted.may_mean(order)}
         earlier = {i for i, at in book.ended.items() if at < self.began - GRAIN}
-        if any(letter.path.endswith(("hisorders", "/history")) for letter in self.letters):
+        if self._is_history:
             assert shown <= book.ended.keys()
             assert meant & earlier <= shown or self._may_be_elsewhere()
             return

@@ -222,6 +222,7 @@ class History(RuleBasedStateMachine):
             [draft.wanted],
             lambda: read(draft.code, *draft.filters, deadline=draft.deadline),
             lambda: until(htx, draft, kind="read"),
+            is_history=what == "trailing_history",
         )
 
     # What happens to them
