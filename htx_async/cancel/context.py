@@ -13,6 +13,7 @@ from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Moved, Unread, Warned
+from htx_async.cancel.order import State
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, OnPage, Walk
 from htx_async.enums import ApiGeneration, Verdict
@@ -90,6 +91,7 @@ class Context:
         self.after_cancel: Callable[[Context], object] | None = None
         """Hears of each cancel that is over."""
         self._contract = intent.contract
+        self._is_by_pair = intent.filter.contract_code is None
         self.contracts = (self._contract,) if contracts is None else contracts
         """Under which its facts are filed."""
         self._facts = ledger.filed(self._contract)
@@ -139,12 +141,15 @@ class Context:
         current = self.resources.generation.current
         if current is ApiGeneration.V5:
             self._learn()
-        # A plain call is judged once: here nothing is known of it yet.
-        on = self.states().on if tried or self._facts else {current}
-        if not tried and (current in on or not on):
+        if not tried and not self._facts:  # a plain call is judged once: nothing is known yet
             return current
-        left = [one for one in self.places() if one not in tried] if len(on) == 1 else []
-        return left[0] if left else None
+        known = self.states()
+        if not tried and (current in known.on or not known.on):
+            return current
+        # What v1 has passed over is asked for by its id, be it listed or not.
+        is_unsaid = any(known.orders[i].is_passed_over for i in known.having(State.UNKNOWN))
+        left = [one for one in self.places() if one not in tried]
+        return left[0] if left and (len(known.on) == 1 or is_unsaid) else None
 
     def _learn(self) -> None:
         """What the session has found out since the call began: the account is on V5."""
@@ -156,14 +161,9 @@ class Context:
         if ApiGeneration.V1 in known.on and not (known.is_covered and has_answered):
             self.ledger.file(Moved(self.contracts, generation.how, self.now()))
 
-    @property
-    def _is_by_pair(self) -> bool:
-        return self.intent.filter.contract_code is None
-
     def places(self) -> list[ApiGeneration]:
         """Where the account may be, as far as it can be asked there."""
-        only_v1 = self._is_by_pair
-        return [one for one in self.states().on if one is ApiGeneration.V1 or not only_v1]
+        return [one for one in self.states().on if one is ApiGeneration.V1 or not self._is_by_pair]
 
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""

@@ -195,6 +195,8 @@ class Evidence:
         self._lose(fact, tuple(i for i in asked_for if i not in told))
         if fact.generation is V1 and not told:
             self.doubted = fact.answered
+            for order_id in asked_for:
+                self.order(order_id).is_passed_over = True
 
     def _say(self, fact: Heard, *, names_any: bool) -> None:
         """A cancel-all had an answer, as v1 alone has it."""

@@ -161,7 +161,7 @@ def _confirmed(known: States) -> bool | None:
 
 def _warnings(known: States, outcome: Outcome, confirmed: bool | None, doubt: str) -> list[str]:
     """What a reader should know beside a confirmation that was asked for, or is in doubt."""
-    if doubt and outcome.is_clear:
+    if doubt and outcome.is_clear and not confirmed:
         return [f"{doubt}, so {NOT_CONFIRMED}"]
     if not known.intent.confirm or outcome in _UNTRIED:
         return []

@@ -41,17 +41,17 @@ class Order:
     answer or with one that does not speak of it, was answered; `tried`: when the last one was.
     `losses`: how many ended without an answer. `refused_on`: by which generation. `is_settled`:
     what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
-    for one of its orders, so that this one has to be asked for alone. `is_meant`: it was on the
-    first list. `state`: what all of it proves. `is_ours`: if it is cancelled, it was
-    open when the call looked, or the call was heard to cancel it, or lost an answer that may have
-    said so.
+    for one of its orders, so that this one has to be asked for alone. `is_passed_over`: v1 was
+    asked for it, accepted that, and spoke of no order. `is_meant`: it was on the first list.
+    `state`: what all of it proves. `is_ours`: if it is cancelled, it was open when the call looked,
+    or the call was heard to cancel it, or lost an answer that may have said so.
     """
 
     listed = listed_by = lost = refused = taken = tried = NEVER
     refusal: OrderError | None = None
     refused_on = ApiGeneration.V1
     losses = 0
-    is_alone = is_meant = is_settled = False
+    is_alone = is_meant = is_passed_over = is_settled = False
     state = State.UNKNOWN
     is_ours = True
 

@@ -237,7 +237,8 @@ class States(Evidence):
             return State.UNKNOWN
         is_foreign = (order.refused_on is V5) is not (self.on == {V5})
         # The generation that is not the account's own knows none of its orders.
-        is_unsure = is_foreign and order.by_refusal is State.GONE
+        is_one_word = is_foreign and not order.is_passed_over
+        is_unsure = is_one_word and order.by_refusal is State.GONE
         return State.UNKNOWN if is_unsure else order.by_refusal
 
     def _absence(self, order: Order) -> float:

@@ -444,6 +444,14 @@ def test_a_doubt_beside_a_clear_call_is_a_warning(code: int) -> None:
     assert (told.warnings, told.confirmed) == ((f"{neither}, so {NOT_CONFIRMED}",), None)
 
 
+def test_what_a_list_has_confirmed_is_not_called_unconfirmed() -> None:
+    """v1 served the list, and not the history that was read after it."""
+    then = [v1(took("1")), lists(), asked(no(4007), V5), asked(no(10000))]
+    told = either(*then, confirm=True).report()
+    assert told.confirmed is True
+    assert not any(NOT_CONFIRMED in warning for warning in told.warnings)
+
+
 @pytest.mark.parametrize(
     ("then", "told"),
     [

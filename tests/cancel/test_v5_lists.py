@@ -122,6 +122,23 @@ def test_what_is_cancelled_by_its_id_while_the_list_is_read_may_be_on_its_next_p
     run(main())
 
 
+@pytest.mark.parametrize("variant", ["empty", "1051"])
+def test_an_id_that_no_list_shows_is_asked_for_on_v5_itself(variant: str) -> None:
+    """v1 speaks of none of them: one is not listed yet, and goes; the other is nowhere."""
+
+    async def main() -> None:
+        exchange = exchange_of("v5", variant, v5_lag=1.1)
+        async with session_of(exchange) as htx:
+            gone = await htx.cancel_trailing(CODE, ["9" * 19])
+            ids = exchange.place(CODE, "sell", "close")
+            if variant == "empty":
+                report = await htx.cancel_trailing(CODE, ids)
+                assert (report.outcome, report.successes) == (Outcome.CANCELLED, ids)
+        assert (gone.outcome, gone.ids_complete) == (Outcome.NOTHING_TO_CANCEL, True)
+
+    run(main())
+
+
 @LISTS
 def test_a_list_over_all_contracts_does_not_end_with_its_first_page(
     order: RowOrder, inclusive: bool
