@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
@@ -21,6 +22,10 @@ _ENDING = tuple(
     if hasattr(signal, name)
 )
 """By which a person or a supervisor ends a program."""
+
+
+_IS_WORK: ContextVar[bool] = ContextVar("is_work", default=False)
+"""Tasks and callbacks have it from whoever begins them."""
 
 
 class _BetweenSteps:
@@ -45,13 +50,15 @@ class _BetweenSteps:
 
 
 def _loop_to_wait_for() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs here, if what it runs is no task of others."""
+    """The loop that runs here, if what it runs is no task of others, or one that the work itself
+    has begun, as aiohttp's are."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
     task = asyncio.current_task(loop)
-    return loop if task is None or task not in asyncio.all_tasks(loop) else None
+    is_ours = task is None or _IS_WORK.get() or task not in asyncio.all_tasks(loop)
+    return loop if is_ours else None
 
 
 _IN_PLACE: dict[int, _BetweenSteps] = {}
@@ -70,9 +77,13 @@ def between_steps() -> Iterator[None]:
     if not _WORK:
         _put_in_place()
     _WORK.append(work)
+    before = _IS_WORK.set(True)
     try:
         yield
     finally:
+        # An abandoned coroutine is collected in any context.
+        with suppress(ValueError):
+            _IS_WORK.reset(before)
         _WORK.remove(work)
         if not _WORK:
             _put_back()
@@ -92,7 +103,7 @@ def _put_back() -> None:
         number, ours = _IN_PLACE.popitem()
         handler = ours.handler
         is_over = _is_of_a_run_that_is_over(handler)
-        # An abandoned coroutine may be collected in any thread, where nothing can be set.
+        # As above: in any thread, where nothing can be set.
         with suppress(ValueError):
             if signal.getsignal(number) is ours:
                 signal.signal(number, signal.default_int_handler if is_over else handler)

@@ -57,7 +57,14 @@ async def struck_in_a_callback() -> str:
     return result
 
 
-@pytest.mark.parametrize("work", [struck_in_a_step, struck_in_a_callback])
+async def struck_in_a_task_that_it_begins() -> str:
+    """As aiohttp does for each request."""
+    return await asyncio.create_task(struck_in_a_step())
+
+
+@pytest.mark.parametrize(
+    "work", [struck_in_a_step, struck_in_a_callback, struck_in_a_task_that_it_begins]
+)
 def test_what_a_handler_raises_leaves_the_loop_and_ends_no_task_of_ours(
     work: Callable[[], Awaitable[object]],
 ) -> None:
