@@ -131,6 +131,9 @@ else:
     }
     """Where each name of this package is at home."""
 
+    _BY_ITSELF = {"HostTokenBucket"}
+    """What few need: a tenth of all there is to load."""
+
     __all__ = list(_HOMES)
 
     # A reload begins with what was loaded before it.
@@ -140,11 +143,13 @@ else:
     def __getattr__(name):
         """A name of the table, or a module of this package.
 
-        All names are loaded at the first of them, so that they belong together whatever becomes of
-        `sys.modules` later: `except htx_async.HtxError` catches what `htx_async.HtxSession` raises.
+        All names but `_BY_ITSELF` are loaded at the first of them, so that they belong together
+        whatever becomes of `sys.modules` later: `except htx_async.HtxError` catches what
+        `htx_async.HtxSession` raises.
         """
         if name in _HOMES:
-            missing = [one for one in _HOMES if one not in globals()]
+            wanted = _HOMES.keys() - _BY_ITSELF | {name}
+            missing = [one for one in _HOMES if one in wanted and one not in globals()]
             globals().update({one: getattr(import_module(_HOMES[one]), one) for one in missing})
             return globals()[name]
         module = f"htx_async.{name}"

@@ -27,7 +27,6 @@ from htx_async.enums import ApiGeneration, GenerationLike, MarginMode
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.proxy import Proxy, as_proxy
 from htx_async.exchange.signing import Credentials
-from htx_async.limits.host_limits import host_limiter
 from htx_async.limits.limiter import RateLimiter, as_limiter, check_lease
 from htx_async.limits.registry import account_key, shared_limiter
 from htx_async.margin_calls import MarginCalls
@@ -152,7 +151,12 @@ class HtxSession(MarginCalls):
         # pydantic-settings is loaded only for those who ask the environment.
         from htx_async.exchange import environment  # noqa: PLC0415 - see above
 
-        found = environment.read_settings() | host_limiter(environment.read_host_limit())
+        found = environment.read_settings()
+        if (place := environment.read_host_limit()) is not None:
+            # Only those who share through a file load what that takes.
+            from htx_async.limits.host_limits import HostTokenBucket  # noqa: PLC0415 - see above
+
+            found["limiter"] = HostTokenBucket(path=place or None)
         return cls(Credentials.from_env(), **{**found, **settings})
 
     @property

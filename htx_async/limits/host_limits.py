@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 from htx_async.aio.loop_binding import running_loop
 from htx_async.aio.tasks import Promise
@@ -188,12 +188,6 @@ class HostTokenBucket(SharedTokenBucket):
         with self._lock:
             self._link = self._link or HostLink(self._account[:32], self._path)
         return self._link
-
-
-def host_limiter(place: str | None) -> dict[str, Any]:
-    """The setting of a session whose limit is shared at `place`, "" for the usual one; nothing for
-    None."""
-    return {} if place is None else {"limiter": HostTokenBucket(path=place or None)}
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
