@@ -257,10 +257,9 @@ def refusal_of(attempt: Attempt) -> str:
 
 
 def _tell_not_sent(report: Told) -> str:
-    last = report.attempts[-1] if report.attempts else None
     # What was cut off has not failed, and what ended the call is told before.
-    is_told = last is None or last.message == CUT_OFF or last.message in report.ended_by
-    failed = None if is_told else last
+    failures = (one for one in reversed(report.attempts) if one.message != CUT_OFF)
+    failed = next((one for one in failures if one.message not in report.ended_by), None)
     failure = f" Last failure, at {failed.base_url}: {ended(failed.message)}" if failed else ""
     is_before = report.ended_by == INTERRUPTED and failed is None
     why = f"{report.ended_by} before its turn" if is_before else report.ended_by

@@ -15,7 +15,7 @@ from htx_async import CancelError
 from htx_async.codes import classify
 from htx_async.enums import Direction, MarginMode, Offset, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
-from htx_async.report_text import INTERRUPTED, tell_together, unread
+from htx_async.report_text import CUT_OFF, INTERRUPTED, tell_together, unread
 from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import run, virtual_session
 
@@ -74,6 +74,17 @@ CLEAR = {
     Outcome.REFUSED: False,
     Outcome.NOT_SENT: False,
 }
+
+
+def test_the_last_failure_is_told_though_another_attempt_was_cut_off() -> None:
+    """The deadline ends an attempt at any moment; why the one before it failed is what helps."""
+    failed = attempt(1, Verdict.NOT_SENT, message="the proxy refused a tunnel", sent=False)
+    cut_off = attempt(2, Verdict.NOT_SENT, message=CUT_OFF, sent=False)
+    told = report(
+        Outcome.NOT_SENT, attempts=(failed, cut_off), ended_by="the deadline of 1 s passed"
+    ).message
+    assert "The deadline of 1 s passed. Last failure, at " in told
+    assert "the proxy refused a tunnel. Call again" in told
 
 
 def test_a_form_that_was_refused_for_several_calls_is_not_said_to_be_final() -> None:

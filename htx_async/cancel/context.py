@@ -13,7 +13,6 @@ from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Moved, Unread, Warned
-from htx_async.cancel.order import State
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, OnPage, Walk
 from htx_async.enums import ApiGeneration, Verdict
@@ -147,9 +146,9 @@ class Context:
         if not tried and (current in known.on or not known.on):
             return current
         # What v1 has passed over is asked for by its id, be it listed or not.
-        is_unsaid = any(known.orders[i].is_passed_over for i in known.having(State.UNKNOWN))
-        left = [one for one in self.places() if one not in tried]
-        return left[0] if left and (len(known.on) == 1 or is_unsaid) else None
+        if len(known.on) > 1 and not known.has_passed_over:
+            return None
+        return next((one for one in self.places() if one not in tried), None)
 
     def _learn(self) -> None:
         """What the session has found out since the call began: the account is on V5."""

@@ -117,6 +117,13 @@ class States(Evidence):
         return self.on == {V5} and self.moved > NEVER
 
     @property
+    def has_passed_over(self) -> bool:
+        """Whether v1 was asked for some order, spoke of none, and nothing else is known of it."""
+        return State.UNKNOWN in self.kinds and any(
+            one.is_passed_over for one in self.orders.values() if one.state is State.UNKNOWN
+        )
+
+    @property
     def is_shown_clear(self) -> bool:
         """Whether a list showed none of it that is late enough for every order, and the last."""
         lists = [word.asked for word in self._words if word.is_list]
