@@ -205,7 +205,6 @@ def main() -> int:
     if len(sys.argv) > 1:
         asyncio.run(work(Given(*json.loads(sys.argv[1]))))
         return 0
-    # Not in a worker.
     from tests.support.host_files import opened  # noqa: PLC0415 - not in a worker
     from tests.support.redis_server import Stored, running  # noqa: PLC0415 - not in a worker
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
 
 from htx_async.calls.attempts import Attempts
 from htx_async.calls.clock_check import ClockCheck
@@ -18,9 +17,6 @@ from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
 from htx_async.exchange.operation import Operation
 from htx_async.limits.limiter import Lease
-
-if TYPE_CHECKING:
-    pass
 
 _TO_WRITE = 0.05
 """Seconds, from the call's start, that the record of it may keep the first request back."""
