@@ -3,6 +3,7 @@
 import base64
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from htx_async import Credentials, InvalidRequest
+from tests.support.paths import PACKAGE
 
 # huobi_Golang, signerED25519_test.go: 32 bytes of seed, then the public key.
 KEY = "nJanXRB7WIiSgr6eQzgNaQjp+xCkieLj0RQ2NxAZefqYiJajRf6PVrd0kE8kdHG3XuiXLlM6w5xipkdTNw5Ucw=="
@@ -50,7 +52,7 @@ def test_what_is_no_such_key_is_refused_without_repeating_it() -> None:
             Credentials.ed25519("access", text)
         assert caught.value.__context__ is None
         frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
-        ours = [frame for frame in frames if "htx_async/" in frame.f_code.co_filename]
+        ours = [one for one in frames if Path(one.f_code.co_filename).is_relative_to(PACKAGE)]
         assert ours
         assert not any("canary" in repr(f.f_locals) for f in ours)
         assert not any("PRIVATE KEY-----" in repr(f.f_locals) for f in ours)

@@ -15,6 +15,7 @@ import pytest
 from htx_async import InvalidRequest, TokenBucket
 from htx_async.exchange.headers import LONGEST_PAUSE
 from htx_async.simulator import SimulatedExchange
+from tests.support.paths import PACKAGE
 from tests.support.stalls import stall
 from tests.support.tokens import HOLD, busiest, now, queue_up
 from tests.support.virtual import VirtualLoop, run, virtual_session
@@ -458,7 +459,7 @@ def test_ten_thousand_waiters_are_served_in_order_and_cost_nothing_afterwards() 
         tracemalloc.stop()
         return max(after.compare_to(before, "filename"), key=lambda d: d.size_diff, default=None)
 
-    ours = [tracemalloc.Filter(True, "*/htx_async/*")]
+    ours = [tracemalloc.Filter(True, f"{PACKAGE}/*")]
     grown = run(main())
     assert grown is None or grown.size_diff < 20_000
 
