@@ -136,11 +136,11 @@ async def htx(exchange: SimulatedExchange) -> AsyncIterator[HtxSession]:
 
 
 @pytest.fixture
-def refusing_url() -> str:
-    """A base URL on loopback where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+def refusing_url() -> Iterator[str]:
+    """A base URL on loopback where nobody listens, and nobody else can meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture

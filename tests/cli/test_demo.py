@@ -108,7 +108,7 @@ async def demo_process() -> tuple[int | None, str, str]:
 
 
 def without_seconds(text: str) -> str:
-    return re.sub(r" *\d+(\.\d+)? s(?! late)", " # s", text)
+    return re.sub(r" *\d+(\.\d+)? s(?! late) *", " # s ", text)
 
 
 def test_only_contracts_without_a_story_share_a_row() -> None:

@@ -21,6 +21,7 @@ from tests.support.command import (
     plain,
     screen,
 )
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
@@ -150,12 +151,21 @@ async def test_a_dumb_terminal_gets_plain_lines(
     assert "\x1b" not in result.out
 
 
+async def ended_after_a_bar(terminal: Terminal, exchange: SimulatedExchange, *args: str) -> Ended:
+    """How a cancel ends whose stdout is elsewhere, and which is answered once the bar is there."""
+    async with Proxy(exchange) as network:
+        network.hold()
+        process = await terminal.started(
+            *("-m", "htx_async", *cancel_all(network, CODE, *args)), streams={"stdout": -1}
+        )
+        await terminal.shows("0/1 done")
+        network.release()
+        return await terminal.ended(process)
+
+
 async def test_json_beside_a_bar(terminal: Terminal, exchange: SimulatedExchange) -> None:
     """With stdout elsewhere the bar is on the terminal, leaves nothing, and the JSON is whole."""
-    process = await terminal.started(
-        *("-m", "htx_async", *cancel_all(exchange, CODE, "--json")), streams={"stdout": -1}
-    )
-    result = await terminal.ended(process)
+    result = await ended_after_a_bar(terminal, exchange, "--json")
     assert result.code == 0
     assert json.loads(result.err)["is_clear"] is True
     assert "1/1 done" in plain(result.out)
@@ -168,10 +178,7 @@ async def test_a_bar_stays_when_the_account_goes_elsewhere(
     terminal: Terminal, exchange: SimulatedExchange
 ) -> None:
     """Whoever sends stdout into a file still sees how it ended."""
-    process = await terminal.started(
-        *("-m", "htx_async", *cancel_all(exchange, CODE)), streams={"stdout": -1}
-    )
-    result = await terminal.ended(process)
+    result = await ended_after_a_bar(terminal, exchange)
     left = [plain(line) for line in screen(result.out)]
     (done,) = [number for number, line in enumerate(left) if "1/1 done  after " in line]
     assert left[done + 1].strip() == "1 nothing to cancel"

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from htx_async.simulator import SimulatedExchange
 from tests.support import warm_command
 from tests.support.paths import ROOT
+from tests.support.proxy import Served
 
 ACCESS, SECRET = "access-key-of-the-cli-tests", "secret-key-of-the-cli-tests"
 CODE = "BTC-USDT"
@@ -207,7 +208,7 @@ def cancels(exchange: SimulatedExchange) -> int:
     return sum(one.path.endswith("track_cancelall") for one in exchange.arrivals)
 
 
-def cancel_all(exchange: SimulatedExchange, *args: str) -> tuple[str, ...]:
+def cancel_all(exchange: Served, *args: str) -> tuple[str, ...]:
     """The arguments that cancel on this exchange without a question."""
     return ("cancel-all", "--yes", "--base-url", exchange.url, *args)
 

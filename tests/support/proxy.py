@@ -67,6 +67,16 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
+        self.release()
+
+    def hold(self) -> None:
+        """Let what connects wait, as behind a host that is slow to accept."""
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+
+    def release(self) -> None:
+        """Take what waits, and all that comes."""
+        assert self._listener is not None
         asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def refuse(self) -> None:

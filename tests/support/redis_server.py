@@ -1,5 +1,6 @@
 """A real Redis server on loopback, and what it holds."""
 
+import random
 import shutil
 import signal
 import socket
@@ -87,8 +88,8 @@ class RedisServer:
         latest = time.monotonic() + _TO_START
         with redis.Redis(port=port, socket_timeout=_TO_START) as client:
             while self._process.poll() is None and time.monotonic() < latest:
-                with suppress(redis.ConnectionError):
-                    # Another server may have got the port in the meantime.
+                # Another server may have got the port in the meantime, of whatever kind.
+                with suppress(redis.RedisError):
                     return bool(client.info("server")["process_id"] == self._process.pid)
                 time.sleep(0.005)
         self.kill()
@@ -96,9 +97,12 @@ class RedisServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One below those that the system hands out, so that nobody has it while the server is down."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 50):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager

@@ -183,11 +183,11 @@ ECHOED: dict[str, tuple[type[BaseException], Callable[[str], bytes]]] = {
 }
 
 
-# A pause of a second, or of half a minute, that does not fit before the deadline ends the call.
+# These are asked again until the deadline, which leaves a busy machine time for one answer.
 PATIENT = RetryPolicy(base=30.0, cap=30.0, random=lambda: 1.0)
 UNTIL: dict[type[BaseException], dict[str, Any]] = {
-    RateLimited: {"deadline": 0.9},
-    Unavailable: {"deadline": 0.3, "retry": PATIENT},
+    RateLimited: {"deadline": 1.5},
+    Unavailable: {"deadline": 1.5, "retry": PATIENT},
 }
 
 
