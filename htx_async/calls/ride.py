@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 from functools import reduce
 from typing import Protocol
 
 from htx_async.calls.in_flight import InFlight, Sink
-from htx_async.calls.scope import Scope
+from htx_async.calls.scope import FIRST, Scope
 from htx_async.calls.wall_clock import ClockFailed
 from htx_async.exchange.messages import Answer, SendFailed
 from htx_async.exchange.operation import Operation
 from htx_async.limits.limiter import Lease
-
-_NUMBERS = itertools.count()
 
 
 class Rider(Protocol):
@@ -79,18 +76,18 @@ class Rider(Protocol):
 
 
 class Bundle:
-    """A request to be, and those who wait for it. `scope`: of the call that was there first, among
-    whose requests it has its rank."""
+    """A request to be, and those who wait for it. `call`: the one that was there first, among whose
+    requests it has its rank."""
 
     def __init__(self, rider: Rider) -> None:
         self.path = rider.path
-        self.scope = rider.scope.outermost
+        self.call = rider.scope.outermost
         self.operation = rider.operation
         self.begun_as = rider.operation.request
         """Of the one that was there first, whatever joined it."""
         self.riders: dict[Rider, asyncio.Future[Lease | None]] = {}
-        self._number = next(_NUMBERS)
         self._is_urgent = rider.scope.urgent
+        self._has_rank = rider.rank() is not None
         self._over: asyncio.Future[bool] | None = None
         self._carrier: asyncio.Task[object] | None = None
         self._lease: Lease | None = None
@@ -106,10 +103,19 @@ class Bundle:
         """Whether anybody waits for it who is not just about to leave."""
         return any(not future.done() for future in self.riders.values())
 
-    def rank(self) -> tuple[tuple[int, ...], int]:
-        """The least goes first; of those who came later only what has a rank itself counts."""
-        ranks = (rider.rank() for rider in self.riders)
-        return min((rank for rank in ranks if rank is not None), default=()), self._number
+    def rank(self) -> tuple[int, ...] | None:
+        """The least goes first; None: it goes in its place, since whoever was there first has no
+        rank, or nobody is left who has."""
+        ranks = [rank for rider in self.riders if (rank := rider.rank()) is not None]
+        return min(ranks) if ranks and self._has_rank else None
+
+    def goes_after(self, rider: Rider, rank: tuple[int, ...]) -> bool:
+        """Whether `rider`, which has this rank, is to go before it."""
+        own = self.rank()
+        if own is None:
+            return False
+        is_same = self.call is rider.scope.outermost
+        return own > rank if is_same else own[:1] > FIRST == rank[:1]
 
     def takes(self, rider: Rider) -> bool:
         """Whether it would do for `rider`, too."""

@@ -14,6 +14,9 @@ from htx_async.report import Attempt
 NUMBERS = itertools.count(1)
 """Names calls in events."""
 
+FIRST = (0,)
+"""See `Scope.rank`."""
+
 
 class Part(Protocol):
     """What goes on inside of a scope: a request, or an inner scope."""
@@ -42,8 +45,8 @@ class Scope:
     """Why it is to end before its time; "" as long as it is not."""
     rank: Callable[[bool], tuple[int, ...]] | None = None
     """Where what is inside stands among what waits in the same outermost scope, asked when a token
-    is granted, with whether it is a repeat: the least goes first. None: in the order in which it
-    came."""
+    is granted, with whether it is a repeat: the least goes first. One that begins with `FIRST` goes
+    before those of other calls that do not. None: in the order in which it came."""
     _default: DefaultDeadline | None = None
     _outer: Scope | None = None
     _ending: asyncio.Future[None] | None = None

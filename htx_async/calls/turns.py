@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from htx_async.aio.tasks import own_task
 from htx_async.calls.ride import Bundle, Rider
-from htx_async.calls.scope import Scope
+from htx_async.calls.scope import FIRST
 from htx_async.enums import ApiGeneration
 from htx_async.exchange.messages import Request
 from htx_async.limits.limiter import BaseLimiter, Lease
@@ -28,7 +28,8 @@ class Turns:
     """Of one session: its cancels that wait for `limiter`.
 
     As many places in its line as there are requests to be, in the lines of their paths; those of
-    one call of the user, such as a mass cancel, go by rank among each other.
+    one call of the user, such as a mass cancel, go by rank among each other. What has a `FIRST`
+    rank goes before all that has another one, whatever calls they are of.
     """
 
     def __init__(self, limiter: BaseLimiter) -> None:
@@ -54,13 +55,12 @@ class Turns:
         if self._companion(rider) is not None:
             return True
         queue, rank = self._queues.get(_key(rider)), rider.rank()
-        if queue is None or not queue.bundles or rank is None:
+        if queue is None or rank is None:
             return False
-        last = queue.order()[-1]
-        if last.rank()[0] <= rank:
-            return False
-        last.turn_moved(turn)
-        return True
+        last = next((one for one in reversed(queue.order()) if one.goes_after(rider, rank)), None)
+        if last is not None:
+            last.turn_moved(turn)
+        return last is not None
 
     def same(self, request: Request) -> asyncio.Future[None]:
         """Done as soon as somebody waits for a token for the same: who comes then is taken along,
@@ -180,21 +180,19 @@ class Turns:
     def _move(self, bundle: Bundle, was_urgent: bool) -> None:
         """To the line where it belongs, when the first urgent one came or the last one left."""
         if bundle.is_urgent is not was_urgent:
-            before = self._queues[bundle.path, bundle.scope, was_urgent]
+            before = self._queues[bundle.path, was_urgent]
             before.bundles.remove(bundle)
             self._queue(bundle).bundles.append(bundle)
             self._queue(bundle).fit()
             before.fit()
 
 
-_Key = tuple[str, Scope, bool]
+_Key = tuple[str, bool]
 
 
 def _key(one: Rider | Bundle) -> _Key:
-    """The line in which it waits: of its path, its call, and the urgent or the others."""
-    if isinstance(one, Bundle):
-        return one.path, one.scope, one.is_urgent
-    return one.path, one.scope.outermost, one.scope.urgent
+    """The line in which it waits: of its path, and the urgent or the others."""
+    return one.path, one.is_urgent if isinstance(one, Bundle) else one.scope.urgent
 
 
 class Turn:
@@ -227,7 +225,7 @@ class Turn:
 
 
 class _Queue:
-    """The requests to be of one call of the user, and their places in a limiter's line."""
+    """Requests to be, and their places in a limiter's line."""
 
     def __init__(self, turns: Turns, key: _Key, stand: _Stand) -> None:
         self.turns = turns
@@ -238,9 +236,15 @@ class _Queue:
         self._order: Sequence[Bundle] = ()
 
     def order(self) -> Sequence[Bundle]:
-        """Who goes before whom, now."""
+        """Who goes before whom, now: those that have a rank change places among each other."""
         if not self._order:
-            self._order = sorted(self.bundles, key=Bundle.rank)
+            line = self.bundles
+            ranks = {one: rank for one in line if (rank := one.rank()) is not None}
+            for call in {one.call for one in ranks}:
+                own = [one for one in line if one in ranks and one.call is call]
+                line = _changed(line, own, lambda one: ranks[one])
+            ranked = [one for one in line if one in ranks]
+            self._order = _changed(line, ranked, lambda one: ranks[one][:1] > FIRST)
             # Whoever tells all places of their turns asks once for each.
             asyncio.get_running_loop().call_soon(self._forget)
         return self._order
@@ -263,8 +267,8 @@ class _Queue:
         if place not in self.places:
             return None
         self.places.remove(place)
-        waiting = [one for one in self.bundles if one.is_awaited]
-        first = min(waiting, key=Bundle.rank, default=None)
+        self._forget()
+        first = next((one for one in self.order() if one.is_awaited), None)
         if first is not None:
             self.bundles.remove(first)
             self.turns.forget(first)
@@ -276,6 +280,14 @@ class _Queue:
         number = self.places.index(place) if place in self.places else len(order)
         if number < len(order):
             order[number].turn_moved(turn)
+
+
+def _changed(
+    line: Sequence[Bundle], some: Sequence[Bundle], key: Callable[[Bundle], Any]
+) -> list[Bundle]:
+    """`line`, with `some` of it, in the order of `key`, in the places that these have."""
+    by_key, places = iter(sorted(some, key=key)), set(some)
+    return [next(by_key) if one in places else one for one in line]
 
 
 class _Unanswered(Exception):

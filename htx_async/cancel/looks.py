@@ -119,7 +119,7 @@ class Looks:
     def is_shown(self, contract: str) -> bool:
         """Whether a list has shown orders of it that are meant."""
         found = self._shown.get(contract)
-        return found is not None and found.done()
+        return self._orders.get(contract, 0) > 0 or (found is not None and found.done())
 
     def _cancelled(self, context: Context) -> None:
         if (looking := self._looking.get(context.intent.contract)) is not None:

@@ -1,7 +1,8 @@
 """Many contracts at once ("mass cancel", FIX 35=q): one procedure each, one ledger of all.
 
 Each contract that waits has a place in the limiter's line, and what goes is said when a token is
-granted: first what was not sent before, of that what a list has shown, then in the order given.
+granted: first what was not sent before, of that what a list has shown, then in the order given. A
+list counts so for all mass cancels of a session: what one has shown goes before what others guess.
 """
 
 from __future__ import annotations
@@ -241,7 +242,7 @@ class MassCancel:
     def _rank(self, contract: str, position: int, is_repeat: bool) -> tuple[int, ...]:
         """First what was not sent before, of that what a list has shown, then as given."""
         is_again = is_repeat or contract in self._has_begun
-        return is_again, not self._looks.is_shown(contract), position
+        return 2 * is_again + (not self._looks.is_shown(contract)), position
 
     async def _carry(self, intent: Intent) -> None:
         context = self._context(intent)

@@ -188,36 +188,105 @@ def test_looks_leave_eight_reads_free() -> None:
     run(main())
 
 
+async def together(
+    *calls: tuple[float, LookLike | None], busy: int = 9, single: float | None = None
+) -> tuple[Book, list[float]]:
+    """Mass cancels of the same 40 contracts, of which every tenth has an order, the first of them
+    `busy`: when each begins, and its look; and how long each took. `single`: when another contract
+    is cancelled by itself."""
+    loop = asyncio.get_running_loop()
+    exchange = Book(clock=loop.time, now=lambda: START + loop.time(), contracts=CODES[:41])
+    for code in CODES[busy:40:10]:
+        exchange.place(code, "buy", "close")
+    await asyncio.sleep(3.0)
+
+    async def told(htx: HtxSession, after: float, look: LookLike | None) -> float:
+        await asyncio.sleep(after)
+        began = now()
+        report = await htx.mass_cancel_trailing(CODES[:40], look=look)
+        assert report.is_clear
+        return now() - began
+
+    async def alone(htx: HtxSession) -> None:
+        if single is not None:
+            await asyncio.sleep(single)
+            await htx.cancel_all_trailing(CODES[40])
+
+    async with virtual_session(exchange, generation="v1", now=lambda: START + loop.time()) as htx:
+        *took, _ = await asyncio.gather(*(told(htx, *one) for one in calls), alone(htx))
+    assert exchange.busiest() <= 5
+    assert not exchange.open_orders()
+    return exchange, list(filter(None, took))
+
+
 def test_a_second_mass_cancel_of_the_same_contracts() -> None:
     """At once or 2 s later: told one period later than alone, at most."""
-
-    async def main(later: float) -> tuple[float, float]:
-        loop = asyncio.get_running_loop()
-        exchange = Book(clock=loop.time, now=lambda: START + loop.time(), contracts=CODES[:40])
-        for code in CODES[:40:10]:
-            exchange.place(code, "buy", "close")
-
-        async def told(htx: HtxSession, after: float) -> float:
-            await asyncio.sleep(after)
-            began = now()
-            report = await htx.mass_cancel_trailing(CODES[:40])
-            assert report.is_clear
-            return now() - began
-
-        async with virtual_session(
-            exchange, generation="v1", now=lambda: START + loop.time()
-        ) as htx:
-            first, second = await asyncio.gather(told(htx, 0.0), told(htx, later))
-        assert exchange.busiest() <= 5
-        assert not exchange.open_orders()
-        return first, second
-
     alone = 7.9
     for later in (0.0, 0.05, 2.0):
-        first, second = run(main(later))
+        _, (first, second) = run(together((0.0, None), (later, None), busy=0))
         assert first <= alone + 0.2
         # What waits for its lists goes along with what is sent.
         assert second <= alone + (0.0 if later < 1.0 else 1.1) + 0.2, later
+
+
+LOOKS: tuple[LookLike, ...] = ("first", "only", "none")
+
+
+@pytest.mark.parametrize("later", [0.0, 0.05, 0.3, 2.0])
+@pytest.mark.parametrize("second", LOOKS)
+@pytest.mark.parametrize("first", LOOKS)
+def test_two_mass_cancels_that_look_otherwise(
+    first: LookLike, second: LookLike, later: float
+) -> None:
+    """Whatever the looks, both are told one period of the limit later than alone, at most: a second
+    and a round trip for cancels, three for lists where both together read more than there are."""
+    _, took = run(together((0.0, first), (later, second)))
+    for look, told in zip((first, second), took, strict=True):
+        _, (alone,) = run(together((0.0, look)))
+        reads = 2 if "none" not in (first, second) and look == "only" else 0
+        assert told <= alone + 1.15 + reads, (look, alone)
+
+
+def test_what_a_list_has_shown_goes_before_what_other_mass_cancels_guess() -> None:
+    """A second one whose lists show four contracts with orders, behind 35 of a first one that read
+    nothing: flat after one period. A call by itself keeps its place among them."""
+    exchange, _ = run(together((0.0, "none"), (0.2, "only"), busy=6, single=0.1))
+    assert exchange.flat <= 3.0 + 1.2
+    cancels = [one.contract_code for one in exchange.arrivals if one.path.endswith("cancelall")]
+    assert set(cancels[5:9]) == set(CODES[6:40:10])
+    assert cancels[-1] == CODES[40]
+
+
+def test_what_a_list_has_shown_keeps_a_deadline_that_its_place_in_the_line_would_miss() -> None:
+    """Two seconds, behind 35 contracts of another mass cancel of which nothing is known."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        exchange = Book(clock=loop.time, now=lambda: START + loop.time(), contracts=CODES)
+        for code in CODES[50:54]:
+            exchange.place(code, "buy", "close")
+        async with virtual_session(
+            exchange, generation="v1", now=lambda: START + loop.time()
+        ) as htx:
+            first = asyncio.create_task(htx.mass_cancel_trailing(CODES[:40], look="none"))
+            await asyncio.sleep(0.1)
+            report = await htx.mass_cancel_trailing(CODES[40:60], look="only", deadline=2.0)
+            assert report.outcomes[Outcome.CANCELLED] == 4
+            assert report.is_clear
+            assert (await first).is_clear
+
+    run(main())
+
+
+def test_a_call_by_itself_is_put_back_by_no_mass_cancel() -> None:
+    """It goes when it would have gone without the contracts that lists have shown after it came."""
+    apart, _ = run(together((0.0, "none"), single=0.1))
+    beside, _ = run(together((0.0, "none"), (0.2, "first"), (0.3, "only"), single=0.1))
+    place = [
+        [one.contract_code for one in exchange.arrivals if one.path.endswith("cancelall")]
+        for exchange in (apart, beside)
+    ]
+    assert place[0].index(CODES[40]) == place[1].index(CODES[40]) == 40
 
 
 @pytest.mark.parametrize("look", ["first", "only"])
