@@ -55,10 +55,15 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def of_contracts(reports: Sequence[CancelReport]) -> str:
+    """How many contracts these are of: one in both margin modes is one."""
+    return count(len({report.instrument for report in reports}), "contract")
+
+
 def summary(result: Result) -> str:
     """One line: all is clear, or which contracts need a person; what was not looked at, too."""
     report, need = result.whole, result.need_a_person
-    total = count(len(report.reports), "contract")
+    total = of_contracts(report.reports)
     after = f"after {report.elapsed:.1f} s in {_modes(result)}"
     beside = " ".join(_beside(result))
     if result.is_clear:
@@ -68,8 +73,9 @@ def summary(result: Result) -> str:
         else:
             told = f"the exchange took every cancel for {total} ({_by_id(report)})."
         return " ".join(filter(None, (f"All clear {after}: {told}", seen, beside)))
-    verb = "needs" if len(need) == 1 else "need"
-    told = f"NOT CLEAR {after}: {len(need)} of {total} {verb} a person."
+    number = len({one.instrument for one in need})
+    verb = "needs" if number == 1 else "need"
+    told = f"NOT CLEAR {after}: {number} of {total} {verb} a person."
     return " ".join(filter(None, (told, beside, *_groups(result))))
 
 
@@ -98,15 +104,24 @@ def _seen(result: Result) -> str:
     """What the exchange's lists have shown, and no more."""
     if not result.confirm:
         return ""
-    looked_at = len(result.only_looked_at)
-    confirmed = len(result.whole.reports) - looked_at
+    looked_at = result.only_looked_at
+    unsent = set(map(id, looked_at))
+    confirmed = [one for one in result.whole.reports if id(one) not in unsent]
     show = f"the lists of {_modes(result)} show none of them open"
     if not looked_at:
         return f"Confirmed: {show}."
-    were = "was" if looked_at == 1 else "were"
-    first = f"confirmed for {count(confirmed, 'contract')}, and " if confirmed else ""
-    only = f"{count(looked_at, 'contract')} {were} only looked at"
-    return f"T{show[1:]}: {first}{only}."
+    were = "was" if len(looked_at) == 1 else "were"
+    first = f"confirmed for {_by_mode(confirmed, result)}, and " if confirmed else ""
+    return f"T{show[1:]}: {first}{_by_mode(looked_at, result)} {were} only looked at."
+
+
+def _by_mode(reports: Sequence[CancelReport], result: Result) -> str:
+    """How many contracts, with the margin mode where there are two."""
+    if len(result.by_margin) == 1:
+        return of_contracts(reports)
+    counts = Counter(one.margin_mode for one in reports)
+    told = (f"{count(counts[mode], 'contract')} in {mode} margin" for mode in counts)
+    return " and ".join(told)
 
 
 def _groups(result: Result) -> Iterator[str]:
@@ -135,8 +150,9 @@ def besides(result: Result) -> Iterator[str]:
     """What is to be known of contracts that need nobody, and what went wrong beside the calls."""
     report = result.whole
     others = [one for one in report.reports if not _has_to_be_told(one, result)]
-    for warning, number in Counter(w for one in others for w in warnings_of(one)).items():
-        yield f"Besides, for {count(number, 'contract')}: {ended(visible(warning))}"
+    for warning in dict.fromkeys(w for one in others for w in warnings_of(one)):
+        warned = [one for one in others if warning in warnings_of(one)]
+        yield f"Besides, for {of_contracts(warned)}: {ended(visible(warning))}"
     if any(one.offset is not None and _found_nothing(one) for one in report.reports):
         yield _OFFSET
     if result.may_have_moved:

@@ -252,7 +252,7 @@ def test_the_worst_of_both_margin_modes_counts() -> None:
     assert result.exit_code(interrupted=False) == 5
     assert result.exit_code(interrupted=True) == 5
     told = summary(result)
-    assert "2 of 2 contracts need a person. Not confirmed, look at the exchange now: " in told
+    assert "1 of 1 contract needs a person. Not confirmed, look at the exchange now: " in told
     unsure, refused = f"{CODE} in cross margin.", f"Refused, nothing was cancelled: {CODE} in iso"
     assert told.index(unsure) < told.index(refused)
     assert len([*messages(result)]) == 2
@@ -268,6 +268,29 @@ def test_what_was_only_looked_at_is_clear() -> None:
     assert [*messages(result), *besides(result)] == []
     doubt = early.model_copy(update={"warnings": (f"V5 was not asked, so {NOT_CONFIRMED}",)})
     assert result_of(doubt, confirm=True).exit_code(interrupted=False) == 5
+
+
+def test_a_contract_in_both_margin_modes_is_one_contract() -> None:
+    """In the last line, whatever came of it in either, and where something is told of many."""
+    modes = (MarginMode.ISOLATED, MarginMode.CROSS)
+    warned = {"warnings": ("it was not recorded",)}
+    clear = result_of(*(report(Outcome.NOTHING_TO_CANCEL, mode, **warned) for mode in modes))
+    assert summary(clear) == (
+        "All clear after 1.0 s in isolated and cross margin: nothing to cancel on 1 contract."
+    )
+    assert [*besides(clear)] == ["Besides, for 1 contract: it was not recorded."]
+    bad = result_of(*(report(Outcome.REFUSED, mode) for mode in modes))
+    assert "1 of 1 contract needs a person. " in summary(bad)
+    mixed = result_of(
+        report(Outcome.CANCELLED, MarginMode.ISOLATED, confirmed=True),
+        report(Outcome.NOTHING_TO_CANCEL, MarginMode.CROSS, warnings=(TOO_EARLY,)),
+        confirm=True,
+    )
+    assert "took every cancel for 1 contract (" in summary(mixed)
+    assert summary(mixed).endswith(
+        "confirmed for 1 contract in isolated margin, and 1 contract in cross margin was only "
+        "looked at."
+    )
 
 
 def test_what_both_rounds_of_a_guard_have_to_say_stands_once() -> None:
@@ -287,7 +310,10 @@ def test_what_both_rounds_of_a_guard_have_to_say_stands_once() -> None:
 def test_what_went_wrong_beside_many_calls_is_told_once() -> None:
     """With the number of contracts; what a contract in trouble says in full is not repeated."""
     both = {"warnings": ("it was not recorded",)}
-    reports = [report(Outcome.CANCELLED, MarginMode.ISOLATED, **both)] * 2
+    codes = ("ADA-USDT", "ETH-USDT")
+    reports = [
+        report(Outcome.CANCELLED, MarginMode.ISOLATED, contract_code=one, **both) for one in codes
+    ]
     reports.append(report(Outcome.NOT_SENT, MarginMode.ISOLATED, **both))
     whole = MassCancelReport(reports=tuple(reports), elapsed=1.0)
     result = Result({MarginMode.ISOLATED: whole}, confirm=False)
