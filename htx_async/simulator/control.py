@@ -103,7 +103,16 @@ class Control:
         asked = form(_query(request), _WHICH_ORDERS, ())
         is_open = asked.pop("state", "open") == "open"
         find = self._exchange.open_orders if is_open else self._exchange.ended_orders
-        return {"orders": [_row(order) for order in find(**asked)]}
+        found = find(**asked)
+        if not found:
+            # One that was taken off the list may have orders all the same.
+            self._check_contract(asked)
+        return {"orders": [_row(order) for order in found]}
+
+    def _check_contract(self, asked: Mapping[str, Any]) -> None:
+        code = asked.get("contract_code")
+        if code is not None and not self._exchange.has_contract(code):
+            raise InvalidSetting(f"there is no contract {code} here")
 
     def _place(self, request: Request) -> object:
         asked = form(read_json(request.body), _ORDER, ("contract_code",))
@@ -126,6 +135,7 @@ class Control:
         given = body if isinstance(body, dict) else {}
         kind = _FAULTS[one_of("kind", given.get("kind"), _FAULTS)]
         asked = form(body, {"kind": text, **kind.fields, **_WHICH}, kind.required)
+        self._check_contract(asked)
         getattr(self._exchange, asked.pop("kind"))(**asked)
         return {"faults": self._exchange.armed}
 

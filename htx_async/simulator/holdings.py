@@ -204,6 +204,10 @@ class Holdings(Misbehaviour):
         """The contracts that are listed: those given and those placed on, sorted."""
         return self._contracts.listed
 
+    def has_contract(self, contract_code: str) -> bool:
+        """Whether there is such a contract, in any case, if only in cross margin."""
+        return self._contracts.exists(contract_code, "cross")
+
     @property
     def generation(self) -> Generation:
         """The generation that the account is on now."""

@@ -80,16 +80,19 @@ async def test_a_simulation_with_everything_is_cancelled_and_read_back(tmp_path:
             run("cancel-all", "NOPE-USDT", "--yes"),
             run("cancel-all", "BTC-USDT", "--yes", "--json", "--margin", "cross"),
             run("simulate", "orders", "BTC-USDT"),
+            run("simulate", "orders", "BTC-USDT", "NOPE-USDT"),
             run("simulate", "orders", "--margin", "cross", "--json"),
             run("simulate", "status"),
         )
-        placed, read, unknown, cancelled, book, rows, state = results
+        placed, read, unknown, cancelled, book, none_such, rows, state = results
         assert placed.out.endswith("on ABC-USDT in cross margin; the contract is new.\n")
         assert len(json.loads(read.out)) == 166
         assert unknown.code == 3
         assert "1014" in unknown.out
         assert len(json.loads(cancelled.out)["reports"][0]["successes"]) == 5
         assert book.out.endswith("In the book: 2 open orders.\n")
+        assert (none_such.code, none_such.out) == (2, "")
+        assert "there is no contract NOPE-USDT here" in none_such.err
         assert len(json.loads(rows.out)) == 81
         assert re.search(r"^open orders +80 in isolated margin, 81 in cross", state.out, re.M)
         last = await stopped(simulation)

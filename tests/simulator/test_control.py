@@ -51,6 +51,24 @@ def test_orders_are_placed_and_the_book_is_read_back() -> None:
     assert {order["status"] for order in ended["orders"]} == {6}
 
 
+def test_a_contract_that_does_not_exist_is_told_rather_than_empty() -> None:
+    """Where the book is read and where a fault is armed; one that has orders, or is known in any
+    case, is no such contract, and without a list of contracts every one exists."""
+    exchange = simulated(contracts=[CODE])
+    refusal = asked(exchange, "GET", "/orders?contract_code=NOPE-USDT")
+    assert refusal == (400, {"error": "there is no contract NOPE-USDT here"})
+    fault = {"kind": "late", "seconds": 1, "contract_code": "NOPE-USDT"}
+    assert asked(exchange, "POST", "/faults", fault)[0] == 400
+    assert exchange.armed == 0
+    known = f"/orders?contract_code={CODE.lower()}"
+    assert asked(exchange, "GET", known) == (200, {"orders": []})
+    assert asked(exchange, "GET", f"{known}&state=ended") == (200, {"orders": []})
+    exchange.place(CODE, "sell", "close")
+    exchange.unknown_contract(CODE)
+    assert len(asked(exchange, "GET", known)[1]["orders"]) == 1
+    assert asked(simulated(), "GET", "/orders?contract_code=NOPE-USDT")[0] == 200
+
+
 def test_the_state_tells_what_there_is_and_was_and_no_key() -> None:
     """Requests, orders by mode, faults, outage, refill; arrivals without their queries."""
     exchange, at = ticking(contracts=[CODE], refill=2)
