@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import Enum
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +21,7 @@ import typer
 from htx_async import Attempt, CancelReport, Outcome, Verdict, errors
 from htx_async.cli import app
 from htx_async.cli.exit_codes import HELP, HELP_GUARD
+from htx_async.cli.values import choices_of
 from htx_async.exchange import endpoints
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,7 +130,7 @@ def _options(name: str) -> str:
 
 
 def _option(one: Any) -> tuple[str, str]:
-    value = one.metavar or "|".join(_choices(one))
+    value = one.metavar or "|".join(choices_of(one))
     names = ", ".join(f"`{each}`" for each in (*one.opts, *one.secondary_opts))
     given = "" if one.is_flag or not value else f" `{value}`".replace("|", "\\|")
     default = getattr(one.default, "value", one.default)
@@ -139,14 +139,6 @@ def _option(one: Any) -> tuple[str, str]:
     beside += [f"or by `{one.envvar}`"] if one.envvar else []
     told = one.help.replace("|", "\\|")
     return f"{names}{given}", told + (f" ({'; '.join(beside)})" if beside else "")
-
-
-def _choices(one: Any) -> list[str]:
-    kind = getattr(getattr(one, "type_descriptor", None), "annotation", None)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return [str(each.value) for each in kind]
-    # Of older typers.
-    return list(getattr(getattr(one, "type", None), "choices", ()))
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -60,10 +60,24 @@ def _root(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command("cancel-all", cls=Command, epilog=HELP)(commands.cancel_all)
-app.command(cls=Wrapper, epilog=HELP_GUARD)(commands.guard)
-app.command("open", cls=Command, epilog=HELP_OPEN)(commands.open_orders)
-app.command(cls=Command)(commands.doctor)
+app.command(
+    "cancel-all",
+    cls=Command,
+    epilog=HELP,
+    short_help="Cancel the trailing orders of some contracts, or of all.",
+)(commands.cancel_all)
+app.command(
+    cls=Wrapper, epilog=HELP_GUARD, short_help="Run a command, and cancel when it has ended."
+)(commands.guard)
+app.command(
+    "open",
+    cls=Command,
+    epilog=HELP_OPEN,
+    short_help="List the open trailing orders of some contracts, or of all.",
+)(commands.open_orders)
+app.command(cls=Command, short_help="Look at keys, names, TLS, clocks and the shared limit.")(
+    commands.doctor
+)
 app.command(cls=Command)(commands.demo)
 app.add_typer(simulate.app, name="simulate")
 

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from htx_async.cli.exit_codes import USAGE, WRAPPER_FAILED
-from htx_async.cli.values import take_text
+from htx_async.cli.values import choices_of, take_text
 
 HINTS = {
     "--side": "--direction",
@@ -44,6 +44,7 @@ class _ReadsText:
         parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the other base
         for parameter in parameters:
             take_text(parameter)
+            _show_plainly(parameter)
         return parameters
 
 
@@ -111,6 +112,19 @@ class Wrapper(Command):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """With the command that is started."""
         return [*super().collect_usage_pieces(ctx), "-- COMMAND [ARG]..."]
+
+
+def _show_plainly(parameter: Any) -> None:
+    """Let help have one name for a value, the same by every typer: newer ones add Python's types,
+    such as "CONTRACT <list[str]>", and braces."""
+    if parameter.param_type_name == "argument":
+        name = parameter.metavar or parameter.name.upper()
+        usage = name if parameter.required else f"[{name}]"
+        pieces = [f"{usage}..." if parameter.nargs == -1 else usage]
+        parameter.get_usage_pieces = lambda ctx: list(pieces)
+        parameter.display_type_rich = lambda ctx: None
+    elif parameter.metavar is None and not parameter.is_flag:
+        parameter.metavar = "|".join(choices_of(parameter)) or None
 
 
 def _split(args: list[str]) -> tuple[list[str], bool, list[str]]:

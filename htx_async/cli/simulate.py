@@ -307,7 +307,10 @@ def refill(
     rate: Annotated[float, typer.Argument(metavar="RATE", help="Orders a second; 0: none.")],
     base_url: _BaseUrl = None,
 ) -> None:
-    """Let cancelled orders come back at this rate, like those of a strategy."""
+    """Let cancelled orders come back.
+
+    At this rate, like those of a strategy.
+    """
     from htx_async.cli.steering import Simulation, begin
 
     def come_back(one: Simulation) -> str:

@@ -37,6 +37,16 @@ def take_text(parameter: Any) -> None:
         parameter.get_runtime_param = partial(Values, of)
 
 
+def choices_of(parameter: Any) -> list[str]:
+    """The words that a typer parameter may have; none where it may have others."""
+    described = getattr(parameter, "type_descriptor", None)
+    kind = None if described is None else described.annotation
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(one.value) for one in kind]
+    # Of older typers.
+    return list(getattr(getattr(parameter, "type", None), "choices", ()))
+
+
 def _reader(kind: Any, parameter: Any) -> Callable[[Any], Any] | None:
     if kind in (str, list[str]):
         return str

@@ -205,7 +205,7 @@ class Holdings(Misbehaviour):
         return self._contracts.listed
 
     def has_contract(self, contract_code: str) -> bool:
-        """Whether there is such a contract, in any case, if only in cross margin."""
+        """Whether there is a contract `contract_code`, in any case, if only in cross margin."""
         return self._contracts.exists(contract_code, "cross")
 
     @property

@@ -398,11 +398,19 @@ async def test_every_help_fits_into_80_columns() -> None:
     """However wide the terminal is; "account" is the exchange's, a "report" what comes back; an
     option's value has a name, and a file that an example writes is the one that it reads."""
     root: Any = typer.main.get_command(app)
-    commands = ((), *((one,) for one in root.commands))
-    assert len(commands) > 6
+    below = (("simulate", one) for one in root.commands["simulate"].commands)
+    commands = ((), *((one,) for one in root.commands), *below)
+    assert len(commands) > 13
     wide = {"COLUMNS": "200"}
-    for result in await one_by_one(*(Run((*one, "--help"), wide) for one in commands)):
+    helps = await one_by_one(*(Run((*one, "--help"), wide) for one in commands))
+    for command, result in zip(commands, helps, strict=True):
         assert result.code == 0
+        usage, _, told = result.out.partition("\n\n")
+        assert not set("<>{}") & set(usage), command
+        # What stands between the name of a parameter and what is said of it.
+        named = re.findall(r"^  (-{0,2}[\w-]+[^\n]*?)(?:  |$)", told, re.MULTILINE)
+        assert not [one for one in named if set("<>{}[]") & set(one)], command
+        assert not re.search(r"\.\.\.$", told, re.MULTILINE), command
         assert max(map(len, result.out.splitlines())) <= 80
         for words in ("an account of", "the account for a program", "The account as JSON"):
             assert words not in " ".join(result.out.split())
