@@ -39,7 +39,7 @@ class _Everything(Context):
         for row in rows:
             of.setdefault(row.contract_code.upper(), []).append(row)
         for context in self.contexts():
-            own = of.get(context.intent.contract.upper(), [])
+            own = of.get(context.intent.filter.instrument.upper(), [])
             if own or is_whole:
                 where, others = (kind, generation, context.contracts), len(rows) > len(own)
                 context._list(*where, own, asked, is_whole=is_whole, has_others=others)
@@ -63,7 +63,7 @@ class AccountLists:
 
     def __init__(self, everything: Context, contexts: Callable[[], Iterable[Context]]) -> None:
         where = (everything.resources, everything.ledger, everything.scope, everything.intent)
-        self._reader = _Everything(*where, everything.search, ALL)
+        self._reader = _Everything(*where, ALL)
         self._reader.contexts = contexts
         self._has_read = False
         self._tasks: set[asyncio.Task[bool]] = set()
@@ -118,7 +118,7 @@ class AccountLists:
             del self._next[kind]
             if kind is Kind.OPEN and not self._has_read:
                 # Nobody needs to look there for an order of the account once more.
-                self._reader.search.spend_a_list()
+                self._reader.ledger.search.spend_a_list()
             rows = await self._pages(kind, reading)
             self._has_read = True
         return rows is not None

@@ -18,7 +18,6 @@ from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
-from htx_async.cancel.search import OrderSearch
 from htx_async.enums import MarginMode
 from htx_async.errors import ReadFailed, cleared
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
@@ -44,8 +43,7 @@ class CallMaker(ABC):
         """What calls work with; raises `SessionClosed`, but not for what closing carries out."""
 
     def _context(self, resources: Resources, intent: Intent, scope: Scope) -> Context:
-        ledger = self._ledger(resources, intent)
-        return Context(resources, ledger, scope, intent, OrderSearch())
+        return Context(resources, self._ledger(resources, intent), scope, intent)
 
     def _ledger(self, resources: Resources, intent: Intent) -> Ledger:
         generation = resources.generation

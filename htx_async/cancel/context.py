@@ -24,7 +24,6 @@ from htx_async.report import CancelReport
 from htx_async.report_text import unread
 
 if TYPE_CHECKING:
-    from htx_async.cancel.search import OrderSearch
 
     class AccountLists(Protocol):
         """V5's lists of the whole account."""
@@ -69,34 +68,33 @@ class Context:
     a scope of the intent's own. `on_page` of a read runs while the rest of the list is still to
     come."""
 
+    lists: AccountLists | None = None
+    """Those of the account, where several contracts share them."""
+    hold: Callable[[Context], Awaitable[None]] | None = None
+    """What a second opinion waits for."""
+    after_cancel: Callable[[Context], object] | None = None
+    """Hears of each cancel that is over."""
+    _count = -1
+    _late = ""
+    _states: States
+
     def __init__(
         self,
         resources: Resources,
         ledger: Ledger,
         scope: Scope,
         intent: Intent,
-        search: OrderSearch,
         contracts: tuple[str, ...] | None = None,
     ) -> None:
         self.resources = resources
         self.ledger = ledger
         self.scope = scope
         self.intent = intent
-        self.search = search
-        self.lists: AccountLists | None = None
-        """Those of the account, where several contracts share them."""
-        self.hold: Callable[[Context], Awaitable[None]] | None = None
-        """What a second opinion waits for."""
-        self.after_cancel: Callable[[Context], object] | None = None
-        """Hears of each cancel that is over."""
-        self._contract = intent.contract
+        self._contract = intent.filter.instrument
         self._is_by_pair = intent.filter.contract_code is None
         self.contracts = (self._contract,) if contracts is None else contracts
         """Under which its facts are filed."""
         self._facts = ledger.filed(self._contract)
-        self._count = -1
-        self._late = ""
-        self._states: States
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
@@ -106,7 +104,7 @@ class Context:
     def states(self) -> States:
         """What is known now."""
         count = len(self._facts)
-        is_moving = self.ledger.is_under_way(self._contract)
+        is_moving = bool(self.ledger.under_way) and self.ledger.is_under_way(self._contract)
         if is_moving or count != self._count:
             self._states = judge.states(self.intent, self.ledger)
             self._count = -1 if is_moving else count
@@ -128,7 +126,7 @@ class Context:
 
     def within(self, scope: Scope, resources: Resources | None = None) -> Context:
         """The same with less time, or with other resources."""
-        settings = (self.ledger, scope, self.intent, self.search, self.contracts)
+        settings = (self.ledger, scope, self.intent, self.contracts)
         other = Context(self.resources if resources is None else resources, *settings)
         other.lists = self.lists
         return other
@@ -167,11 +165,13 @@ class Context:
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
         known, generation = self.states(), self.resources.generation
+        if not generation.is_auto:
+            return
         why, is_other = known.why, generation.current not in known.on
         # What was said before the session found out the last time is no news.
         said = known.moved if known.on == {ApiGeneration.V5} else known.not_on_v5
         is_news = is_other and said > generation.since
-        if generation.is_auto and why and is_news and not self._is_by_pair:
+        if why and is_news and not self._is_by_pair:
             (current,) = known.on
             if generation.switch(current, why, self.resources.emitter):
                 self.resources.turns.give_way(current)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from functools import cached_property
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ class Evidence:
         self.intent = intent
         self.ledger = ledger
         self.horizon = ledger.began
-        self.heard_of: dict[str, Order] = {}
+        self.heard_of: defaultdict[str, Order] = defaultdict(Order)
         self.doubts: dict[str, float] = {}
         """When v1 said of an order that it does not know it, as it also says of those of an account
         that has moved."""
@@ -100,7 +101,7 @@ class Evidence:
         """Why the last list of open orders could not be read; `history_unread`: of ended ones."""
         self.ended: dict[str, TrailingOrder] = {}
         self.warnings: dict[str, None] = {}
-        for fact in ledger.of(intent.contract):
+        for fact in ledger.of(intent.filter.instrument):
             self._take(fact)
 
     def _take(self, fact: Fact) -> None:
@@ -125,13 +126,6 @@ class Evidence:
                 self.ended_by = self.ended_by or fact.reason
             case Warned():
                 self.warnings[fact.warning] = None
-
-    def order(self, order_id: str) -> Order:
-        """That of one order."""
-        found = self.heard_of.get(order_id)
-        if found is None:
-            found = self.heard_of[order_id] = Order()
-        return found
 
     @cached_property
     def times(self) -> Times:
@@ -165,22 +159,22 @@ class Evidence:
             self.losses += not fact.order_ids
             self._lose(fact, fact.order_ids)
         for order_id in fact.order_ids:
-            self.order(order_id).tried = fact.answered
+            self.heard_of[order_id].tried = fact.answered
 
     def _lose(self, fact: Heard, order_ids: tuple[str, ...]) -> None:
         for order_id in order_ids:
-            order = self.order(order_id)
+            order = self.heard_of[order_id]
             order.lost = fact.answered
             order.losses += fact.reply.verdict is Verdict.UNKNOWN
 
     def _accepted(self, fact: Heard) -> None:
         reply, asked_for = fact.reply, fact.order_ids
         self.is_asked = True
-        self._reach(fact.generation, None)
+        self.unreached[fact.generation] = None
         # An id that was not asked for is a stranger's.
         for order_id in reply.successes:
             if not asked_for or order_id in asked_for:
-                order = self.order(order_id)
+                order = self.heard_of[order_id]
                 if order.taken == NEVER:
                     # In the order in which they were taken.
                     self.heard_of[order_id] = self.heard_of.pop(order_id)
@@ -196,20 +190,15 @@ class Evidence:
         if fact.generation is V1 and not told:
             self.doubted = fact.answered
             for order_id in asked_for:
-                self.order(order_id).is_passed_over = True
+                self.heard_of[order_id].is_passed_over = True
 
     def _say(self, fact: Heard, *, names_any: bool) -> None:
         """A cancel-all had an answer, as v1 alone has it."""
         self.is_asked = True
-        self._tell(Word(fact.generation, fact.asked, fact.answered, False, names_any))
-
-    def _tell(self, word: Word) -> None:
-        self.words[word.generation].append(word)
-        if word.generation is V5:
-            self.agreed = max(self.agreed, word.asked)
+        self.words[V1].append(Word(V1, fact.asked, fact.answered, False, names_any))
 
     def _error(self, fact: Heard, error: OrderError) -> None:
-        order = self.order(error.order_id)
+        order = self.heard_of[error.order_id]
         order.tried = fact.answered
         # In both lists of one reply it is one order, and taken. "Not there" after a cancel that
         # was taken is what that cancel did, whatever a list showed meanwhile.
@@ -232,10 +221,12 @@ class Evidence:
         """What a refusal says of where the account is."""
         reply, code_class = fact.reply, fact.attempt.code_class
         if reply.verdict is Verdict.ACCEPTED:
-            self._reach(fact.generation, None)
+            self.unreached[fact.generation] = None
         if reply.verdict is not Verdict.REFUSED:
             return
-        self._reach(fact.generation, reply.code if code_class is CodeClass.RETIRED else None)
+        is_retired = code_class is CodeClass.RETIRED
+        self.unreached[fact.generation] = reply.code if is_retired else None
+        self._weigh_v5()
         if fact.generation is V5:
             if reply.code in NOT_ON_V5:
                 self._not_on_v5(reply.code, fact.asked)
@@ -245,10 +236,6 @@ class Evidence:
             self._weigh_v5()
         if code_class is CodeClass.MIGRATED:
             self._move(fact.answered, f"v1 answered {reply.code}")
-
-    def _reach(self, generation: ApiGeneration, refusal: Code | None) -> None:
-        self.unreached[generation] = refusal
-        self._weigh_v5()
 
     def _refused_cancel(self, fact: Heard) -> None:
         reply = fact.reply
@@ -260,11 +247,11 @@ class Evidence:
         if reply.code in (*SETTLED_ORDER_CODES, NO_ORDERS) and is_one_of_many:
             # A code about one order speaks for one order.
             for order_id in fact.order_ids:
-                self.order(order_id).is_alone = True
+                self.heard_of[order_id].is_alone = True
             return
         for order_id in fact.order_ids:
             # That a repeat was refused says nothing of what was lost before.
-            if self.order(order_id).lost == NEVER:
+            if self.heard_of[order_id].lost == NEVER:
                 error = OrderError(order_id=order_id, err_code=reply.code, err_msg=reply.message)
                 self._error(fact, error)
 
@@ -300,7 +287,7 @@ class Evidence:
         # What stood there when the call looked first is what it is about, whenever it was placed.
         is_first = not (self.cancels if fact.generation is V1 else self.words[V5])
         for row in meant:
-            order = self.order(row.order_id)
+            order = self.heard_of[row.order_id]
             order.is_meant |= is_first
             if fact.asked >= order.listed:
                 order.listed, order.listed_by = fact.asked, fact.answered
@@ -308,7 +295,10 @@ class Evidence:
             self.unread.pop(fact.generation, None)
             shown = tuple(row.order_id for row in meant)
             names_any = bool(rows) or fact.has_others
-            self._tell(Word(fact.generation, fact.asked, fact.answered, True, names_any, shown))
+            word = Word(fact.generation, fact.asked, fact.answered, True, names_any, shown)
+            self.words[fact.generation].append(word)
+            if fact.generation is V5:
+                self.agreed = max(self.agreed, fact.asked)
 
     def _seen_on_v5(
         self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]

@@ -49,6 +49,8 @@ def report(known: States, now: float, ended_by: str = "", late: str = "") -> Can
     confirmed = _confirmed(known) if is_tried else None
     is_clear = outcome.is_clear
     why = "" if is_clear else doubt or known.ended_by or ended_by or _unread(known) or late
+    # Refused once, and gone by the exchange's own word since, where nothing else confirms it.
+    has_refusals = not is_clear or bool(confirmed)
     return CancelReport(
         contract_code=wanted.contract_code or "",
         pair=wanted.pair,
@@ -59,19 +61,15 @@ def report(known: States, now: float, ended_by: str = "", late: str = "") -> Can
         offset=wanted.offset,
         outcome=outcome,
         successes=tuple(known.successes),
-        errors=_errors(known, outcome, confirmed),
+        errors=_errors(known, has_refusals),
         triggered=known.having(State.TRIGGERED),
         ids_complete=_is_complete(known, outcome),
-        attempts=_attempts(known, outcome),
-        reads=_numbered([heard.attempt for heard in known.reads]),
+        attempts=_numbered(_told(known, is_clear)),
+        reads=_numbered(known.reads),
         ts=known.ts,
         elapsed=now - known.ledger.began,
         ended_by=why,
-        warnings=(
-            *(one for one in known.warnings if is_tried or one != BLIND),
-            *(_unsent(known, outcome) if known.ended_by else ()),
-            *_warnings(known, outcome, confirmed, doubt),
-        ),
+        warnings=_warnings(known, outcome, confirmed, doubt),
         confirmed=confirmed,
         still_open=known.still_open if is_tried else (),
     )
@@ -156,10 +154,25 @@ def _confirmed(known: States) -> bool | None:
     """Whether the lists prove that all of it is gone."""
     if known.still_open:
         return False
-    return True if known.is_clear and known.is_shown_clear else None
+    return True if known.is_shown_clear and known.is_clear else None
 
 
-def _warnings(known: States, outcome: Outcome, confirmed: bool | None, doubt: str) -> list[str]:
+def _warnings(
+    known: States, outcome: Outcome, confirmed: bool | None, doubt: str
+) -> tuple[str, ...]:
+    told = list(known.warnings)
+    if outcome in _UNTRIED and BLIND in told:
+        told.remove(BLIND)
+    if known.ended_by:
+        told += _unsent(known, outcome)
+    if doubt or known.intent.confirm:
+        told += _of_confirmation(known, outcome, confirmed, doubt)
+    return tuple(told)
+
+
+def _of_confirmation(
+    known: States, outcome: Outcome, confirmed: bool | None, doubt: str
+) -> list[str]:
     """What a reader should know beside a confirmation that was asked for, or is in doubt."""
     if doubt and outcome.is_clear and not confirmed:
         return [f"{doubt}, so {NOT_CONFIRMED}"]
@@ -190,15 +203,13 @@ def _of_history(known: States) -> list[str]:
     return [f"the history does not tell which of the orders had triggered ({reason})"]
 
 
-def _errors(known: States, outcome: Outcome, confirmed: bool | None) -> tuple[OrderError, ...]:
-    # Refused once, and gone by the exchange's own word since, where nothing else confirms it.
-    is_any = not outcome.is_clear or confirmed
+def _errors(known: States, has_refusals: bool) -> tuple[OrderError, ...]:
     errors = []
     for order in known.orders.values():
-        error = None if order.refusal is None or order.is_success else order.error
+        error = None if order.is_success else order.error
         if error is None or order.state is State.UNKNOWN:
             continue
-        if is_any or error.err_code in SETTLED_ORDER_CODES:
+        if has_refusals or error.err_code in SETTLED_ORDER_CODES:
             errors.append(error)
     for order_id in known.intent.order_ids:
         if order_id not in known.orders:
@@ -213,38 +224,38 @@ def _is_complete(known: States, outcome: Outcome) -> bool:
     if known.intent.order_ids and outcome is Outcome.UNKNOWN:
         return False
     # By the history, which tells of those that have ended since, if it is known since when.
-    is_told = bool(known.having(State.CANCELLED)) and known.times.do_agree
-    return not known.losses or is_told
+    return not known.losses or (State.CANCELLED in known.kinds and known.times.do_agree)
 
 
 def _lost(known: States) -> bool:
     """Whether an answer was lost that may have had the id of an order which is gone by now."""
-    lost = (State.GONE, State.UNKNOWN)
-    return any(known.orders[i].losses for i in known.having(*lost))
+    lost = known.having(State.GONE, State.UNKNOWN)
+    return bool(lost) and any(known.orders[order_id].losses for order_id in lost)
 
 
-def _attempts(known: States, outcome: Outcome) -> tuple[Attempt, ...]:
+def _told(known: States, is_clear: bool) -> Sequence[Heard]:
     """The cancels; where nothing could be cancelled, the refusal of the last list tells why."""
-    is_refused = not known.cancels and not outcome.is_clear and bool(known.reads)
-    if is_refused and known.reads[-1].reply.verdict is Verdict.REFUSED:
-        return _numbered([known.reads[-1].attempt])
-    attempts = [heard.attempt for heard in known.cancels]
-    if any(attempt.shared_by for attempt in attempts):
+    if known.cancels or is_clear or not known.reads:
+        return known.cancels
+    return [one for one in known.reads[-1:] if one.reply.verdict is Verdict.REFUSED]
+
+
+def _numbered(heard: Sequence[Heard]) -> tuple[Attempt, ...]:
+    attempts: dict[int, Attempt] = {}
+    for one in heard:
         # Two parts of what was asked for may have gone in one request.
-        attempts = list({a.request or -number: a for number, a in enumerate(attempts)}.values())
-    return _numbered(attempts)
-
-
-def _numbered(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    places = enumerate(attempts, 1)
-    return tuple([a if a.number == n else a.model_copy(update={"number": n}) for n, a in places])
+        before, attempt = attempts.get(one.request), one.attempt
+        number = len(attempts) + 1 if before is None else before.number
+        if attempt.number != number:
+            attempt = attempt.model_copy(update={"number": number})
+        attempts[one.request] = attempt
+    return tuple(attempts.values())
 
 
 def _outcome(known: States) -> Outcome:
     if known.intent.order_ids:
         return _outcome_by_ids(known)
     states = known.kinds
-    verdicts = [heard.reply.verdict for heard in known.cancels]
     # What the history says was cancelled was so by others, or by an answer that was lost.
     is_asked = known.is_asked or len(known.successes) > 0
     if known.is_covered:
@@ -252,23 +263,23 @@ def _outcome(known: States) -> Outcome:
             return Outcome.UNKNOWN
         if not states & LEFT:
             return _clear(known)
-        return Outcome.PARTIAL if is_asked or _is_unsure(known) else _untried(verdicts)
+        return Outcome.PARTIAL if is_asked or _is_unsure(known) else _untried(known.cancels)
     if known.is_open_question and _off_v5(known) is not None and not is_asked:
-        return _untried(verdicts or [heard.reply.verdict for heard in known.reads[-1:]])
+        return _untried(known.cancels or known.reads[-1:])
     if known.still_open and is_asked:
         return Outcome.PARTIAL
-    last = next((verdict for verdict in reversed(verdicts) if verdict in _ASKED), None)
+    verdicts = (heard.reply.verdict for heard in reversed(known.cancels))
+    last = next((verdict for verdict in verdicts if verdict in _ASKED), None)
     if known.is_open_question or last is Verdict.UNKNOWN:
         return Outcome.UNKNOWN
     if is_asked:
         return Outcome.PARTIAL if V1 in known.on else Outcome.UNKNOWN
-    if not verdicts and known.reads:
-        verdicts = [known.reads[-1].reply.verdict]
-    return _untried(verdicts)
+    return _untried(known.cancels or known.reads[-1:])
 
 
-def _untried(verdicts: Sequence[Verdict]) -> Outcome:
-    return Outcome.REFUSED if Verdict.REFUSED in verdicts else Outcome.NOT_SENT
+def _untried(heard: Sequence[Heard]) -> Outcome:
+    is_refused = any(one.reply.verdict is Verdict.REFUSED for one in heard)
+    return Outcome.REFUSED if is_refused else Outcome.NOT_SENT
 
 
 def _is_unsure(known: States) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import NamedTuple
 
 from htx_async.calls.in_flight import Heard
+from htx_async.cancel.search import OrderSearch
 from htx_async.codes import Code
 from htx_async.enums import TRAILING_ORDERS, ApiGeneration
 from htx_async.exchange.endpoints import CANCEL_ALL, Endpoint
@@ -39,11 +41,6 @@ class Intent(NamedTuple):
     def is_trailing(self) -> bool:
         """Whether lists, and calls of V5, can tell of these orders."""
         return self.endpoint.family == TRAILING_ORDERS
-
-    @property
-    def contract(self) -> str:
-        """The name under which its facts are filed."""
-        return self.filter.instrument
 
     def means(self, row: TrailingOrder) -> bool:
         """Whether `row` may be one of them; in doubt it is."""
@@ -149,6 +146,11 @@ class Ledger:
         """What each request that is on the wire would count as if it ended now, by its number and
         by the contracts for which it would."""
 
+    @cached_property
+    def search(self) -> OrderSearch:
+        """How far it has been looked for an order of the account on V5."""
+        return OrderSearch()
+
     def next_request(self) -> int:
         """The number of one more request."""
         return next(self._requests)
@@ -157,7 +159,7 @@ class Ledger:
         self, contracts: tuple[str, ...], cut_off: Callable[[], Heard], number: int | None = None
     ) -> int:
         """A request goes out; its number. `number`: of one that goes for others, too."""
-        number = self.next_request() if number is None else number
+        number = next(self._requests) if number is None else number
         self.under_way.setdefault((number, contracts), []).append(cut_off)
         return number
 
@@ -200,7 +202,7 @@ class Ledger:
 
     def is_under_way(self, contract: str) -> bool:
         """Whether a request is on the wire that speaks of `contract`."""
-        return bool(self.under_way and self._cut_off(contract))
+        return bool(self._cut_off(contract))
 
     def _cut_off(self, contract: str) -> list[Callable[[], Heard]]:
         told = self.under_way.items()

@@ -25,7 +25,6 @@ from htx_async.cancel.ledger import ALL, Intent, Ledger, Round
 from htx_async.cancel.looks import Looks, usual_look
 from htx_async.cancel.planning import BETWEEN_ROUNDS
 from htx_async.cancel.procedures import cancel_all, carry
-from htx_async.cancel.search import OrderSearch
 from htx_async.codes import CodeClass
 from htx_async.enums import Look, MarginMode, Verdict
 from htx_async.errors import InvalidRequest
@@ -124,7 +123,6 @@ class MassCancel:
         self._look = look
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
-        self._search = OrderSearch()
         self._contexts: dict[str, Context] = {}
         self._reports: dict[str, CancelReport] = {}
         self._carried_left = len(intents)
@@ -161,7 +159,7 @@ class MassCancel:
         for position, intent in enumerate(self._intents):
             context = self._context(intent)
             context.lists = lists
-            context.scope.rank = partial(self._rank, intent.contract, position)
+            context.scope.rank = partial(self._rank, intent.filter.instrument, position)
         looks = self._looks = Looks(self.look, self._contexts, everything, lists)
         with self.scope.holding(everything.scope):
             looks.begin()
@@ -175,7 +173,9 @@ class MassCancel:
                 self._let_go()
 
     async def _carried(self) -> MassCancelReport:
-        tasks = {own_task(self._carry(intent)): intent.contract for intent in self._intents}
+        tasks = {
+            own_task(self._carry(intent)): intent.filter.instrument for intent in self._intents
+        }
         try:
             await self._are_final.wait()
             left = max(0.0, self.scope.deadline - self._loop.time())
@@ -208,15 +208,14 @@ class MassCancel:
         )
 
     def _report_of(self, intent: Intent) -> CancelReport:
-        done = self._reports.get(intent.contract)
+        done = self._reports.get(intent.filter.instrument)
         return self._context(intent).report() if done is None else done
 
     def _context(self, intent: Intent) -> Context:
-        found = self._contexts.get(intent.contract)
+        found = self._contexts.get(intent.filter.instrument)
         if found is None:
-            scope = self.scope.inner()
-            found = Context(self._resources, self._ledger, scope, intent, self._search)
-            self._contexts[intent.contract] = found
+            found = Context(self._resources, self._ledger, self.scope.inner(), intent)
+            self._contexts[intent.filter.instrument] = found
         return found
 
     def _let_go(self) -> None:
@@ -237,7 +236,7 @@ class MassCancel:
         margin = self._intents[0].filter.margin_mode
         intent = Intent(OrderFilter(margin_mode=margin))
         hurried = self._resources._replace(hurries=True)
-        return Context(hurried, self._ledger, self.scope.inner(), intent, self._search, ALL)
+        return Context(hurried, self._ledger, self.scope.inner(), intent, ALL)
 
     def _rank(self, contract: str, position: int, is_repeat: bool) -> tuple[int, ...]:
         """First what was not sent before, of that what a list has shown, then as given."""
@@ -248,7 +247,7 @@ class MassCancel:
         context = self._context(intent)
         try:
             with self.scope.holding(context.scope):
-                report = self._reports[intent.contract] = await self._rounds(context)
+                report = self._reports[intent.filter.instrument] = await self._rounds(context)
         finally:
             self._queue_no_more(intent)
             self._carried_left -= 1
@@ -259,12 +258,12 @@ class MassCancel:
 
     def _queue_no_more(self, intent: Intent) -> None:
         """What was about to queue for it has queued, or never will."""
-        if intent.contract not in self._has_queued:
-            self._has_queued.add(intent.contract)
+        if intent.filter.instrument not in self._has_queued:
+            self._has_queued.add(intent.filter.instrument)
             self._unqueued -= _rounds_of(intent)
 
     async def _rounds(self, context: Context) -> CancelReport:
-        is_first, contract = True, context.intent.contract
+        is_first, contract = True, context.intent.filter.instrument
         while not self.scope.reason and await self._looks.lets(context, is_first=is_first):
             self._queue_no_more(context.intent)
             report = await carry(context, cancel_all)

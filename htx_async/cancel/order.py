@@ -43,8 +43,8 @@ class Order:
     what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
     for one of its orders, so that this one has to be asked for alone. `is_passed_over`: v1 was
     asked for it, accepted that, and spoke of no order. `is_meant`: it was on the first list.
-    `state`: what all of it proves. `is_ours`: if it is cancelled, it was open when the call looked,
-    or the call was heard to cancel it, or lost an answer that may have said so.
+    `state`: what all of it proves. `error`: what was last said against it. `is_success`: this call
+    took its cancel, by the exchange's answers or by its history.
     """
 
     listed = listed_by = lost = refused = taken = tried = NEVER
@@ -53,19 +53,8 @@ class Order:
     losses = 0
     is_alone = is_meant = is_passed_over = is_settled = False
     state = State.UNKNOWN
-    is_ours = True
-
-    @property
-    def error(self) -> OrderError | None:
-        """What was last said against it."""
-        return self.refusal if self.refused > self.taken else None
-
-    @property
-    def is_success(self) -> bool:
-        """Whether this call took its cancel, by the exchange's answers or by its history."""
-        if self.state is State.TAKEN:
-            return self.error is None
-        return self.state is State.CANCELLED and self.is_ours
+    error: OrderError | None = None
+    is_success = False
 
     @property
     def is_taken(self) -> bool:

@@ -42,8 +42,11 @@ class States(Evidence):
         self.on = self._on()
         # Where both may be it, V5 has its say by what it takes to believe v1.
         own = self.words[V1 if V1 in self.on else V5] if self.on else []
-        self._words = [word for word in own if self._is_believed(word)]
-        self.is_open_question = self._asks_more()
+        self._words: list[Word] = []
+        doubted: list[Word] = []
+        for word in own:
+            (self._words if self._is_believed(word) else doubted).append(word)
+        self.is_open_question = self._asks_more(doubted)
         self.is_covered = self._covers()
         self.orders: dict[str, Order] = {}
         self.kinds: set[State] = set()
@@ -126,8 +129,10 @@ class States(Evidence):
     @property
     def is_shown_clear(self) -> bool:
         """Whether a list showed none of it that is late enough for every order, and the last."""
-        lists = [word.asked for word in self._words if word.is_list]
-        return bool(lists) and max(lists) >= max(self.sent_last, self.listed_by)
+        for word in self._words:
+            if word.is_list and word.asked >= max(self.sent_last, self.listed_by):
+                return True
+        return False
 
     @property
     def is_clear(self) -> bool:
@@ -162,26 +167,27 @@ class States(Evidence):
             return _ONLY[V1]
         return _ONLY[V5] if known is V5 else _EITHER
 
-    def _asks_more(self) -> bool:
+    def _asks_more(self, doubted: list[Word]) -> bool:
         if V1 not in self.on or self.ledger.is_pinned:
             return False
         if self.unreached[V1] is not None:
             return self.on != {V1} or self.not_on_v5 < self.sent[V1]
-        for word in self.words[V1]:
-            if not self._is_believed(word) and self._is_last(word):
+        for word in doubted:
+            if self._is_last(word):
                 return True
         return max(self.doubted, *self.doubts.values(), self.agreed) > self.agreed
 
     def _covers(self) -> bool:
         if self.intent.order_ids:
             return not self.is_open_question
-        found = self._words
-        if V1 in self.on or self.intent.until_clear:
-            found = [word for word in found if self._is_last(word)]
-        if self.intent.until_clear:
-            found = [one for one in found if one.asked >= self.horizon]
-            found = [one for one in found if one.is_list or not one.names_any]
-        return bool(found)
+        until_clear = self.intent.until_clear
+        for word in self._words:
+            if (until_clear or V1 in self.on) and not self._is_last(word):
+                continue
+            is_of_now = word.asked >= self.horizon and (word.is_list or not word.names_any)
+            if is_of_now or not until_clear:
+                return True
+        return False
 
     def _is_believed(self, word: Word) -> bool:
         """Whether it is certain that a word is that of the account's own generation: v1 says
@@ -215,8 +221,16 @@ class States(Evidence):
 
     def _tell_of(self, order_id: str, order: Order, state: State) -> None:
         order.state = state
+        order.error = order.refusal if order.refused > order.taken else None
         self.orders[order_id] = order
         self.kinds.add(state)
+        if state is State.TAKEN:
+            order.is_success = order.error is None
+        elif state is State.CANCELLED:
+            # It was open when the call looked, or the call was heard to cancel it, or lost an
+            # answer that may have said so.
+            is_heard_of = max(order.taken, order.lost, order.listed) > NEVER
+            order.is_success = is_heard_of or self.losses > 0
         if order.is_success:
             self.successes.append(order_id)
 
@@ -224,7 +238,6 @@ class States(Evidence):
         """The latest of what was heard of one order, unless the history tells how it ended."""
         taken, listed = order.taken, order.listed
         if row is not None and row.status in (CANCELLED, *TRIGGERED):
-            order.is_ours = max(taken, order.lost, listed) > NEVER or self.losses > 0
             return _by_history(row)
         heard = max(taken, order.lost, order.refused)
         # Nobody looks again after a cancel by ids: that a list lags behind is no word against it.
@@ -265,9 +278,9 @@ class States(Evidence):
     def _still_open(self) -> tuple[str, ...]:
         """What the last whole list shows, unless something was sent since; of what was taken also
         what another one does, which was not read to its end."""
-        found = self.having(State.OPEN)
-        if not found:
+        if State.OPEN not in self.kinds:
             return ()
+        found = self.having(State.OPEN)
         sent = max((heard.answered for heard in self.cancels), default=NEVER)
         # A list is not the last word of v1 where that refused to give one since.
         since = {V1: max(sent, self.doubted), V5: sent}

@@ -19,13 +19,13 @@ _V5 = ApiGeneration.V5
 async def _look(context: Context) -> None:
     """Look for an order of the account on V5, open or ended, of any contract, where V5's empty list
     proves nothing; what it shows goes on the ledger."""
-    search = context.search
+    search = context.ledger.search
     if not await _takes(context, search.asking):
         return
     try:
         if not search.has_listed:
             search.has_listed = True
-            await _page(context, Kind.OPEN, None, v5.opens(None, context.intent.contract))
+            await _page(context, Kind.OPEN, None, v5.opens(None, context.intent.filter.instrument))
         if not search.by_code:
             await _windows(context, None)
         code = context.intent.filter.contract_code
@@ -37,10 +37,10 @@ async def _look(context: Context) -> None:
 
 async def _windows(context: Context, code: str | None) -> None:
     """Newest first; of one contract, where that has to be named, only the last 48 hours."""
-    search = context.search
+    search = context.ledger.search
     until = search.until if code is None else None
     while code not in search.looked:
-        operation = v5.ended(code, until, context.intent.contract)
+        operation = v5.ended(code, until, context.intent.filter.instrument)
         reply = await _page(context, Kind.ENDED, code, operation)
         if reply is None:
             return
@@ -54,7 +54,7 @@ async def _page(
     context: Context, kind: Kind, code: str | None, operation: Operation
 ) -> Reply | None:
     """The reply with a page; None where it cannot be had, or is not needed any more."""
-    search = context.search
+    search = context.ledger.search
     if search.left < 1 or search.is_found:
         return None
     search.left -= 1

@@ -97,7 +97,7 @@ class Account:
         self.intent = intent
         self.now = 0.0
         self.ledger = Ledger(self.now, known, is_pinned=is_pinned)
-        self._contracts = (intent.contract,)
+        self._contracts = (intent.filter.instrument,)
         self._attempts = 0
 
     def said(
