@@ -39,16 +39,23 @@ class Attempts:
         sink: Sink,
         contracts: tuple[str, ...],
         *,
-        persists: bool,
-        lost: int,
+        persists: bool | None = None,
+        lost: int = 0,
+        may_move: bool = True,
     ) -> None:
         self._resources = resources
         self.operation = operation
         self.scope = scope
         self.sink = sink
         self.contracts = contracts
-        self._limiter = resources.reads if operation.is_read else resources.trades
-        self.path = READS if operation.is_read else operation.request.path
+        self._persists = scope.persists if persists is None else persists
+        self._may_move = may_move
+        # An allowance counts from the first turn, so that one is never too late.
+        self._may_be_late, scope.is_own = scope.is_own, True
+        self.is_read = operation.is_read
+        """Whether it changes nothing."""
+        self._limiter = resources.reads if self.is_read else resources.trades
+        self.path = READS if self.is_read else operation.request.path
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
         self._limit = TimeLimit(scope.deadline)
@@ -58,8 +65,8 @@ class Attempts:
             retry,
             resources.attempt_timeout,
             self.began,
-            hurries=operation.is_read and resources.hurries,
-            persists=persists,
+            hurries=self.is_read and resources.hurries,
+            persists=self._persists,
             lost=lost,
         )
         self.endings: list[Heard] = []
@@ -70,14 +77,15 @@ class Attempts:
     ) -> InFlight:
         """See `Rider`."""
         resources, began = self._resources, self._loop.time()
-        base_url, started = self._course.begin(began), resources.clock.now()
+        base_url, started = self._course.choose(began), resources.clock.now()
         signed = resources.signer.sign(operation.request, base_url, started)
         sending = resources.transport.prepare(signed)
         waited = began - self._queued
         self._emit(TokenGranted, began, base_url, waited)
         number = self.sink.begin(self.contracts, self._so_far)
         mode = self._mode(lease)
-        led_by = operation.items[0][0] if len({code for code, _ in operation.items}) > 1 else ""
+        is_mixed = operation.items and len({code for code, _ in operation.items}) > 1
+        led_by = operation.items[0][0] if is_mixed else ""
         place = (number, self.operation, self.contracts, base_url, started, waited, began)
         self._in_flight = InFlight(*place, signed, sending, mode, shared_by, led_by)
         return self._in_flight
@@ -113,7 +121,8 @@ class Attempts:
         now = self._loop.time()
         if first is None:
             self._note(in_flight, now, answered=is_word)
-            self._compare(in_flight, now, answered=is_word)
+            if self._late is not None:
+                self._compare(*self._late, in_flight, now, answered=is_word)
         # On record before anything else happens to it.
         ending = self._record(in_flight, reply, answer.status, now)
         try:
@@ -157,12 +166,12 @@ class Attempts:
             in_flight.base_url, now, answered=answered, took=now - in_flight.began
         )
 
-    def _compare(self, in_flight: InFlight, now: float, *, answered: bool) -> None:
+    def _compare(
+        self, late: str, took: float, in_flight: InFlight, now: float, *, answered: bool
+    ) -> None:
         """Another base URL was late only: it counts as silent where this one is quicker."""
-        if self._late is not None and answered:
-            url, took = self._late
-            if now - in_flight.began < took:
-                self._resources.base_urls.note(url, now, answered=False, took=took)
+        if answered and now - in_flight.began < took:
+            self._resources.base_urls.note(late, now, answered=False, took=took)
         self._late = None
 
     def _so_far(self) -> Heard:

@@ -1,21 +1,17 @@
 """One call: an operation carried through attempts to an answer. The only loop that waits."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 
 from htx_async.calls.attempts import Attempts
 from htx_async.calls.clock_check import ClockCheck
 from htx_async.calls.heed import asked_after
-from htx_async.calls.in_flight import InFlight, Sink
-from htx_async.calls.resources import Resources
+from htx_async.calls.in_flight import InFlight
 from htx_async.calls.ride import Rider
-from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import ClockFailed
 from htx_async.codes import CodeClass
 from htx_async.enums import Verdict
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
-from htx_async.exchange.operation import Operation
 from htx_async.limits.limiter import Lease
 
 _TO_WRITE = 0.05
@@ -38,34 +34,15 @@ class Call(Attempts):
     _wait: float | None = None
     """What an attempt came to that was made for several calls: seconds until the next one."""
 
-    def __init__(
-        self,
-        resources: Resources,
-        operation: Operation,
-        scope: Scope,
-        sink: Sink,
-        contracts: tuple[str, ...],
-        *,
-        persists: bool | None = None,
-        lost: int = 0,
-        may_move: bool = True,
-    ) -> None:
-        goes_on = self._persists = scope.persists if persists is None else persists
-        super().__init__(resources, operation, scope, sink, contracts, persists=goes_on, lost=lost)
-        self._may_be_late = scope.is_own
-        self._may_move = may_move
-        # An allowance counts from the first turn, so that one is never too late.
-        scope.is_own = True
-
-    @property
-    def is_read(self) -> bool:
-        """Whether it changes nothing."""
-        return self.operation.is_read
-
     @property
     def ended_by(self) -> str:
         """What ended it when the exchange did not."""
-        return self._ended_by or self._told_of_clock()
+        check = self._clock_check
+        if self._ended_by or check is None or not check.was_made:
+            return self._ended_by
+        # What the comparison of clocks found, once the call was refused again after it.
+        refused = [one.attempt.code_class is CodeClass.AUTH for one in self.endings]
+        return check.told() if refused[-1] and sum(refused) > 1 else ""
 
     async def run(self) -> None:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
@@ -87,14 +64,6 @@ class Call(Attempts):
             if not self._is_stopped:
                 passed = f"the deadline of {self.scope.patience:.3g} s passed"
                 self._ended_by = self._ended_by or passed
-
-    def _told_of_clock(self) -> str:
-        """What the comparison of clocks found, once the call was refused again after it."""
-        check = self._clock_check
-        if check is None or not check.was_made:
-            return ""
-        refused = [one.attempt.code_class is CodeClass.AUTH for one in self.endings]
-        return check.told() if refused[-1] and sum(refused) > 1 else ""
 
     def hold_back(self, reason: str) -> None:
         """Send nothing from now on: end now, or with the answer that is still to come."""
@@ -151,7 +120,8 @@ class Call(Attempts):
         turns = self._resources.turns
         try:
             if self.is_read or turns.lets_pass(self, turn):
-                async with self._take() as lease:
+                urgent, on_turn = self.scope.urgent, self.turn_moved
+                async with self._limiter.take(self.path, urgent=urgent, on_turn=on_turn) as lease:
                     return await self._use(lease)
             async with turns.waiting(self) as waited:
                 return self._wait if waited.lease is None else await self._use(waited.lease)
@@ -170,47 +140,46 @@ class Call(Attempts):
             raise
 
     async def _use(self, lease: Lease) -> float | None:
+        """Send, elsewhere as long as nothing left this machine; the seconds until the next token
+        is wanted, or None."""
         await self.written(lease)
+        granted, answer = self._loop.time(), None
         try:
-            result = await self._with_token(lease)
+            # A token may come in the very turn in which the call is stopped.
+            while self.is_ready():
+                in_flight = self.launch(self.operation, lease)
+                try:
+                    answer = await in_flight.sending.answer(*self.time_for_one())
+                    break
+                except SendFailed as failure:
+                    if failure.sent:
+                        raise
+                    may_keep = self.may_hold(granted)
+                    wait = self._failed(in_flight, failure)
+                    if wait is None or not may_keep:
+                        return wait
+                    self._queued = self._loop.time()
         finally:
             if self._in_flight is None or not self._in_flight.sending.sent:
                 lease.not_sent()
+        if answer is None or self._in_flight is None:
+            return None
         # While it has its token: what it asks for holds before others hear of an answer.
-        return self._answered(*result) if isinstance(result, tuple) else result
-
-    async def _with_token(self, lease: Lease) -> tuple[InFlight, Answer] | float | None:
-        """Send, elsewhere as long as nothing left this machine; without an answer the seconds
-        until the next token is wanted, or None."""
-        granted = self._loop.time()
-        # A token may come in the very turn in which the call is stopped.
-        while self.is_ready():
-            in_flight = self.launch(self.operation, lease)
-            try:
-                return in_flight, await in_flight.sending.answer(*self.time_for_one())
-            except SendFailed as failure:
-                if failure.sent:
-                    raise
-                may_keep = self.may_hold(granted)
-                wait = self._failed(in_flight, failure)
-                if wait is None or not may_keep:
-                    return wait
-                self._queued = self._loop.time()
-        return None
+        return self._answered(self._in_flight, answer)
 
     def is_ready(self) -> bool:
         """See `Rider`."""
         self._wait = None
-        return not self._is_stopped and not self._would_be_cut_short()
+        return not self._is_stopped and not (self.endings and self._would_be_cut_short())
 
     def time_for_one(self) -> tuple[float, float]:
         """See `Rider`."""
-        return self._course.to_answer(), self._course.to_connect()
+        return self._course.for_one()
 
     def may_hold(self, since: float) -> bool:
         """See `Rider`."""
         held = self._loop.time() - since
-        return self._course.has_untried and self._limiter.may_hold(
+        return self._course.untried and self._limiter.may_hold(
             held, self._resources.attempt_timeout
         )
 
@@ -231,7 +200,7 @@ class Call(Attempts):
 
     def _would_be_cut_short(self) -> bool:
         """Whether a repeat would most likely end unknown, where a plain refusal is known now."""
-        if not self.endings or self.endings[-1].reply.verdict is not Verdict.REFUSED:
+        if self.endings[-1].reply.verdict is not Verdict.REFUSED:
             return False
         short = self._limit.when - self._loop.time() < self.endings[-1].attempt.wire
         if short:
@@ -261,10 +230,11 @@ class Call(Attempts):
         if reply.verdict is Verdict.REFUSED:
             signed_at = in_flight.started.timestamp() + ending.attempt.wire / 2
             self._is_check_due = self._check().is_due(reply, signed_at)
-        if self._is_check_due:
-            return 0.0
-        wait, asked = self._next(), asked_after(answer, reply)
-        return wait if asked is None else self._told_to_wait(asked)
+            if self._is_check_due:
+                return 0.0
+            if (asked := asked_after(answer, reply)) is not None:
+                return self._told_to_wait(asked)
+        return self._next()
 
     def _told_to_wait(self, asked: float) -> float | None:
         """Seconds until this call may queue again; None if what is asked is beyond its deadline.
@@ -302,10 +272,6 @@ class Call(Attempts):
 
     def _next(self) -> float | None:
         return self._course.after(self.endings, self._loop.time(), self._limit.when)
-
-    def _take(self) -> AbstractAsyncContextManager[Lease]:
-        urgent, on_turn = self.scope.urgent, self.turn_moved
-        return self._limiter.take(self.path, urgent=urgent, on_turn=on_turn)
 
     def _too_late(self, turn: float) -> str:
         queue, now = self._limiter.waiting(self.path), self._loop.time()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from htx_async.calls.base_urls import BaseUrls
+from htx_async.calls.base_urls import BaseUrls, Itinerary
 from htx_async.calls.in_flight import Heard
 from htx_async.calls.retry import RetryPolicy
 from htx_async.codes import BUSY
@@ -18,7 +18,7 @@ _EARLY = 0.01
 """Seconds by which a timer may fire too soon."""
 
 
-class Course:
+class Course(Itinerary):
     """The way of one call that starts at loop time `now`.
 
     `timeout`: seconds for one attempt. `hurries`: it goes elsewhere when an answer is late.
@@ -36,40 +36,25 @@ class Course:
         persists: bool,
         lost: int,
     ) -> None:
+        super().__init__(base_urls, now)
         self._hurries = hurries
-        self._itinerary = base_urls.itinerary(now)
         self._retry = retry
         self._timeout = timeout
         self._persists = persists
         self._lost = lost
 
-    @property
-    def has_untried(self) -> bool:
-        """Whether this round has a base URL left after the current one."""
-        return self._itinerary.untried
-
-    def begin(self, now: float) -> str:
-        """The base URL of the attempt that begins now: what others learnt while it waited for
-        its token counts."""
-        return self._itinerary.choose(now)
-
-    def follow(self, base_url: str, now: float) -> None:
-        """The attempt that begins now goes to `base_url`: others have chosen it."""
-        self._itinerary.follow(base_url, now)
-
-    def to_answer(self) -> float:
-        """Seconds for the attempt."""
-        hurries = self._hurries and self.has_untried
-        return min(self._timeout, _ANSWER_ELSEWHERE) if hurries else self._timeout
+    def for_one(self) -> tuple[float, float]:
+        """Seconds for the attempt, and for its connection."""
+        timeout = self._timeout
+        if not self.untried:
+            return timeout, timeout
+        to_answer = min(timeout, _ANSWER_ELSEWHERE) if self._hurries else timeout
+        return to_answer, min(timeout, _CONNECT_ELSEWHERE)
 
     def is_late(self, took: float) -> bool:
         """Whether an attempt without an answer, of so many seconds, was not given its full time:
         others may wait for its base URL."""
-        return self.to_answer() <= took + _EARLY < self._timeout
-
-    def to_connect(self) -> float:
-        """Seconds for the connection."""
-        return min(self._timeout, _CONNECT_ELSEWHERE) if self.has_untried else self._timeout
+        return self.for_one()[0] <= took + _EARLY < self._timeout
 
     def after(self, endings: Sequence[Heard], now: float, deadline: float) -> float | None:
         """Seconds until the next attempt, at the base URL that it goes to; None: no more."""
@@ -80,8 +65,8 @@ class Course:
         # Where nothing left this machine a worse host costs nothing either.
         is_lost = last.verdict is Verdict.UNKNOWN
         # The second attempt may stay; then each has its turn: what is worse may be well again.
-        may_leave = not is_lost or len(alike) > 1 or self._itinerary.untried_no_worse
-        elsewhere = self.has_untried and may_leave
+        may_leave = not is_lost or len(alike) > 1 or self.untried_no_worse
+        elsewhere = self.untried and may_leave
         wait = self._retry.delay(
             last.verdict,
             last.code_class if last.verdict is Verdict.REFUSED else None,
@@ -94,7 +79,7 @@ class Course:
             within=deadline - alike[0],
             persists=self._persists,
         )
-        is_done_with = elsewhere or not self.has_untried
+        is_done_with = elsewhere or not self.untried
         if is_done_with and last.verdict in (Verdict.NOT_SENT, Verdict.UNKNOWN):
-            self._itinerary.advance()
+            self.advance()
         return wait
