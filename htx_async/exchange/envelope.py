@@ -7,7 +7,7 @@ replies.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -20,7 +20,7 @@ from htx_async.orders import TrailingOrder
 from htx_async.report_text import BARE_429, IN_FRONT
 
 SUCCESS = 200
-_CODES = ("err_code", "err-code", "code")
+_CODES = frozenset({"err_code", "err-code", "code"})
 _NO_ERROR = {"0", str(SUCCESS)}
 _LONGEST_MESSAGE = 300
 _UNREADABLE = "the reply is not complete JSON of a known shape"
@@ -73,7 +73,7 @@ def _is_foreign(body: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     # Those of others give the HTTP status as a number.
-    return not (isinstance(document.get("status"), str) or any(key in document for key in _CODES))
+    return not isinstance(document.get("status"), str) and _CODES.isdisjoint(document)
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -87,6 +87,8 @@ def parse(body: bytes) -> dict[str, Any]:
 def check_consistent(body: Mapping[str, Any]) -> None:
     """ValueError for a body that says two things: "ok" beside the code of an error, or two
     different codes."""
+    if _CODES.isdisjoint(body):
+        return
     codes = {str(body[key]) for key in _CODES if body.get(key) not in (None, "")}
     is_ok = body.get("status") == "ok"
     if len(codes) > 1 or (is_ok and not codes <= _NO_ERROR):
@@ -116,10 +118,11 @@ _STRICT = json.JSONDecoder(
 )
 
 
-def check_own(text: str, scrub: Scrub) -> None:
+def check_own(texts: Iterable[str], scrub: Scrub) -> None:
     """Ids and codes are passed on as they are: they must not be an echo of the request."""
-    if not text.isdecimal() and scrub(text) != text:
-        raise ValueError("an echo in the place of an id or a code")
+    for text in texts:
+        if not text.isdecimal() and scrub(text) != text:
+            raise ValueError("an echo in the place of an id or a code")
 
 
 def check_rows(rows: Sequence[TrailingOrder], scrub: Scrub) -> None:
@@ -132,7 +135,7 @@ def check_rows(rows: Sequence[TrailingOrder], scrub: Scrub) -> None:
 
 def _refused(answer: Answer, body: dict[str, Any], scrub: Scrub) -> Reply:
     error = _error(answer, body)
-    check_own(str(error.code), scrub)
+    check_own([str(error.code)], scrub)
     message = printable(scrub(error.message))
     # A code of doubt says that the command may have been carried out all the same.
     doubtful = classify(error.code) is CodeClass.AMBIGUOUS

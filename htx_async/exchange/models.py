@@ -30,7 +30,7 @@ def _order_ids(value: Any) -> tuple[str, ...]:
     """The documented form is one comma-joined string; "" holds no id. Lists and null were not
     seen, but say clearly what they mean."""
     if isinstance(value, str):
-        value = [item for item in map(str.strip, value.split(",")) if item]
+        value = [*filter(None, map(str.strip, value.split(",")))]
     if not isinstance(value, list | None):
         raise ValueError("not a list of order ids")
     return tuple(map(order_id, value or ()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from htx_async.enums import MarginMode, Verdict
@@ -41,8 +41,10 @@ _MOST_DAYS = 90
 TIME = Request(TIMESTAMP.method, TIMESTAMP.path())
 
 
+@lru_cache(maxsize=1024)
 def cancel_all(wanted: OrderFilter, endpoint: Endpoint = CANCEL_ALL) -> Operation:
     """Cancel every order that `wanted` means, of the family that `endpoint` is for."""
+    # Strategies cancel the same contracts over and over.
     return _operation(endpoint, wanted, wanted.body, read)._replace(joins=_same)
 
 
@@ -122,14 +124,6 @@ def _instrument(wanted: OrderFilter) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def read(answer: Answer, scrub: Scrub) -> Reply:
-    """What `answer` to a cancel proves; any bytes give a verdict, never an exception.
-
-    `scrub` takes out of foreign text what must not be repeated.
-    """
-    return envelope.read(answer, scrub, _cancelled)
-
-
 def read_orders(answer: Answer, scrub: Scrub, number: int = 1) -> Reply:
     """What `answer` to page `number` of a list of orders says; `data` is a `Page`."""
     return envelope.read(answer, scrub, partial(_orders, number=number))
@@ -171,25 +165,21 @@ def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     if body.get("status") != "ok":
         return None
     data = CancelAllData.model_validate(body.get("data"))
-    for text in data.successes:
-        check_own(text, scrub)
-    for error in data.errors:
-        check_own(error.order_id, scrub)
-        check_own(str(error.err_code), scrub)
-    errors = tuple(
-        OrderError(
-            order_id=error.order_id,
-            err_code=error.err_code,
-            err_msg=printable(scrub(error.err_msg)),
-        )
-        for error in data.errors
-    )
-    ts = milliseconds(body.get("ts"))
-    is_exact = _is_exact(body["data"]["successes"])
+    check_own(data.successes, scrub)
+    errors = []
+    for each in data.errors:
+        check_own((each.order_id, str(each.err_code)), scrub)
+        words = printable(scrub(each.err_msg))
+        errors.append(OrderError(order_id=each.order_id, err_code=each.err_code, err_msg=words))
+    ids = body["data"]["successes"]
     return Reply(
-        Verdict.ACCEPTED, successes=data.successes, errors=errors, ts=ts, is_exact=is_exact
+        Verdict.ACCEPTED,
+        successes=data.successes,
+        errors=tuple(errors),
+        ts=milliseconds(body.get("ts")),
+        is_exact=not isinstance(ids, list) or all(isinstance(each, str) for each in ids),
     )
 
 
-def _is_exact(ids: object) -> bool:
-    return not isinstance(ids, list) or all(isinstance(each, str) for each in ids)
+read: Reader = partial(envelope.read, accept=_cancelled)
+"""What the answer to a cancel proves; any bytes give a verdict, never an exception."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from htx_async.enums import Verdict
 from htx_async.exchange import envelope, v5_pages
 from htx_async.exchange.endpoints import V5_CANCEL, V5_HISTORY, V5_OPEN_ORDERS, Endpoint
 from htx_async.exchange.envelope import SUCCESS, Scrub, check_rows, printable
-from htx_async.exchange.messages import Answer
 from htx_async.exchange.models import Page
-from htx_async.exchange.operation import Operation, Reply
+from htx_async.exchange.operation import Operation, Reader, Reply
 from htx_async.exchange.v5_pages import BACK
 from htx_async.filters import OrderFilter
 from htx_async.orders import TrailingOrder, milliseconds
@@ -140,17 +140,6 @@ def _items(items: Sequence[tuple[str, str]], is_array: bool) -> bytes:
     rows = [{"contract_code": code, "algo_id": order_id} for code, order_id in items]
     told = rows if is_array else rows[0]
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def read(answer: Answer, scrub: Scrub) -> Reply:
-    """What `answer` to a cancel proves. An order counts as taken only by its own item's code; one
-    without an item, or with an odd one, is neither in `successes` nor in `errors`."""
-    return envelope.read(answer, scrub, _cancelled)
-
-
-def read_orders(answer: Answer, scrub: Scrub) -> Reply:
-    """What `answer` to a list of orders says; `data` is a `Page`."""
-    return envelope.read(answer, scrub, _orders)
 
 
 def _list(
@@ -294,3 +283,11 @@ def _error(order_id: str, row: Mapping[str, Any], scrub: Scrub) -> OrderError | 
     words = row.get("message", row.get("msg", row.get("error_msg")))
     message = printable(scrub(words)) if isinstance(words, str) else ""
     return OrderError(order_id=order_id, err_code=int(text), err_msg=message)
+
+
+read: Reader = partial(envelope.read, accept=_cancelled)
+"""What the answer to a cancel proves. An order counts as taken only by its own item's code; one
+without an item, or with an odd one, is neither in `successes` nor in `errors`."""
+
+read_orders: Reader = partial(envelope.read, accept=_orders)
+"""What the answer to a list of orders says; `data` is a `Page`."""
