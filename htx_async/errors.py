@@ -136,7 +136,7 @@ class Unavailable(CancelRefused):
 
 
 class AccountMigrated(CancelRefused):
-    """The account was moved to another API generation, which this call cannot reach."""
+    """The account is on another generation of the API than those that this call could ask."""
 
 
 class EndpointRetired(CancelRefused):

@@ -118,8 +118,9 @@ _ADVICE: dict[CodeClass | None, str] = {
         "Call again with a longer deadline."
     ),
     CodeClass.MIGRATED: (
-        "The account has moved to another API generation: look at its open orders there. On such "
-        "an account even 'nothing to cancel' would prove nothing."
+        "The account is on another generation of the exchange's API than those that this call "
+        'could ask. If one was given, give none, or "auto"; else cancel on the exchange\'s '
+        "website."
     ),
     CodeClass.RETIRED: (
         "The exchange no longer serves this path of its API, for the moment or for good: call "

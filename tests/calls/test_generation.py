@@ -281,6 +281,24 @@ def test_a_pinned_v1_reports_a_moved_account_as_it_always_did() -> None:
     run(main())
 
 
+def test_a_refusal_of_the_account_says_what_to_do_whoever_asked_whom() -> None:
+    """Where it was asked on the other generation alone, and where both have refused, the words name
+    the setting and the website, and never send anybody back to where he was."""
+
+    async def main() -> None:
+        moved, stayed, nowhere = (exchange_of(on, "6002") for on in ("v5", "v1", "v1"))
+        nowhere.refuse(6002)
+        for exchange, generation in ((moved, "v1"), (stayed, "v5"), (nowhere, "auto")):
+            async with session_of(exchange, generation=generation) as htx:
+                with pytest.raises(AccountMigrated) as failure:
+                    await htx.cancel_all_trailing(CODE)
+            assert '"auto"' in str(failure.value)
+            assert "website" in str(failure.value)
+            assert "there" not in str(failure.value).split("This call cancelled nothing.")[1]
+
+    run(main())
+
+
 def test_a_pinned_v5_asks_v1_nothing() -> None:
     """Lists and cancels by ids alone, cross margin likewise."""
 
