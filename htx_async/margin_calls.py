@@ -122,8 +122,9 @@ class MarginCalls(CallMaker):
         """Cancel single trailing orders of one contract, any number of them, ten to a request.
 
         Ids are strings, as `TrailingOrder.order_id`. One that is not answered for ends
-        `OutcomeUnknown`; a repeat harms nothing. Returns and raises as `cancel_all_trailing`
-        does (HTX API docs, "[Isolated] Cancel a Trailing Order").
+        `OutcomeUnknown`; a repeat reaches no order but these. `deadline` (seconds), `urgent`, what
+        it returns and raises: as `cancel_all_trailing` (HTX API docs, "[Isolated] Cancel a Trailing
+        Order").
         """
         wanted = OrderFilter.checked(contract_code, None, None, self._margin_mode)
         return await self._cancel_ids(wanted, order_ids, deadline, urgent)
@@ -200,9 +201,10 @@ class MarginCalls(CallMaker):
         """What `mass_cancel_trailing` would do: calls, seconds, and what it will not touch.
 
         Sends nothing. The seconds, from the least for an account with nothing open to the most,
-        count what is queued now, and round trips as they were last. `look`: see there. Needs a
-        running event loop; raises what the mass cancel itself would raise for these contracts, and
-        `InvalidRequest` for `ALL_CONTRACTS` before `contracts()` has read which these are.
+        count what is queued now, and round trips as they were last. `until_clear`, `urgent` and
+        `look`: as they would be given there. Needs a running event loop; raises what the mass
+        cancel itself would raise for these contracts, and `InvalidRequest` for `ALL_CONTRACTS`
+        before `contracts()` has read which these are.
         """
         check_flags(until_clear=until_clear, urgent=urgent)
         seen = as_look(look, isinstance(contract_codes, AllContracts))

@@ -59,26 +59,31 @@ class HtxSession(MarginCalls):
     """Cancels trailing orders on HTX USDT-M swaps within the exchange's limit: isolated margin, and
     cross margin under `cross`.
 
-    `base_urls`: https, or http to this machine; one string or several, tried in this order, those
-    that gave no answer in the last 30 s at the end.
-    `account`: what the exchange counts by; sessions of one account and event loop share one
-    limiter. Default: the access key; give two keys of one account the same name. `limiter`: a
-    `RateLimiter` (one that can do more derives from `BaseLimiter`) or an `aiolimiter.AsyncLimiter`
-    in place of that shared one; with the latter the limit is kept only as far as it keeps it.
-    `retry`: see `RetryPolicy`. `deadline`: seconds for a call that brings none of its own, counted
-    from the earliest moment at which its turn could come. `attempt_timeout`: seconds for one
-    request. `http`: an `aiohttp.ClientSession` of the caller's, used and never closed. `ssl`: a
-    context that verifies, in place of the system's authorities. `proxy`: http://host:port or
-    https://host:port, with name:password@ if it wants them, through which the session's own
-    connections go as tunnels, to https base URLs only. `keep_warm`: use one connection
-    every 10 s, so that it stays open. `generation`: of the exchange's API, "v1", "v5", or "auto",
-    which starts on v1, goes over to V5 when a reply shows that the account has moved, and back when
-    V5 says that it is not there, and believes no "nothing to cancel" of v1 without V5's word.
-    `on_event`: one listener or several, called with each event of `htx_async.events` as it happens,
-    on the event loop; plain functions, since none is awaited. What one raises is logged by name and
-    changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the program. `now`: the
-    wall clock, for signatures and reports only, as an aware datetime or as Unix seconds; asked once
-    at once, and a call at which it fails later ends with its report.
+    * `base_urls`: https, or http to this machine; one string or several, tried in this order, those
+      that gave no answer in the last 30 s at the end.
+    * `account`: what the exchange counts by; sessions of one account and event loop share one
+      limiter. Default: the access key; give two keys of one account the same name.
+    * `limiter`: a `RateLimiter` (one that can do more derives from `BaseLimiter`) or an
+      `aiolimiter.AsyncLimiter` in place of that shared one; with the latter the limit is kept only
+      as far as it keeps it.
+    * `retry`: see `RetryPolicy`.
+    * `deadline`: seconds for a call that brings none of its own, counted from the earliest moment
+      at which its turn could come.
+    * `attempt_timeout`: seconds for one request.
+    * `http`: an `aiohttp.ClientSession` of the caller's, used and never closed.
+    * `ssl`: a context that verifies, in place of the system's authorities.
+    * `proxy`: `http://host:port` or `https://host:port`, with `name:password@` if it wants them,
+      through which the session's own connections go as tunnels, to https base URLs only.
+    * `keep_warm`: use one connection every 10 s, so that it stays open.
+    * `generation`: of the exchange's API, "v1", "v5", or "auto", which starts on v1, goes over to
+      V5 when a reply shows that the account has moved, and back when V5 says that it is not there,
+      and believes no "nothing to cancel" of v1 without V5's word.
+    * `on_event`: one listener or several, called with each event of `htx_async.events` as it
+      happens, on the event loop; plain functions, since none is awaited. What one raises is logged
+      by name and changes nothing, but for `KeyboardInterrupt` and `SystemExit`, which end the
+      program.
+    * `now`: the wall clock, for signatures and reports only, as an aware datetime or as Unix
+      seconds; asked once at once, and a call at which it fails later ends with its report.
 
     An async context manager; `aclose()` does what leaving it does. Raises `InvalidRequest` for
     settings that cannot work, before anything is sent, and on entering when a session that is open
@@ -190,10 +195,9 @@ class HtxSession(MarginCalls):
         that wait for a token raise `NotSent`; those on the wire have `grace` seconds for their
         answer and then raise `OutcomeUnknown`; later ones `SessionClosed`. Another mass cancel ends
         with a report of the same. `reason`: the `ended_by` of their reports. Cancelled, it ends the
-        grace, closes all the same, and is
-        cancelled then. A session given as `http` stays open. Belongs in the session's own event
-        loop, else `InvalidRequest`, unless that one is closed. In a forked child it leaves the
-        parent's connections alone.
+        grace, closes all the same, and is cancelled then. A session given as `http` stays open.
+        Belongs in the session's own event loop, else `InvalidRequest`, unless that one is closed.
+        In a forked child it leaves the parent's connections alone.
         """
         as_seconds("grace", grace, least=0)
         opening, resources = self._opening, self._opening.resources

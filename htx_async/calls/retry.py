@@ -35,8 +35,8 @@ class RetryPolicy:
 
     `repeat_unknown=False` ends a call at the first unknown outcome: a repeat would also take the
     trailing orders that were placed since, since the exchange knows no client order id for them.
-    `random` returns a number from 0 to less than 1; it is the only chance in the whole package, and
-    where it fails the whole wait is waited.
+    `random` returns a number from 0 to less than 1, by which waits are drawn; where it fails the
+    longest wait is waited.
 
     Raises `InvalidRequest` for settings that describe no policy.
     """

@@ -25,7 +25,7 @@ _AGAIN = 20.0
 
 class Beside(Spared):
     """Takes from `limiter` what a process leaves that takes all five of its own: of each endpoint
-    that cancels one request a second, the sixth that the exchange's page names; of reads half. Once
+    that cancels one request a second, so that both together send six at most; of reads half. Once
     it is opened, all that `limiter` gives. Belongs to one event loop."""
 
     def __init__(self, limiter: BaseLimiter) -> None:
