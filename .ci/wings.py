@@ -116,7 +116,8 @@ def arrows() -> Counter[tuple[str, str]]:
 
 
 def _about(file: Path) -> str:
-    return " ".join((ast.get_docstring(ast.parse(file.read_text())) or "").split())
+    told = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return " ".join(told.replace("`", "").split())
 
 
 def _wrapped(words: str) -> list[str]:
