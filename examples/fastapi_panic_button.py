@@ -4,7 +4,7 @@
     curl --fail-with-body -X POST -H "X-Panic-Secret: $PANIC_SECRET" http://127.0.0.1:8000/cancel
 
 HTTP 200 means that the exchange's lists show no such order any more, and nothing less does; 503 has
-the same account, with what is still open or not known. One session serves the application's life,
+the same report, with what is still open or not known. One session serves the application's life,
 so its connections are warm and its limit is counted once: one worker, or `HostTokenBucket`.
 Needs fastapi and uvicorn. The rehearsal presses the button itself, first with a wrong secret.
 """
@@ -61,9 +61,9 @@ def application(where: Where, secret: str) -> FastAPI:
             session.mass_cancel_trailing(where.contracts, **how),
             session.cross.mass_cancel_trailing(where.contracts, **how),
         )
-        account = {"isolated": told(isolated), "cross": told(cross)}
-        response.status_code = 503 if any(one["look_at"] for one in account.values()) else 200
-        return account
+        both = {"isolated": told(isolated), "cross": told(cross)}
+        response.status_code = 503 if any(one["look_at"] for one in both.values()) else 200
+        return both
 
     return app
 

@@ -5,7 +5,7 @@ small file, with `HostTokenBucket`; those of several hosts on Redis, with one li
 
     async with RedisTokenBucket.from_url(url, account="desk-7", share_of=3) as limiter:
 
-A worker that dies takes its account with it, so its contracts are told as not known, never as
+A worker that dies takes its report with it, so its contracts are told as not known, never as
 clear. The exchange of the rehearsal counts the requests of all three; its new file opens late.
 """
 
@@ -61,13 +61,13 @@ async def fleet(desk: Desk, contracts: Sequence[str]) -> int:
         jobs = [loop.run_in_executor(pool, work, desk, part) for part in parts]
         told = await asyncio.gather(*jobs, return_exceptions=True)
     left = 0
-    for part, account in zip(parts, told, strict=True):
-        if isinstance(account, BaseException):
-            print(f"NOT KNOWN: {', '.join(part)}: the worker failed ({account!r})")
+    for part, report in zip(parts, told, strict=True):
+        if isinstance(report, BaseException):
+            print(f"NOT KNOWN: {', '.join(part)}: the worker failed ({report!r})")
             left += len(part)
         else:
-            print(account)
-            left += sum(not (each.is_clear and each.confirmed) for each in account.reports)
+            print(report)
+            left += sum(not (each.is_clear and each.confirmed) for each in report.reports)
     return min(left, 1)
 
 

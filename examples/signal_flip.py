@@ -6,7 +6,7 @@ where the old ones are known to be gone, `confirmed` by the exchange's own list,
 
 The old stops sell and the new ones buy, so the filter keeps a repeated cancel off the new ones. For
 a one-way account leave the offset out. See `confirm_then_place.py` for new orders of the same side.
-Ctrl-C ends it where it stands and takes the account along; `guard_sigterm.py` keeps both.
+Ctrl-C ends it where it stands and takes the report along; `guard_sigterm.py` keeps both.
 """
 
 import asyncio

@@ -134,8 +134,9 @@ class MassCancelReport(BaseModel):
             counts = Counter(one.outcome for one in self.reports if one.margin_mode is mode)
             told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
             modes += [f"{mode} margin: {told}"] if told else []
-        total = f"{len(self.not_clear)} of {len(self.reports)} contracts"
-        return f"{total} are not clear ({'; '.join(modes)})"
+        left, all_of_them = len(self.not_clear), _count(len(self.reports), "contract")
+        are = "is" if left == 1 else "are"
+        return f"{left} of {all_of_them} {are} not clear ({'; '.join(modes)})"
 
     def _clear(self) -> str:
         counts = Counter(report.margin_mode for report in self.reports).items()

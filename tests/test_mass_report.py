@@ -215,6 +215,11 @@ def test_the_words_name_the_margin_mode_and_what_is_not_known() -> None:
     both = str(MassCancelReport(reports=(*CLEAR, NOT_CLEAR[1][0], NOT_CLEAR[3][0]), elapsed=1.0))
     assert both.startswith("2 of 5 contracts are not clear (isolated margin: 1 cancelled, ")
     assert both.index("G-USDT in isolated margin: refused") < both.index("E-USDT in isolated")
+    some = str(MassCancelReport(reports=(*CLEAR, NOT_CLEAR[1][0]), elapsed=1.0))
+    assert some.startswith("1 of 4 contracts is not clear (")
+    assert str(MassCancelReport(reports=(NOT_CLEAR[1][0],), elapsed=1.0)).startswith(
+        "1 of 1 contract is not clear ("
+    )
 
 
 def test_forty_contracts_with_one_fault_are_told_once() -> None:

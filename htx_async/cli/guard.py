@@ -68,7 +68,7 @@ def begin(asked: Callable[[], Asked], record: Record, *, as_json: bool) -> int:
                 raise InvalidRequest("there is no guard on this system")
             wanted = asked()
             check_record(record)
-            # What the library logs is told in the account.
+            # What the library logs is told in the report.
             logging.getLogger("htx_async").addHandler(logging.NullHandler())
             with recorded(with_actor(record), aside, dry_run=False) as log:
                 return runner.run(guard.run(wanted, signals, log))
@@ -106,7 +106,7 @@ def asked_for(
 
 
 class _Guard:
-    """One guard, from its options to the account."""
+    """One guard, from its options to the report."""
 
     def __init__(self, aside: Aside, *, as_json: bool) -> None:
         self._aside = aside

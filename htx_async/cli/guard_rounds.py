@@ -143,7 +143,7 @@ def _knows_none(failure: ReadFailed) -> bool:
 
 
 async def _over(guard: CancelGuard) -> None:
-    """A block that has ended at once; what went wrong with the cancel stands in its account."""
+    """A block that has ended at once; what went wrong with the cancel stands in its report."""
     try:
         async with guard:
             pass

@@ -84,7 +84,7 @@ class Watch:
             if not self._ended_well():
                 await self._cancel()
         except Exception as error:
-            # Whatever it is, the command has its account.
+            # Whatever it is, the command reports it.
             self._failed(error)
         finally:
             for task in self._beside_it:
