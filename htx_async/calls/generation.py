@@ -34,6 +34,8 @@ class Generation:
         """How it was found out."""
         self.since = -math.inf
         """The loop time at which it was."""
+        self.on_v1 = -math.inf
+        """The loop time at which v1 was last asked of those times that it named an order of it."""
 
     def known(self, family: str = TRAILING_ORDERS) -> ApiGeneration | None:
         """The one that was given, or that has shown itself to have the orders of `family`; None
@@ -48,8 +50,9 @@ class Generation:
         is_assumed = self.is_auto and self.current is ApiGeneration.V1
         return None if is_assumed or is_elsewhere else self.current
 
-    def note(self, how: str) -> None:
-        """What was found out about an account that stays where it is."""
+    def note(self, how: str, on_v1: float = -math.inf) -> None:
+        """What was found out about an account that stays where it is; `on_v1`: see above."""
+        self.on_v1 = max(self.on_v1, on_v1)
         if self.is_auto and self.current is ApiGeneration.V1:
             self.how = how
 

@@ -167,7 +167,7 @@ class Context:
         known, generation = self.states(), self.resources.generation
         if not generation.is_auto:
             return
-        why, is_other = known.why, generation.current not in known.on
+        why, is_other = known.why if len(known.on) == 1 else "", generation.current not in known.on
         # What was said before the session found out the last time is no news.
         said = known.moved if known.on == {ApiGeneration.V5} else known.not_on_v5
         is_news = is_other and said > generation.since
@@ -175,10 +175,8 @@ class Context:
             (current,) = known.on
             if generation.switch(current, why, self.resources.emitter):
                 self.resources.turns.give_way(current)
-        elif why:
-            generation.note(why)
-        elif known.has_agreed:
-            generation.note("both list no such order, so either may be the account's own")
+        elif why := why or known.hint(generation.on_v1):
+            generation.note(why, known.on_v1)
 
     async def send(
         self,

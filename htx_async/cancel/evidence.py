@@ -65,6 +65,8 @@ class Evidence:
     agreed = NEVER
     """When V5 was last asked of those times that it told wholly of what is meant, or when v1 was
     of those that it has shown an order of the account: what v1 had said before is its word."""
+    on_v1 = NEVER
+    """When v1 was last asked of those times that it named an order of the account."""
     doubted = NEVER
     """When v1 refused a request that lacks nothing as if it did."""
     is_asked = False
@@ -196,6 +198,8 @@ class Evidence:
         """A cancel-all had an answer, as v1 alone has it."""
         self.is_asked = True
         self.words[V1].append(Word(V1, fact.asked, fact.answered, False, names_any))
+        if names_any:
+            self.on_v1 = max(self.on_v1, fact.asked)
 
     def _error(self, fact: Heard, error: OrderError) -> None:
         order = self.heard_of[error.order_id]
@@ -299,6 +303,8 @@ class Evidence:
             self.words[fact.generation].append(word)
             if fact.generation is V5:
                 self.agreed = max(self.agreed, fact.asked)
+            elif names_any:
+                self.on_v1 = max(self.on_v1, fact.asked)
 
     def _seen_on_v5(
         self, fact: Listed, is_history: bool, meant: list[TrailingOrder], rows: list[TrailingOrder]

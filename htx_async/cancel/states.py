@@ -109,12 +109,6 @@ class States(Evidence):
         return V1 in self.on and any(word.names_any for word in last)
 
     @property
-    def on_v1(self) -> float:
-        """When v1 was last asked of those times that it named an order; `NEVER`: it has not."""
-        named = (word.asked for word in self.words[V1] if word.names_any)
-        return max(named, default=NEVER)
-
-    @property
     def shown_on_v5(self) -> bool:
         """Whether V5 has listed an order that is meant."""
         return self.on == {V5} and self.moved > NEVER
@@ -150,10 +144,16 @@ class States(Evidence):
             return f"V5 answered {self.absent}, so the account is not on it"
         return ""
 
-    @property
-    def has_agreed(self) -> bool:
-        """Whether V5 lists nothing of it either."""
-        return len(self.on) > 1 and bool(self.words[V5])
+    def hint(self, on_v1: float) -> str:
+        """What speaks for one of them, and proves nothing; "" when nothing does. `on_v1`: when v1
+        was last asked of those times that it named an order, in whichever call."""
+        if V1 in self.on and max(self.on_v1, on_v1) >= self.ledger.began:
+            return (
+                "v1 has named orders of the account, and none moves with orders open: an inference"
+            )
+        if len(self.on) > 1 and self.words[V5]:
+            return "both list no such order, so either may be the account's own"
+        return ""
 
     def _on(self) -> frozenset[ApiGeneration]:
         known = self.ledger.known

@@ -28,11 +28,13 @@ async def of_account(
             _read(htx.open_trailing(_ANY_CONTRACT, deadline=seconds)),
             _read(htx.cross.open_trailing(ALL_CONTRACTS, deadline=seconds)),
         )
-        whole = not isinstance(cross, HtxError)
+        whole, where = not isinstance(cross, HtxError), htx.generation
         if not whole and not isinstance(isolated, HtxError):
             # V5 is not known to have a list of the account.
             cross = await _read(htx.cross.open_trailing(_ANY_CONTRACT, deadline=seconds))
-        current, how = htx.generation
+            if not isolated or htx.generation[0] is not where[0]:
+                # An empty list takes nothing back of what an order has shown.
+                where = htx.generation
     refused = _refusal((isolated, cross))
     if refused is not None:
         return [refused]
@@ -42,7 +44,7 @@ async def of_account(
     told = f"isolated margin: {len(isolated)} open on {_ANY_CONTRACT} alone, by its own list"
     return [
         taken,
-        Finding("generation", True, f"{current} ({how})"),
+        Finding("generation", True, "{} ({})".format(*where)),
         Finding("open orders", True, f"{told}; {_of_cross(cross, whole=whole)}"),
     ]
 

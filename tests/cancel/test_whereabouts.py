@@ -384,3 +384,29 @@ def test_no_story_of_an_account_that_did_not_move_ends_clear_over_an_order() -> 
     for good on any of their requests; no call switches."""
     for seed in range(3000 if SOAK else 80):
         run(one_story(seed))
+
+
+def test_what_v1_has_named_is_told_as_the_reason_and_no_more() -> None:
+    """An order that v1 takes or lists speaks for v1 by an inference, and is told as one; a later
+    call to which both have said "nothing" says that either may be it, one that ran beside does
+    not; and a refusal of V5 is what shows it."""
+
+    async def main() -> None:
+        exchange = exchange_of(v5_refusal=None)
+        exchange.place(CODE, "sell", "close")
+        async with session_of(exchange) as htx:
+            assert htx.generation == (ApiGeneration.V1, "assumed, until a reply says otherwise")
+            await asyncio.gather(htx.open_trailing(CODE), htx.open_trailing(OTHER))
+            assert htx.generation[1].startswith("v1 has named orders of the account, and ")
+            assert htx.generation[1].endswith(": an inference")
+            await htx.open_trailing(OTHER)
+            assert htx.generation[1].startswith("both list no such order, ")
+            await htx.cancel_all_trailing(CODE)
+            assert htx.generation[1].startswith("v1 has named orders of the account, and ")
+        refusing = exchange_of(v5_refusal=6001)
+        refusing.place(CODE, "sell", "close")
+        async with session_of(refusing) as htx:
+            await htx.open_trailing(OTHER)
+            assert htx.generation[1].startswith("V5 answered 6001, ")
+
+    run(main())

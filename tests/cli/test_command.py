@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from htx_async.cli.exit_codes import HELP
+from htx_async.enums import MarginModeLike
 from htx_async.simulator import SimulatedExchange
 from tests.support.command import (
     ACCESS,
@@ -161,6 +162,18 @@ async def test_doctor_tells_which_generation_an_account_is_on() -> None:
             result = await cli("doctor", "--base-url", exchange.url, "--generation", "auto")
         assert result.code == 0
         assert f"ok   generation: {told}" in result.out
+
+
+@pytest.mark.parametrize("margin", ["isolated", "cross"])
+async def test_doctor_tells_that_a_list_of_v1_shows_orders(margin: MarginModeLike) -> None:
+    """In either margin mode: that is more than an assumption, and less than a proof. The other
+    list is empty, and so is V5's."""
+    known: dict[str, Any] = {"access_key": ACCESS, "secret_key": SECRET, "v5_refusal": None}
+    async with SimulatedExchange(**known) as exchange:
+        exchange.place("BTC-USDT", "sell", "close", margin_mode=margin)
+        result = await cli("doctor", "--base-url", exchange.url, "--generation", "auto")
+    told = "v1 has named orders of the account, and none moves with orders open: an inference"
+    assert (result.code, f"ok   generation: v1 ({told})" in result.out) == (0, True), result.out
 
 
 async def test_doctor_exits_6_when_a_cancel_might_not_be_sent(
