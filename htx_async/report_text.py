@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
-from htx_async.codes import CANCELLING, OF_FORM, SETTLED_ORDER_CODES, CodeClass, meaning
-from htx_async.enums import TRAILING_ORDERS, Offset, Outcome, Verdict
+from htx_async.codes import (
+    CANCELLING,
+    NO_SUCH_CONTRACT,
+    OF_FORM,
+    SETTLED_ORDER_CODES,
+    CodeClass,
+    meaning,
+)
+from htx_async.enums import TRAILING_ORDERS, MarginMode, Offset, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from htx_async.attempt import Attempt, OrderError
-    from htx_async.enums import Direction, MarginMode
+    from htx_async.enums import Direction
 
 IN_FRONT = "something in front of the exchange answered"
 """What is said of a client error whose body is not the exchange's."""
@@ -140,6 +148,7 @@ _ADVICE_TOGETHER = (
     "apart from now on, so call again."
 )
 _ADVICE_ELSE = "Correct what the code names; trying again unchanged does not help."
+_DATED = re.compile(r".+-.+-\d{6}")
 _LOST = " An earlier answer was lost, and ids with it."
 
 
@@ -223,10 +232,18 @@ def _tell_refused(report: Told) -> str:
     told = refusal_of(refusal)
     # Where its list was refused in the same words, these need not be told twice.
     besides = "" if told in report.ended_by else _sentence(report.ended_by)
-    return (
-        f"{ended(told)}{besides} This call cancelled nothing. "
-        f"{_advice(refusal, is_trailing=_is_trailing(report))}"
-    )
+    advice = _advice(refusal, is_trailing=_is_trailing(report))
+    if refusal.code in NO_SUCH_CONTRACT:
+        advice = of_dated(report.instrument, report.margin_mode) or advice
+    return f"{ended(told)}{besides} This call cancelled nothing. {advice}"
+
+
+def of_dated(instrument: str, margin_mode: MarginMode) -> str:
+    """What to do about a contract that does not exist in this margin mode; "" where that is no
+    matter of the mode (HTX API docs, "Introduction")."""
+    if margin_mode is MarginMode.CROSS or _DATED.fullmatch(instrument) is None:
+        return ""
+    return "A dated future exists in cross margin only: htx.cross, or --margin cross."
 
 
 def _is_trailing(report: Told) -> bool:

@@ -232,14 +232,28 @@ def test_a_call_without_ids_is_refused() -> None:
 
 
 def test_dated_futures_are_no_contracts_of_isolated_margin() -> None:
-    """The exchange says so, and nothing in cross margin is touched by the mistake."""
+    """The exchange says so, and nothing in cross margin is touched by the mistake. What to do
+    stands with it, for cancels and lists, and for no contract of another kind or mode."""
+    hint = "A dated future exists in cross margin only: htx.cross, or --margin cross."
 
     async def main() -> None:
         exchange = in_step()
         exchange.place(DATED, "buy", "open", margin_mode="cross")
         async with v1_session(exchange) as htx:
-            with pytest.raises(CancelError, match="1014"):
+            with pytest.raises(CancelError, match="1014") as refused:
                 await htx.cancel_all_trailing(DATED)
+            assert str(refused.value).endswith(f" {hint}")
+            mass = await htx.mass_cancel_trailing([DATED], look="none")
+            assert mass.reports[0].message.endswith(f" {hint}")
+            with pytest.raises(ReadFailed, match="1014") as unread:
+                await htx.open_trailing(DATED)
+            assert str(unread.value).endswith(f" {hint}")
+            exchange.unknown_contract(BTC)
+            exchange.unknown_contract("ETH-USDT-260925")
+            for calls, code in ((htx, BTC), (htx.cross, BTC), (htx.cross, "ETH-USDT-260925")):
+                with pytest.raises(CancelError, match="1014") as other:
+                    await calls.cancel_all_trailing(code)
+                assert "dated" not in str(other.value)
         assert len(exchange.open_orders()) == 1
 
     run(main())

@@ -18,6 +18,7 @@ from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
+from htx_async.codes import NO_SUCH_CONTRACT
 from htx_async.enums import MarginMode
 from htx_async.errors import ReadFailed, cleared
 from htx_async.exchange.endpoints import CANCEL, CANCEL_ALL, READS
@@ -25,6 +26,7 @@ from htx_async.filters import OrderFilter
 from htx_async.limits.limiter import BaseLimiter
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
+from htx_async.report_text import of_dated
 
 _Rows: TypeAlias = tuple[TrailingOrder, ...]
 
@@ -104,7 +106,10 @@ class CallMaker(ABC):
         if rows is None:
             told = context.report()
             what = f"{wanted.owner}'s {which} trailing orders in {wanted.margin_mode} margin"
-            raise ReadFailed(f"{what} could not be read: {context.problem()}", told.reads)
+            why = context.problem()
+            if any(one.code in NO_SUCH_CONTRACT for one in told.reads):
+                why = f"{why} {of_dated(wanted.owner, wanted.margin_mode)}".rstrip()
+            raise ReadFailed(f"{what} could not be read: {why}", told.reads)
         return rows
 
     def _scope(self, deadline: float | None, lane: BaseLimiter, path: str, urgent: bool) -> Scope:

@@ -13,6 +13,7 @@ from htx_async.codes import NO_SUCH_CONTRACT, CodeClass
 from htx_async.enums import AllContracts, MarginMode
 from htx_async.errors import HtxError, InvalidRequest, ReadFailed
 from htx_async.margin_calls import MarginCalls
+from htx_async.report_text import of_dated
 from htx_async.session import HtxSession
 
 _TO_LOOK = 5.0
@@ -118,9 +119,11 @@ class Rounds:
         unlisted = await self._unlisted()
         unknown = await asyncio.gather(*map(self._is_unknown, unlisted))
         if any(unknown):
-            names = ", ".join(compress(unlisted, unknown))
-            modes = " or ".join(self._intent.margins)
-            raise InvalidRequest(f"the exchange has no contract {names} in {modes} margin")
+            names, margins = [*compress(unlisted, unknown)], self._intent.margins
+            told = f"no contract {', '.join(names)} in {' or '.join(margins)} margin"
+            is_elsewhere = len(margins) == 1 and any(of_dated(code, *margins) for code in names)
+            hint = " (dated futures exist in cross margin only)" if is_elsewhere else ""
+            raise InvalidRequest(f"the exchange has {told}{hint}")
         return [f"{code} is not on the exchange's list of contracts." for code in unlisted]
 
     async def _is_unknown(self, code: str) -> bool:

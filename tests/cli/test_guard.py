@@ -283,6 +283,14 @@ async def test_a_contract_that_the_exchange_has_not(tmp_path: Path) -> None:
     async with guarding(tmp_path, *touch, options=many, settings=closed) as guard:
         unknown = await guard.ended()
         assert cancels(guard.exchange) == []
+    dated = ("C-USDT-260925",)
+    async with guarding(tmp_path, *touch, options=dated, settings=closed) as guard:
+        elsewhere = await guard.ended()
+    assert (elsewhere.code, elsewhere.err) == (
+        125,
+        "guard: the exchange has no contract C-USDT-260925 in isolated margin (dated futures exist "
+        "in cross margin only); the command was not started.\n",
+    )
     async with guarding(tmp_path, "true", options=("C-USDT",)) as guard:
         unlisted = await guard.ended()
         assert is_clear(guard.exchange)
