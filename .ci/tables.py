@@ -111,7 +111,7 @@ def table_of_endpoints() -> str:
         )
         for each in endpoints.ENDPOINTS.values()
     ]
-    head = ("call", "paths (isolated, cross; or both)", "permission", "limit", "ids", "source")
+    head = ("call", "paths (isolated, cross; or both)", "right", "limit", "ids", "source")
     return _table(head, *rows)
 
 

@@ -126,7 +126,7 @@ def periods() -> tuple[float, ...]:
 
 _V1 = "/linear-swap-api/v1/"
 _DOCS = "HTX API docs, "
-_V5_SOURCE = "HuobiRDCenter/huobi_java_contract; ccxt 4.5.90; gocryptotrader, pull request 2281"
+_V5_SOURCE = "HTX's Java SDK (huobi_java_contract); ccxt 4.5.90; gocryptotrader, pull request 2281"
 _LIST = ("trade_type", "page_index", "page_size")
 _V5_IDS = ("algo_id", "algo_client_order_id")
 _V5_LIST = ("from", "limit", "direct")
