@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-bench .venv-bench-ccxt
 PEERS_READY := $(PEERS:=/.ready)
-BENCH := import_cost per_call scale accounts exchange_view fleet host guard flat
+BENCH := import_cost per_call scale accounts exchange_view fleet distance host guard flat
 
 # A part of the tests: `make test T=tests/cancel`, `make test T="tests/a.py tests/b.py::test_c"`.
 T ?=
