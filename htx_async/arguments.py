@@ -43,6 +43,12 @@ def check_flags(**given: object) -> None:
             raise InvalidRequest(f"{name} must be True or False, not {shown(value)}")
 
 
+def check_line(name: str, value: object) -> None:
+    """`InvalidRequest` unless `value` is a line of text, and not an empty one."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InvalidRequest(f"{name} must be a line of text, not {shown(value)}")
+
+
 def as_instance(name: str, value: object, kind: type) -> None:
     """`InvalidRequest` unless `value` is a `kind`."""
     if not isinstance(value, kind):

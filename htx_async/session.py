@@ -12,7 +12,7 @@ from typing import Self, TypedDict, Unpack
 from aiohttp import ClientSession
 from aiolimiter import AsyncLimiter
 
-from htx_async.arguments import as_instance, as_seconds, check_flags
+from htx_async.arguments import as_instance, as_seconds, check_flags, check_line
 from htx_async.calls.base_urls import BASE_URLS, BaseUrls
 from htx_async.calls.emitter import Emitter
 from htx_async.calls.generation import Generation
@@ -157,7 +157,8 @@ class HtxSession(MarginCalls):
         from htx_async.exchange import environment  # noqa: PLC0415 - see above
 
         found = environment.read_settings()
-        if (place := environment.read_host_limit()) is not None:
+        place = None if "limiter" in settings else environment.read_host_limit()
+        if place is not None:
             # Only those who share through a file load what that takes.
             from htx_async.limits.host_limits import HostTokenBucket  # noqa: PLC0415 - see above
 
@@ -194,12 +195,13 @@ class HtxSession(MarginCalls):
         ended or not: their mass cancels end with their work or at their own deadlines. Other calls
         that wait for a token raise `NotSent`; those on the wire have `grace` seconds for their
         answer and then raise `OutcomeUnknown`; later ones `SessionClosed`. Another mass cancel ends
-        with a report of the same. `reason`: the `ended_by` of their reports. Cancelled, it ends the
-        grace, closes all the same, and is cancelled then. A session given as `http` stays open.
-        Belongs in the session's own event loop, else `InvalidRequest`, unless that one is closed.
-        In a forked child it leaves the parent's connections alone.
+        with a report of the same. `reason`: the `ended_by` of their reports, a line of text.
+        Cancelled, it ends the grace, closes all the same, and is cancelled then. A session given as
+        `http` stays open. Belongs in the session's own event loop, else `InvalidRequest`, unless
+        that one is closed. In a forked child it leaves the parent's connections alone.
         """
         as_seconds("grace", grace, least=0)
+        check_line("reason", reason)
         opening, resources = self._opening, self._opening.resources
         if resources is not None and not opening.is_at_home():
             await opening.forget(self)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from htx_async import ALL_CONTRACTS, HtxSession, SessionClosed, TokenBucket
+from htx_async import ALL_CONTRACTS, HtxSession, InvalidRequest, SessionClosed, TokenBucket
 from htx_async.cancel.guard import CancelGuard
 from htx_async.enums import LimiterMode
 from htx_async.limits.registry import account_key, shared_limiter
@@ -192,6 +192,31 @@ def test_only_guards_send_from_the_first_moment_of_closing(grace: float) -> None
 
     for hundredths in (0, 1, 3, 5, 8, 20, 90, 110, 130):
         run(main(hundredths / 100 + 1e-4))
+
+
+@pytest.mark.parametrize("reason", ["", " ", "a\nb", "\udcff", None, 5, b"over", ["over"]])
+def test_a_reason_that_is_no_line_of_text_is_refused_and_ends_nothing(reason: Any) -> None:
+    """With none a mass cancel would go on sending while its session closes, and with what is no
+    text every report of a call on the wire would be lost: so it is said at once, and what runs goes
+    on until the session is closed as it should be."""
+
+    async def main() -> None:
+        exchange = with_orders(*OTHERS)
+        htx = virtual_session(exchange)
+        mass = asyncio.create_task(htx.mass_cancel_trailing(OTHERS, look="none"))
+        single = asyncio.create_task(htx.cancel_all_trailing(OTHERS[0], urgent=True))
+        await asyncio.sleep(0.01)
+        with pytest.raises(InvalidRequest, match="reason must be a line of text, not"):
+            await htx.aclose(0.1, reason=reason)
+        assert (await single).is_clear
+        await htx.aclose(reason="the desk has closed")
+        seen = len(exchange.arrivals)
+        ended = {each.ended_by for each in (await mass).reports if not each.is_clear}
+        assert ended == {"the desk has closed"}
+        await asyncio.sleep(5)
+        assert len(exchange.arrivals) == seen < len(OTHERS)
+
+    run(main())
 
 
 @pytest.mark.parametrize("margin", ["isolated", "cross"])

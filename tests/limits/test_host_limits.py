@@ -23,6 +23,7 @@ from htx_async import (
     LimiterMode,
     RateLimiter,
     SessionClosed,
+    TokenBucket,
 )
 from htx_async.events import Event, LimiterModeChanged
 from htx_async.exchange.endpoints import READS
@@ -290,6 +291,8 @@ async def test_a_session_of_the_environment_shares_if_it_is_told_to(
     if place in ("yes", "limit"):
         with pytest.raises(InvalidRequest, match="HTX_HOST_LIMIT"):
             HtxSession.from_env()
+        # Nobody asks for it where a limiter is given.
+        HtxSession.from_env(limiter=TokenBucket())
         return
     if place == "folder":
         (tmp_path / "folder").mkdir()
