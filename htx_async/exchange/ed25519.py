@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 def signer(private_key_pem: str | bytes) -> Callable[[bytes], bytes] | None:
     """What signs with the key of an unencrypted PEM text (PKCS #8); None when it is not one."""
-    pem = private_key_pem.encode() if isinstance(private_key_pem, str) else private_key_pem
-    # The reason is dropped: the parser's exceptions may quote what they were given.
+    # The reason is dropped: exceptions of the encoder and the parser quote what they were given.
     try:
+        pem = private_key_pem.encode() if isinstance(private_key_pem, str) else private_key_pem
         key = load_pem_private_key(pem, password=None)
     except Exception:
         return None

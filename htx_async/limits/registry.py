@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import threading
 
+from htx_async.errors import InvalidRequest
 from htx_async.limits.account_limiter import AccountLimiter
 
 _LOOKED_AT = 4
@@ -52,8 +53,15 @@ _registry = Registry()
 
 
 def account_key(name: str) -> str:
-    """A name for an account that gives nothing away: access keys are used as account names."""
-    return hashlib.sha256(name.encode()).hexdigest()
+    """A name for an account that gives nothing away: access keys are used as account names.
+    `InvalidRequest` for one that holds bytes which are no text, as an argument or a variable may.
+    """
+    try:
+        return hashlib.sha256(name.encode()).hexdigest()
+    except UnicodeEncodeError:
+        pass
+    # Raised out here: that error holds the name.
+    raise InvalidRequest("account must be a name that can be written as UTF-8")
 
 
 def shared_limiter(account: str, holder: object = None) -> AccountLimiter:

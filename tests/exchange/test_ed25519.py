@@ -44,10 +44,13 @@ def test_the_published_vector_is_signed_alike_from_text_and_bytes(as_bytes: bool
 
 
 def test_what_is_no_such_key_is_refused_without_repeating_it() -> None:
-    """Encrypted keys, keys of other kinds and plain text: `InvalidRequest`, nothing quoted."""
+    """Encrypted keys, keys of other kinds, plain text, what is no text: refused, nothing quoted."""
     rsa = generate_private_key(65537, 2048)
     other = rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    for text in (pem(BestAvailableEncryption(b"word")), other, "canary-secret", "", pem()[:-40]):
+    # What is no UTF-8 stands so in a text that was read from a variable or an argument.
+    undecoded = f"{pem()}canary\udcff"
+    encrypted = pem(BestAvailableEncryption(b"word"))
+    for text in (encrypted, other, "canary-secret", "", pem()[:-40], undecoded):
         with pytest.raises(InvalidRequest, match="PEM") as caught:
             Credentials.ed25519("access", text)
         assert caught.value.__context__ is None

@@ -4,11 +4,13 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
 import pytest
 
-from htx_async import InvalidRequest
+from htx_async import Credentials, HostTokenBucket, HtxSession, InvalidRequest
 from htx_async.limits.registry import Registry, account_key, shared_limiter
+from htx_async.redis_limits import RedisTokenBucket
 from tests.support.tokens import HOLD, Holder, now, use
 from tests.support.virtual import run
 
@@ -102,3 +104,19 @@ def test_an_account_name_cannot_be_read_back() -> None:
     """Access keys serve as account names, so the registry keeps only a digest."""
     assert "my-access-key" not in account_key("my-access-key")
     assert account_key("a") != account_key("b")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: HtxSession(Credentials("access", "secret"), account=name),
+        HostTokenBucket,
+        lambda name: RedisTokenBucket.from_url("redis://127.0.0.1:1", name, share_of=2),
+    ],
+)
+def test_a_name_that_is_no_text_is_refused(make: Callable[[str], object]) -> None:
+    """An argument or a variable may hold bytes that are no UTF-8: said by each that takes a name,
+    without the name, which may be a key."""
+    with pytest.raises(InvalidRequest, match="account must be a name that can be") as caught:
+        make("desk\udcff")
+    assert caught.value.__context__ is None
