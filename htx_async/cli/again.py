@@ -1,5 +1,6 @@
 """The command that does once more what is not clear yet, ready to be copied into a shell."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,11 @@ def quoted(word: str) -> str:
 def _escaped(one: str) -> str:
     if one in "\\'":
         return f"\\{one}"
-    return one if one.isprintable() else one.encode("unicode_escape").decode()
+    if one.isprintable():
+        return one
+    # Byte by byte: a shell knows no other escape for all of them, and an argument may hold bytes
+    # that are no text.
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(one))
 
 
 def _words(parameter: Any, value: Any) -> Iterator[str]:

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
 import re
 import shlex
+import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 import typer
 
 from htx_async.cli import app
+from htx_async.cli.again import quoted
 from htx_async.simulator import SimulatedExchange
 from tests.support.command import (
     ACCESS,
@@ -39,6 +43,7 @@ pytestmark = pytest.mark.slow
 
 FORTY = tuple(f"C{number}-USDT" for number in range(40))
 KEY = ACCESS[-4:]
+BASH = shutil.which("bash")
 
 
 @pytest.fixture
@@ -355,6 +360,18 @@ async def test_the_line_on_a_narrow_terminal_is_one_command(exchange: SimulatedE
     hidden = await cli(*cancel_all(exchange, FORTY[0], "--redis", url, "--share-of", "2"))
     assert "planted" not in hidden.out + hidden.err
     assert "again, with --redis as before: htx-async cancel-all " in hidden.out
+
+
+@pytest.mark.skipif(BASH is None, reason="no shell that knows $'...'")
+@pytest.mark.parametrize("value", ["caf\udce9", "a\xa0b", "it's \\ \x1b[2J\nfa", "\u200bé"])
+def test_a_word_of_the_line_is_the_same_to_a_shell(value: str) -> None:
+    """Bytes that are no text, and what is shown escaped, for it would act upon a terminal."""
+    word = quoted(value)
+    assert word.isprintable()
+    script = "import os, sys; sys.stdout.buffer.write(os.fsencode(sys.argv[1]))"
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} {word}"
+    result = subprocess.run([str(BASH), "-c", line], capture_output=True, check=True)
+    assert os.fsdecode(result.stdout) == value
 
 
 # Words ------------------------------------------------------------------------------------------
