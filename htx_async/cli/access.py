@@ -1,9 +1,11 @@
 """How the exchange is reached, and whose tokens the requests take."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from htx_async.calls.base_urls import BASE_URLS
 from htx_async.cli.given import Reach
 from htx_async.enums import LimiterMode
 from htx_async.errors import HtxError, InvalidRequest
@@ -181,6 +183,14 @@ def access(reach: Reach) -> Access:
         reach.generation,
         as_proxy(reach.proxy),
     )
+
+
+def tell_of_urls(base_urls: Sequence[str], say: Say) -> None:
+    """Tell where requests go, where a variable was set that names no other base URLs: it counts as
+    not set, and a script that sets it so may be broken."""
+    named = os.environ.get("HTX_BASE_URL")
+    if named is not None and not named.strip() and tuple(base_urls) == BASE_URLS:
+        say(f"HTX_BASE_URL is set and empty, so requests go to {', then '.join(base_urls)}.")
 
 
 def fleet_of(reach: Reach) -> Fleet | Host | None:

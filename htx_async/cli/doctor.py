@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import cache, partial
 from typing import TYPE_CHECKING, cast
 
-from htx_async.cli.access import ANY, Fleet, Host, fleet_of
+from htx_async.cli.access import ANY, Fleet, Host, fleet_of, tell_of_urls
 from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import NOT_SENT, USAGE
 from htx_async.cli.given import Reach
@@ -30,6 +30,7 @@ def begin(reach: Reach, *, as_json: bool) -> int:
 
 
 def _examine(reach: Reach, as_json: bool, runner: asyncio.Runner, aside: Aside) -> int:
+    tell_of_urls(reach.base_urls, aside.say)
     findings = unless_stopped(runner, _found(reach, fleet_of(reach), aside))
     problem = print_report(partial(_as_json if as_json else _told, findings))
     wrong = [finding.subject for finding in findings if not finding.ok]

@@ -13,7 +13,7 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from htx_async.arguments import as_seconds
-from htx_async.cli.access import Access, Host, access
+from htx_async.cli.access import Access, Host, access, tell_of_urls
 from htx_async.cli.aside import Aside
 from htx_async.cli.cancel_all import check_record, with_actor
 from htx_async.cli.contracts import STDIN, chosen
@@ -127,6 +127,7 @@ class _Guard:
     async def run(self, asked: Asked, signals: Signals, log: "AuditLog | None") -> int:
         """The exit code; raises `HtxError` for what stands against a start."""
         mark = secrets.token_hex(4)
+        tell_of_urls(asked.access.base_urls, self.say)
         async with AsyncExitStack() as stack:
             limiter, shares = await self._limiter(asked.access, mark, stack)
             beside = Beside(limiter)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from htx_async.cli.access import Access
+from htx_async.cli.access import Access, tell_of_urls
 from htx_async.cli.aside import Aside, Display
 from htx_async.cli.carrying import Watchers, carried
 from htx_async.cli.exit_codes import INTERNAL, INTERRUPTED, NOT_SENT, USAGE
@@ -39,6 +39,7 @@ def cancel(
 ) -> int:
     """Plan, ask, cancel and give the report; the exit code."""
     intent, access = asked()
+    tell_of_urls(access.base_urls, aside.say)
     with recorded(record, aside, dry_run=choices.dry_run) as log:
         try:
             plan = unless_stopped(runner, _planned(intent, access, choices, aside))

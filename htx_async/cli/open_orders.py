@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from htx_async.arguments import as_seconds
-from htx_async.cli.access import Access, access
+from htx_async.cli.access import Access, access, tell_of_urls
 from htx_async.cli.aside import Aside
 from htx_async.cli.contracts import chosen
 from htx_async.cli.exit_codes import UNKNOWN, USAGE
@@ -62,6 +62,7 @@ def begin(
 
     def work(runner: asyncio.Runner, aside: Aside) -> int:
         query, reached = asked()
+        tell_of_urls(reached.base_urls, aside.say)
         listed = unless_stopped(runner, _listed(query, reached, aside))
         return _shown(listed, as_json, aside)
 

@@ -60,10 +60,10 @@ def read_keys() -> tuple[SecretStr, SecretStr]:
 
 def read_settings() -> dict[str, Any]:
     """`HTX_GENERATION`, `HTX_BASE_URL` (one or several, with white space in between) and
-    `HTX_PROXY` as settings of a session, as far as they are set."""
+    `HTX_PROXY` as settings of a session, as far as they are set and not empty."""
     found = _Environment()
     settings: dict[str, Any] = {}
-    if found.generation is not None:
+    if found.generation:
         settings["generation"] = found.generation
     if base_urls := (found.base_url or "").split():
         settings["base_urls"] = base_urls

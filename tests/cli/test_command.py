@@ -176,6 +176,30 @@ async def test_doctor_tells_that_a_list_of_v1_shows_orders(margin: MarginModeLik
     assert (result.code, f"ok   generation: v1 ({told})" in result.out) == (0, True), result.out
 
 
+async def test_a_variable_that_is_empty_sends_nothing_anywhere_unsaid(refusing_url: str) -> None:
+    """An empty HTX_BASE_URL counts as not set, as every variable but a key does; where requests go
+    then is told on stderr, whatever the command, and nothing is said of one that is not set. No
+    host is reached here: the way leads through a proxy that is not there."""
+    hosts = "https://api.hbdm.com, then https://api.hbdm.vn"
+    way = ("--proxy", refusing_url, "--no-host-limit")
+    runs: dict[str, tuple[str, ...]] = {
+        "cancel-all": ("cancel-all", "BTC-USDT", "--dry-run", *way),
+        "open": ("open", "BTC-USDT", "--deadline", "0.3", *way),
+        "doctor": ("doctor", *way),
+        "guard": ("guard", "BTC-USDT", "--deadline", "0.3", *way, "--", "true"),
+    }
+    empty = {"HTX_BASE_URL": "", "HTX_GENERATION": "", "HTX_AUDIT": "", "HTX_REDIS_URL": ""}
+    told = await one_by_one(*(Run(run, empty) for run in runs.values()))
+    unset = await one_by_one(*(Run(run, {"HTX_BASE_URL": None}) for run in runs.values()))
+    for name, one, other in zip(runs, told, unset, strict=True):
+        line = f"HTX_BASE_URL is set and empty, so requests go to {hosts}.\n"
+        assert one.err.removeprefix("guard: ").startswith(line), (name, one)
+        assert one.code == other.code
+        assert "HTX_BASE_URL" not in other.err
+    assert f"sent to    {hosts}\n" in told[0].out
+    assert f"sent to    {hosts}\n" in unset[0].out
+
+
 async def test_doctor_exits_6_when_a_cancel_might_not_be_sent(
     exchange: SimulatedExchange, refusing_url: str
 ) -> None:

@@ -245,3 +245,13 @@ def test_base_urls_come_from_the_environment_unless_they_are_given(
     with pytest.raises(InvalidRequest, match="use https"):
         HtxSession.from_env()
     HtxSession.from_env(base_urls="https://api.hbdm.com")
+
+
+@pytest.mark.parametrize("name", ["BASE_URL", "GENERATION", "PROXY", "HOST_LIMIT"])
+def test_an_empty_variable_counts_as_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a session as for the command; a key that is empty is an error instead."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", ACCESS)
+    monkeypatch.setenv("HTX_SECRET_KEY", SECRET)
+    monkeypatch.setenv(f"HTX_{name}", "")
+    assert read_settings() == {}
+    assert HtxSession.from_env().generation[1] != "given"
