@@ -44,15 +44,23 @@ class LoopBinding:
         self._offset = 0.0
         self._lock = threading.Lock()
 
+    def is_here(self) -> bool:
+        """Whether it is bound to the loop that runs here."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return self._loop is not None and self._loop() is loop and self._process == os.getpid()
+
     def enter(self, *, take_over: bool = False) -> float | None:
         """Bind to the running loop; the seconds its clock is ahead of its predecessor's.
 
         None when nothing changed. Raises `InvalidRequest` when the predecessor is still open in
         the process that forked this one, or, without `take_over`, in this process.
         """
-        loop, process = running_loop(), os.getpid()
-        if self._loop is not None and self._loop() is loop and self._process == process:
+        if self.is_here():
             return None
+        loop, process = running_loop(), os.getpid()
         with self._lock:
             before = None if self._loop is None else self._loop()
             if before is not None and not before.is_closed():

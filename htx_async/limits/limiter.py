@@ -103,10 +103,12 @@ class BaseLimiter(ABC):  # pragma: no mutate block
     ) -> float:
         """`earliest` for the last of `count` callers that queue now, with answers that take
         `round_trip` seconds. Default: by what is documented for `endpoint`."""
-        size, per = limit_of(endpoint)
         now = asyncio.get_running_loop().time()
         first = self.earliest(endpoint, urgent=urgent)
         begin = now if first is None else max(now, first)
+        if count == 1:
+            return begin
+        size, per = limit_of(endpoint)
         return begin + (count - 1) * (per + round_trip) / size
 
     def waiting(self, endpoint: str) -> int | None:

@@ -33,7 +33,7 @@ class SlowerLimit:
 
     def named(self, now: float) -> int:
         """How many replies have named the slower limit in force; 0: there is none."""
-        return 0 if self.limit(now) == self.own else self._named
+        return self._named if self._told is not None and now < self.until else 0
 
     def is_below_one_a_second(self, now: float) -> bool:
         """Whether it could keep even urgent callers waiting for longer than they have to."""
@@ -49,11 +49,10 @@ class SlowerLimit:
             # A short interval must not shorten the hold: the own period stays in force too.
             size = max(1, min(size, int(requests)))
             return self._believe(Limit(size, max(own.per, size / rate)), rate, now)
-        is_own = any(abs(rate / one.rate - 1) < _SAME for one in (own, self._documented))
-        if self._told is not None and is_own:
+        alike = () if self._told is None else (own, self._documented)
+        if is_undone := any(abs(rate / one.rate - 1) < _SAME for one in alike):
             self._told = None
-            return self.own
-        return self.own if has_run_out else None
+        return own if is_undone or has_run_out else None
 
     def _believe(self, told: Limit, rate: float, now: float) -> Limit | None:
         if self._told is not None:

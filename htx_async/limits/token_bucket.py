@@ -132,7 +132,8 @@ class TokenBucket(BaseLimiter):
         return True
 
     def _queue(self, endpoint: str) -> TokenQueue:
-        self.bind()
+        if not self._binding.is_here():
+            self.bind()
         queue = self._queues.get(endpoint)
         if queue is None:
             settings = (self.limit(endpoint), limit_of(endpoint), self.round_trip_floor)

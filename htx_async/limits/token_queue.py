@@ -102,7 +102,8 @@ class TokenQueue:
     def _forget(self, now: float) -> None:
         if self._slow is not None and self._slower.limit(now) == self._slower.own:
             self._slow = None
-        self._gate.forget(now)
+        if not self._gate.is_open:
+            self._gate.forget(now)
 
     def pause(self, length: float) -> None:
         # Told in a reply: it took its part of the floor, and the next request takes the other.
@@ -235,7 +236,7 @@ class TokenQueue:
         """When the next caller may go, the account's budget apart; `math.inf`: after an answer."""
         at, gate = max(self._limit.opens_at(now), self._paused_until), self._gate
         if self._slow is None or (urgent and not gate.is_open):
-            return max(at, gate.opens_at(urgent))
+            return at if gate.is_open else max(at, gate.opens_at(urgent))
         slow = self._slow.opens_at(now)
         if urgent and self._slower.is_below_one_a_second(now):
             slow = min(slow, gate.urgent_at)

@@ -38,7 +38,7 @@ class WaitingLine:
 
     def ahead(self, urgent: bool) -> int:
         """How many go before one that joins now."""
-        return len(self._urgent) if urgent else len(self)
+        return len(self._urgent) + (0 if urgent else len(self._ordinary))
 
     def join(self, urgent: bool, on_turn: OnTurn | None) -> asyncio.Future[None]:
         """The future that is done when it is this one's turn."""
