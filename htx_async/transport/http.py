@@ -61,7 +61,12 @@ class Transport:
 
     def prepare(self, request: SignedRequest) -> Sending:
         """One attempt at `request`; nothing is sent yet."""
-        http = self._session()
+        self._replace_closed()
+        http = self._http
+        if self._is_closed or (http is not None and http.closed):
+            http = None
+        elif http is None:
+            http = self._http = new_session(_HEADERS)
         if self._is_own or http is None:
             return Sending(http, request, self._ssl, self._meter, proxy=self._proxy)
         copy = without_extras(http)
@@ -101,14 +106,6 @@ class Transport:
     def _replace_closed(self) -> None:
         if self._is_promised and not self._is_own and self._http is not None and self._http.closed:
             self._http, self._is_own = None, True
-
-    def _session(self) -> ClientSession | None:
-        self._replace_closed()
-        if self._is_closed or (self._http is not None and self._http.closed):
-            return None
-        if self._http is None:
-            self._http = new_session(_HEADERS)
-        return self._http
 
 
 @lru_cache(maxsize=1)

@@ -106,35 +106,32 @@ class Sending:
     async def _attempt(self, http: ClientSession, connect: float) -> Answer:
         # With every foreign exception that passes here `isolated` cuts these frames off.
         try:
-            await self._exchange(http, connect)
+            self._response = await http.request(
+                self._request.method,
+                URL(self._request.url(), encoded=True),
+                # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
+                # connection has died, which would take no token and use a signature twice.
+                data=self._body,
+                headers=self._headers,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                middlewares=(),
+                ssl=self._ssl,
+                timeout=_timeouts(connect),
+                proxy=None if self._proxy is None else self._proxy.url,
+                proxy_headers=None if self._proxy is None else self._proxy.headers,
+            )
+            if self._body.was_passed_over():
+                self._abandon()
+                self._response = None
+                raise ConnectionResetError("the connection held a reply that nobody asked for")
             return await self._read()
         finally:
             if self._response is None or not self._response.closed:
                 self._abandon()
             if self._is_copy:
                 http.detach()
-
-    async def _exchange(self, http: ClientSession, connect: float) -> None:
-        self._response = await http.request(
-            self._request.method,
-            URL(self._request.url(), encoded=True),
-            # A GET too, with an empty one: aiohttp sends those again by itself when a pooled
-            # connection has died, which would take no token and use a signature twice.
-            data=self._body,
-            headers=self._headers,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=False,
-            middlewares=(),
-            ssl=self._ssl,
-            timeout=_timeouts(connect),
-            proxy=None if self._proxy is None else self._proxy.url,
-            proxy_headers=None if self._proxy is None else self._proxy.headers,
-        )
-        if self._body.was_passed_over():
-            self._abandon()
-            self._response = None
-            raise ConnectionResetError("the connection held a reply that nobody asked for")
 
     async def _read(self) -> Answer:
         # Nothing of the reply is bound to a name here: it may echo the request.
