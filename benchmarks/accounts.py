@@ -48,7 +48,7 @@ def _ledger() -> Ledger:
         for number, verdict in enumerate(_VERDICTS, 1):
             ids = (f"1442564726{now * 10:09.0f}",) if verdict is Verdict.ACCEPTED else ()
             reply = Reply(verdict, successes=ids)
-            place = (kept.next_request(), Kind.CANCEL, ApiGeneration.V1, (contract,), ())
+            place = (next(kept.requests), Kind.CANCEL, ApiGeneration.V1, (contract,), ())
             kept.file(Heard(*place, _attempt(verdict, number), reply, now, now + 0.1))
             now += 0.2
     return kept

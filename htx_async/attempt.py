@@ -23,10 +23,15 @@ class OrderError(Frozen):
     err_msg: str
 
 
-def _class_of(known: dict[str, Any]) -> CodeClass | None:
-    if known["verdict"] is not Verdict.REFUSED and known["code"] is None:
+def class_of(verdict: Verdict, code: Code | None, http_status: int | None) -> CodeClass | None:
+    """How a refusal, or a code, has to be taken; None where there was neither."""
+    if verdict is not Verdict.REFUSED and code is None:
         return None
-    return classify(known["code"], known["http_status"])
+    return classify(code, http_status)
+
+
+def _class_of(known: dict[str, Any]) -> CodeClass | None:
+    return class_of(known["verdict"], known["code"], known["http_status"])
 
 
 class Attempt(Frozen):

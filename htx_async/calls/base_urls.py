@@ -41,7 +41,7 @@ class BaseUrls:
     """
 
     def __init__(self, urls: Iterable[str]) -> None:
-        self._urls = checked(urls)
+        self.all = checked(urls)
         self._sick: dict[str, _Failures] = {}
         self.round_trip = 0.0
         """Seconds that the last answer took; 0 before the first."""
@@ -49,7 +49,7 @@ class BaseUrls:
         """Seconds that the quickest answer took."""
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._urls)
+        return iter(self.all)
 
     def itinerary(self, now: float) -> "Itinerary":
         """The order for one call that starts at loop time `now`."""
@@ -94,7 +94,7 @@ class Itinerary:
     def __init__(self, urls: BaseUrls, now: float) -> None:
         self._urls = urls
         self._now = now
-        self._left = [*urls]
+        self._left: Sequence[str] = urls.all
         self.current = urls.by_health(self._left, now)[0]
         """Where the next attempt goes, by what is known so far."""
 
@@ -121,12 +121,11 @@ class Itinerary:
         """The attempt that begins at loop time `now` goes to `url`."""
         self._now, self.current = now, url
         if url not in self._left:
-            self._left = [*self._urls]
+            self._left = self._urls.all
 
     def advance(self) -> None:
         """The current one is done with; after the last one a new round begins."""
-        self._left.remove(self.current)
-        self._left = self._left or [*self._urls]
+        self._left = [url for url in self._left if url != self.current] or self._urls.all
         self.current = self._urls.by_health(self._left, self._now)[0]
 
 

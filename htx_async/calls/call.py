@@ -12,7 +12,10 @@ from htx_async.codes import CodeClass
 from htx_async.enums import Verdict
 from htx_async.exchange.headers import LONGEST_PAUSE, PERIOD
 from htx_async.exchange.messages import Answer, SendFailed
+from htx_async.exchange.models import Page
+from htx_async.exchange.operation import Reply
 from htx_async.limits.limiter import Lease
+from htx_async.report_text import unread
 
 _TO_WRITE = 0.05
 """Seconds, from the call's start, that the record of it may keep the first request back."""
@@ -43,6 +46,22 @@ class Call(Attempts):
         # What the comparison of clocks found, once the call was refused again after it.
         refused = [one.attempt.code_class is CodeClass.AUTH for one in self.endings]
         return check.told() if refused[-1] and sum(refused) > 1 else ""
+
+    @property
+    def reply(self) -> Reply | None:
+        """The last one."""
+        return self.endings[-1].reply if self.endings else None
+
+    @property
+    def problem(self) -> str:
+        """Why there is none to go by."""
+        return unread([one.attempt for one in self.endings], self.ended_by)
+
+    @property
+    def page(self) -> Page | None:
+        """What a read was made for; None when it was not had."""
+        reply = self.reply
+        return reply.data if reply is not None and reply.verdict is Verdict.ACCEPTED else None
 
     async def run(self) -> None:
         """Attempt until the exchange has answered for good, the policy ends it, or time is up."""
@@ -149,7 +168,7 @@ class Call(Attempts):
             while self.is_ready():
                 in_flight = self.launch(self.operation, lease)
                 try:
-                    answer = await in_flight.sending.answer(*self.time_for_one())
+                    answer = await in_flight.sending.answer(*self._course.for_one())
                     break
                 except SendFailed as failure:
                     if failure.sent:

@@ -46,7 +46,7 @@ class Course(Itinerary):
     def for_one(self) -> tuple[float, float]:
         """Seconds for the attempt, and for its connection."""
         timeout = self._timeout
-        if not self.untried:
+        if len(self._left) == 1:
             return timeout, timeout
         to_answer = min(timeout, _ANSWER_ELSEWHERE) if self._hurries else timeout
         return to_answer, min(timeout, _CONNECT_ELSEWHERE)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from htx_async.attempt import class_of
 from htx_async.enums import ApiGeneration, LimiterMode, Verdict
 from htx_async.exchange.messages import SignedRequest
 from htx_async.exchange.operation import Kind, Operation, Reply
@@ -73,6 +74,7 @@ class InFlight(NamedTuple):
             sent=reply.verdict is not Verdict.NOT_SENT,
             limiter_mode=self.limiter_mode,
             excerpt=reply.excerpt,
+            code_class=class_of(reply.verdict, reply.code, status),
             shared_by=self.shared_by,
         )
         place = (request, operation.kind, operation.generation, self.contracts, operation.order_ids)

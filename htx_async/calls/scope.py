@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from htx_async.calls.default_deadline import DefaultDeadline
@@ -88,9 +89,26 @@ class Scope:
         """That of the user's whole call."""
         return self if self._outer is None else self._outer.outermost
 
-    def holding(self, part: Part) -> _Holding:
+    def hold(self, part: Part) -> None:
+        """`part` goes on until it is let go, and ends with the scope."""
+        self._parts[part] = None
+        if self.reason:
+            part.stop(self.reason)
+
+    def let_go(self, part: Part) -> None:
+        """`part` is over."""
+        del self._parts[part]
+        if not self._parts and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    @contextmanager
+    def holding(self, part: Part) -> Iterator[None]:
         """`part` goes on for the block, and ends with the scope."""
-        return _Holding(self, part)
+        self.hold(part)
+        try:
+            yield
+        finally:
+            self.let_go(part)
 
     async def idle(self) -> None:
         """Wait until nothing goes on inside."""
@@ -172,24 +190,3 @@ class Scope:
         self.reason = self.reason or reason
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(None)
-
-
-class _Holding:
-    """See `Scope.holding`."""
-
-    __slots__ = ("_part", "_scope")
-
-    def __init__(self, scope: Scope, part: Part) -> None:
-        self._scope = scope
-        self._part = part
-
-    def __enter__(self) -> None:
-        self._scope._parts[self._part] = None
-        if self._scope.reason:
-            self._part.stop(self._scope.reason)
-
-    def __exit__(self, *_: object) -> None:
-        scope = self._scope
-        del scope._parts[self._part]
-        if not scope._parts and scope._idle is not None and not scope._idle.done():
-            scope._idle.set_result(None)

@@ -82,8 +82,6 @@ def as_utc(moment: object) -> datetime:
     """An aware datetime or Unix seconds, in UTC; `ValueError` for anything else."""
     try:
         if isinstance(moment, datetime):
-            if type(moment) is datetime and moment.tzinfo is UTC:
-                return moment
             if moment.utcoffset() is not None:
                 return _plain(moment.astimezone(UTC))
         elif isinstance(moment, int | float) and not isinstance(moment, bool):
@@ -120,7 +118,9 @@ def _told(now: Callable[[], object], skew: timedelta = timedelta()) -> datetime:
         problem = f"raised {type(error).__name__}"
     else:
         try:
-            return as_utc(moment) + skew
+            if type(moment) is not datetime or moment.tzinfo is not UTC:
+                moment = as_utc(moment)
+            return moment + skew
         except (ValueError, OverflowError):
             problem = f"gave {shown(moment)}, neither an aware datetime nor Unix seconds"
     # Raised out here, so that no foreign exception hangs on it.

@@ -24,7 +24,7 @@ class _Everything(Context):
 
     contexts: Callable[[], Iterable[Context]]
 
-    def _list(
+    def list_rows(
         self,
         kind: Kind,
         generation: ApiGeneration,
@@ -42,7 +42,7 @@ class _Everything(Context):
             own = of.get(context.intent.filter.instrument.upper(), [])
             if own or is_whole:
                 where, others = (kind, generation, context.contracts), len(rows) > len(own)
-                context._list(*where, own, asked, is_whole=is_whole, has_others=others)
+                context.list_rows(*where, own, asked, is_whole=is_whole, has_others=others)
 
 
 class _Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,6 +17,7 @@ from htx_async.calls.scope import Scope
 from htx_async.calls.wall_clock import as_moment
 from htx_async.cancel.batches import checked_ids
 from htx_async.cancel.context import Context
+from htx_async.cancel.judge import problem
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.procedures import cancel_all, cancel_ids, carry, history, look
 from htx_async.codes import NO_SUCH_CONTRACT
@@ -50,7 +52,8 @@ class CallMaker(ABC):
     def _ledger(self, resources: Resources, intent: Intent) -> Ledger:
         generation = resources.generation
         known = generation.known(intent.endpoint.family)
-        return Ledger(self._now(), known, is_pinned=not generation.is_auto)
+        began = asyncio.get_running_loop().time()
+        return Ledger(began, known, is_pinned=not generation.is_auto)
 
     async def _cancel_all(
         self, intent: Intent, deadline: float | None, urgent: bool
@@ -106,7 +109,7 @@ class CallMaker(ABC):
         if rows is None:
             told = context.report()
             what = f"{wanted.owner}'s {which} trailing orders in {wanted.margin_mode} margin"
-            why = context.problem()
+            why = problem(context.states())
             if any(one.code in NO_SUCH_CONTRACT for one in told.reads):
                 why = f"{why} {of_dated(wanted.owner, wanted.margin_mode)}".rstrip()
             raise ReadFailed(f"{what} could not be read: {why}", told.reads)
@@ -115,7 +118,7 @@ class CallMaker(ABC):
     def _scope(self, deadline: float | None, lane: BaseLimiter, path: str, urgent: bool) -> Scope:
         """Until the caller's deadline, or the session's from the earliest moment at which the turn
         could come."""
-        now = self._now()
+        now = asyncio.get_running_loop().time()
         if deadline is not None:
             seconds = as_seconds("deadline", deadline)
             return Scope(now + seconds, seconds, urgent=urgent)

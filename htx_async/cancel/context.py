@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from htx_async.calls.call import Call
-from htx_async.calls.in_flight import Heard
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
 from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Moved, Unread, Warned
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, OnPage, Walk
-from htx_async.enums import ApiGeneration, Verdict
+from htx_async.enums import ApiGeneration
 from htx_async.exchange import v1, v5
 from htx_async.exchange.models import Page
-from htx_async.exchange.operation import Kind, Operation, Reply
+from htx_async.exchange.operation import Kind, Operation
 from htx_async.orders import TrailingOrder
 from htx_async.report import CancelReport
-from htx_async.report_text import unread
 
 if TYPE_CHECKING:
 
@@ -37,30 +35,6 @@ if TYPE_CHECKING:
 
 
 ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V5: v5}
-
-
-class Answered(NamedTuple):
-    """What a request came to in the end: how its attempts ended, and what ended it when the
-    exchange did not."""
-
-    endings: Sequence[Heard]
-    ended_by: str
-
-    @property
-    def reply(self) -> Reply | None:
-        """Its last reply."""
-        return self.endings[-1].reply if self.endings else None
-
-    @property
-    def problem(self) -> str:
-        """Why there is none to go by."""
-        return unread([one.attempt for one in self.endings], self.ended_by)
-
-    @property
-    def page(self) -> Page | None:
-        """What a read was made for; None when it was not had."""
-        reply = self.reply
-        return reply.data if reply is not None and reply.verdict is Verdict.ACCEPTED else None
 
 
 class Context:
@@ -104,7 +78,7 @@ class Context:
     def states(self) -> States:
         """What is known now."""
         count = len(self._facts)
-        is_moving = bool(self.ledger.under_way) and self.ledger.is_under_way(self._contract)
+        is_moving = bool(self.ledger.under_way and self.ledger.cut_off(self._contract))
         if is_moving or count != self._count:
             self._states = judge.states(self.intent, self.ledger)
             self._count = -1 if is_moving else count
@@ -113,10 +87,6 @@ class Context:
     def report(self) -> CancelReport:
         """The report so far, true at any moment."""
         return judge.report(self.states(), self.now(), self.scope.reason, self._late)
-
-    def problem(self) -> str:
-        """Why a list is not to be had, or not believed."""
-        return judge.problem(self.states())
 
     async def pause(self, seconds: float) -> bool:
         """Whether there is time to go on after so many seconds."""
@@ -185,23 +155,23 @@ class Context:
         lost: int = 0,
         persists: bool | None = None,
         contracts: tuple[str, ...] | None = None,
-    ) -> Answered:
-        """Carry a request to an answer. `lost`, `persists`: see `Call`."""
+    ) -> Call:
+        """Carry a request to an answer, or to what ended it. `lost`, `persists`: see `Call`."""
         named = self.contracts if contracts is None else contracts
         where = (self.resources, operation, self.scope, self.ledger, named)
         call = Call(*where, lost=lost, persists=persists, may_move=not self._is_by_pair)
-        with self.scope.holding(call):
-            try:
-                await call.run()
-            finally:
-                ended_by = call.ended_by
-                for warning in call.warnings:
-                    self.ledger.file(Warned(named, warning))
-                if ended_by and not call.is_read:
-                    self.ledger.file(Ended(named, ended_by))
+        self.scope.hold(call)
+        try:
+            await call.run()
+        finally:
+            self.scope.let_go(call)
+            for warning in call.warnings:
+                self.ledger.file(Warned(named, warning))
+            if not call.is_read and (ended_by := call.ended_by):
+                self.ledger.file(Ended(named, ended_by))
         if self.after_cancel is not None and not call.is_read:
             self.after_cancel(self)
-        return Answered(call.endings, ended_by)
+        return call
 
     async def read(
         self,
@@ -232,9 +202,9 @@ class Context:
             if walk.is_whole:
                 rows = walk.rows().values()
                 is_whole = self._is_of_all(kind, generation, rows)
-                self._list(kind, generation, named, rows, asked, is_whole=is_whole)
+                self.list_rows(kind, generation, named, rows, asked, is_whole=is_whole)
             else:
-                self._list(kind, generation, named, page.orders, page_asked)
+                self.list_rows(kind, generation, named, page.orders, page_asked)
             on_page(page)
             if walk.problem:
                 self.ledger.file(Unread(kind, generation, named, walk.problem, self.now()))
@@ -253,13 +223,7 @@ class Context:
         traits.lists_all |= len({row.contract_code for row in rows}) > 1
         return traits.lists_all
 
-    def list_page(
-        self, generation: ApiGeneration, kind: Kind, page: Page, contracts: tuple[str, ...]
-    ) -> None:
-        """Put a single page on the ledger."""
-        self._list(kind, generation, contracts, page.orders, self.now())
-
-    def _list(
+    def list_rows(
         self,
         kind: Kind,
         generation: ApiGeneration,
@@ -270,6 +234,7 @@ class Context:
         is_whole: bool = False,
         has_others: bool = False,
     ) -> None:
+        """Put what a list, or a page of one, has shown on the ledger; see `Listed`."""
         ids = tuple(row.order_id for row in rows)
         fact = Listed(kind, generation, contracts, ids, is_whole, asked, self.now(), has_others)
         self.ledger.list_rows(fact, rows)
@@ -305,14 +270,6 @@ class Context:
             on_page=on_page,
             persists=persists,
         )
-
-    async def read_window(self, window: tuple[int, int] | None) -> bool:
-        """Whether V5's history between two times could be read."""
-        wanted = self.intent.filter
-        rows = await self.read(
-            ApiGeneration.V5, Kind.ENDED, lambda page: v5.history(wanted, page, window)
-        )
-        return rows is not None
 
     async def read_ended(
         self, generation: ApiGeneration, since: float | None, ids: Sequence[str]

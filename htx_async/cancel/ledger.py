@@ -139,7 +139,8 @@ class Ledger:
         """Open orders, as they were listed last."""
         self.ended: dict[str, TrailingOrder] = {}
         """Orders that the history shows."""
-        self._requests = itertools.count(1)
+        self.requests = itertools.count(1)
+        """Their numbers."""
         self._of: dict[str, list[Fact]] = {}
         self._of_all: list[Fact] = []
         self.under_way: dict[tuple[int, tuple[str, ...]], list[Callable[[], Heard]]] = {}
@@ -151,15 +152,11 @@ class Ledger:
         """How far it has been looked for an order of the account on V5."""
         return OrderSearch()
 
-    def next_request(self) -> int:
-        """The number of one more request."""
-        return next(self._requests)
-
     def begin(
         self, contracts: tuple[str, ...], cut_off: Callable[[], Heard], number: int | None = None
     ) -> int:
         """A request goes out; its number. `number`: of one that goes for others, too."""
-        number = next(self._requests) if number is None else number
+        number = next(self.requests) if number is None else number
         self.under_way.setdefault((number, contracts), []).append(cut_off)
         return number
 
@@ -191,7 +188,7 @@ class Ledger:
         """What speaks of `contract`, in the order in which it became known; what is on the wire
         comes last."""
         told = self.filed(contract)
-        return [*told, *(one() for one in self._cut_off(contract))] if self.under_way else told
+        return [*told, *(one() for one in self.cut_off(contract))] if self.under_way else told
 
     def filed(self, contract: str) -> list[Fact]:
         """The same without what is on the wire; the list grows."""
@@ -200,11 +197,8 @@ class Ledger:
             facts = self._of[contract] = [*self._of_all]
         return facts
 
-    def is_under_way(self, contract: str) -> bool:
-        """Whether a request is on the wire that speaks of `contract`."""
-        return bool(self._cut_off(contract))
-
-    def _cut_off(self, contract: str) -> list[Callable[[], Heard]]:
+    def cut_off(self, contract: str) -> list[Callable[[], Heard]]:
+        """What each request on the wire that speaks of `contract` comes to if it ends now."""
         told = self.under_way.items()
         of = (parts for (_, named), parts in told if named == ALL or contract in named)
         return [cut_off for parts in of for cut_off in parts]

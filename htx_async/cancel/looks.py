@@ -151,7 +151,8 @@ class Looks:
         """V5's list of the account, beside the first looks: the account may have moved."""
         await self._lists.read(Kind.OPEN, self._everything.scope)
         for context in self._contexts.values():
-            if context.states().shown_on_v5:
+            known = context.states()
+            if known.on == {_V5} and known.moved > NEVER:
                 context.settle()
                 break
         if self._resources.generation.current is _V5:

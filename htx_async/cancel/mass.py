@@ -312,7 +312,7 @@ def _rounds_of(intent: Intent) -> int:
 def _until_next_round(context: Context) -> float:
     """Seconds until another round may reach what this one left; 0 when there is none."""
     known = context.states()
-    last = known.last_answer
+    last = next((one.attempt for one in reversed(known.cancels) if one.attempt.sent), None)
     is_done = known.is_clear and not known.has_taken
     if not context.intent.until_clear or is_done or last is None:
         return 0.0

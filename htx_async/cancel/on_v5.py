@@ -7,10 +7,11 @@ from functools import partial
 from itertools import chain, repeat
 
 from htx_async.aio.tasks import Group
+from htx_async.calls.call import Call
 from htx_async.calls.generation import V5Traits
 from htx_async.cancel.batches import batches
 from htx_async.cancel.confirm import look_at_ended
-from htx_async.cancel.context import Answered, Context
+from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Ended
 from htx_async.cancel.order import NEVER, Order, State
 from htx_async.cancel.states import GONE_WITHIN, States
@@ -131,7 +132,7 @@ def _joined(traits: V5Traits, one: Operation, other: Operation) -> Operation | N
     return v5.joined(one, other) if traits.mixes or is_of_one else None
 
 
-def _left_out(context: Context, answered: Answered, ids: Sequence[str]) -> tuple[str, ...]:
+def _left_out(context: Context, answered: Call, ids: Sequence[str]) -> tuple[str, ...]:
     """Orders that were passed over because the request was led by one of another contract, or all
     where it was refused as a whole for its form."""
     last = answered.endings[-1] if answered.endings else None

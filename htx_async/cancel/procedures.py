@@ -35,10 +35,11 @@ async def carry(context: Context, procedure: Procedure) -> CancelReport:
         family = context.intent.endpoint.family
         what = (wanted.instrument, scope.urgent, wanted.direction, wanted.offset, family)
         resources.emitter.emit(CallStarted(context.now(), scope.number, *what))
+    resources.live.hold(scope)
     try:
-        with resources.live.holding(scope):
-            await procedure(context)
+        await procedure(context)
     finally:
+        resources.live.let_go(scope)
         # A caller that is cancelled gets no report; a listener does.
         report = context.report()
         if resources.emitter:
@@ -94,7 +95,7 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
 
 async def _windows(context: Context, since: float) -> bool:
     """V5's history, as far back as it reaches; whether all of it could be read."""
-    now = context.resources.clock.now().timestamp() * 1000
+    now, wanted = context.resources.clock.now().timestamp() * 1000, context.intent.filter
     few = asyncio.Semaphore(_AT_ONCE)
     told: list[bool] = []
 
@@ -102,7 +103,10 @@ async def _windows(context: Context, since: float) -> bool:
         async with few:
             # Where one could not be read, nor where the account is not, the others are of no use.
             if all(told):
-                told.append(await context.read_window(window))
+                rows = await context.read(
+                    ApiGeneration.V5, Kind.ENDED, lambda page: v5.history(wanted, page, window)
+                )
+                told.append(rows is not None)
 
     first, *others = v5.windows(now, since)
     await read(first)

@@ -11,7 +11,6 @@ from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.order import LEFT, NEVER, Order, State
 from htx_async.enums import ApiGeneration
 from htx_async.orders import CANCELLED, TRIGGERED, TrailingOrder
-from htx_async.report import Attempt
 
 LISTED_WITHIN = 1.5
 """Seconds after which every order that was placed is in the lists of open orders. An assumption:
@@ -97,21 +96,10 @@ class States(Evidence):
         return max(self.sent.values())
 
     @property
-    def last_answer(self) -> Attempt | None:
-        """The last cancel that left this machine."""
-        sent = (heard.attempt for heard in reversed(self.cancels) if heard.attempt.sent)
-        return next(sent, None)
-
-    @property
     def has_taken(self) -> bool:
         """Whether the last cancel named orders, and was v1's: there may be more of them."""
         last = [word for word in self.words[V1] if not word.is_list and self._is_last(word)]
         return V1 in self.on and any(word.names_any for word in last)
-
-    @property
-    def shown_on_v5(self) -> bool:
-        """Whether V5 has listed an order that is meant."""
-        return self.on == {V5} and self.moved > NEVER
 
     @property
     def has_passed_over(self) -> bool:

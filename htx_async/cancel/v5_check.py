@@ -65,7 +65,7 @@ async def _page(
         is_refused = reply is not None and reply.verdict is Verdict.REFUSED
         search.by_code = search.by_code or (is_refused and code is None)
         return None
-    context.list_page(_V5, kind, page, contracts)
+    context.list_rows(kind, _V5, contracts, page.orders, context.now())
     search.is_found = bool(page.orders)
     return reply
 

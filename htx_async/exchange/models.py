@@ -31,13 +31,9 @@ def _order_ids(value: Any) -> tuple[str, ...]:
     seen, but say clearly what they mean."""
     if isinstance(value, str):
         value = [*filter(None, map(str.strip, value.split(",")))]
-    if not isinstance(value, list | None):
+    if value is not None and not isinstance(value, list):
         raise ValueError("not a list of order ids")
     return tuple(map(order_id, value or ()))
-
-
-def _rows(value: Any) -> Any:
-    return [] if value is None else value
 
 
 def _words(value: Any) -> str:
@@ -67,7 +63,7 @@ class CancelAllData(_Reply):
     """`data` of an accepted cancel-all: both keys, whatever is in them."""
 
     successes: Annotated[tuple[str, ...], PlainValidator(_order_ids)]
-    errors: Annotated[tuple[OrderErrorReply, ...], BeforeValidator(_rows)]
+    errors: tuple[OrderErrorReply, ...] | None
 
 
 class ErrorReply(_Reply):

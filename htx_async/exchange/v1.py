@@ -167,7 +167,7 @@ def _cancelled(body: dict[str, Any], scrub: Scrub) -> Reply | None:
     data = CancelAllData.model_validate(body.get("data"))
     check_own(data.successes, scrub)
     errors = []
-    for each in data.errors:
+    for each in data.errors or ():
         check_own((each.order_id, str(each.err_code)), scrub)
         words = printable(scrub(each.err_msg))
         errors.append(OrderError(order_id=each.order_id, err_code=each.err_code, err_msg=words))

@@ -132,7 +132,7 @@ class Account:
                 each.data,
                 each.is_exact,
             )
-            request = self.ledger.next_request()
+            request = next(self.ledger.requests)
             heard = (attempt, reply, self.now, self.now + 0.1)
             about = (request, kind, by, self._contracts, order_ids)
             self.ledger.file(Heard(*about, *heard))

@@ -226,7 +226,7 @@ class World:
             message="",
             sent=reply.verdict is not Verdict.NOT_SENT,
         )
-        request = self.ledger.next_request()
+        request = next(self.ledger.requests)
         self.ledger.file(
             Heard(request, kind, generation, (BTC,), order_ids, attempt, reply, asked, self.now)
         )

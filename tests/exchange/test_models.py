@@ -221,6 +221,7 @@ def test_models_of_replies_ignore_what_is_new() -> None:
     row = {"order_id": "7", "err_code": 1061, "err_msg": "gone", "new": {}}
     data = {"successes": "1", "errors": [row], "new": 1}
     reply = CancelAllData.model_validate(data)
+    assert reply.errors
     assert (reply.successes, reply.errors[0].err_code) == (("1",), 1061)
 
 

@@ -171,7 +171,7 @@ async def test_cookies_that_come_later_are_not_sent() -> None:
             url = f"http://{HOST}"
             async with session(server.url, http=http) as htx:
                 # Plain http is for this machine only: the name is put in afterwards.
-                htx._opening._base_urls._urls = (url,)
+                htx._opening._base_urls.all = (url,)
                 await htx.cancel_all_trailing("BTC-USDT")
                 assert len(http.cookie_jar) == 0
                 http.cookie_jar.update_cookies({"later": "1"}, URL(url))

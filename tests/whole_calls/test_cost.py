@@ -17,10 +17,10 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import run, virtual_session
 
 PACKAGE = Path(htx_async.__file__).parent
-MOST = 283
+MOST = 243
 """For one cancel that is taken at once, on an account of either generation."""
 
-MOST_TO_JUDGE = 82
+MOST_TO_JUDGE = 79
 """Those of them that find out what the answer proves, and tell it."""
 
 
