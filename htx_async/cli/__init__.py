@@ -52,7 +52,7 @@ def _root(
       htx-async cancel-all BTC-USDT --dry-run what would be sent
       htx-async cancel-all BTC-USDT           asks, cancels, reports
       htx-async guard BTC-USDT -- ./bot       runs it; cancels when it has died
-      htx-async demo                          the same on a simulated exchange
+      htx-async demo                          a mass cancel, simulated
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

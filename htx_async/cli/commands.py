@@ -114,7 +114,7 @@ def guard(
     account: options.AccountOption = None,
     generation: options.GenerationOption = options.Generation.AUTO,
 ) -> None:
-    """Run COMMAND; when it has ended, however, cancel the trailing orders of contracts.
+    """Run COMMAND; however it ends, cancel the trailing orders of contracts.
 
     A wrapper, as timeout is: COMMAND keeps stdin, stdout and stderr, and gets the signals that
     come. When it has ended, was killed, or hangs, what is named is cancelled at once, and again
