@@ -9,6 +9,8 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from htx_async import TrailingOrder  # noqa: E402 - found by the line above
+
 project = "htx_async"
 author = "the authors of htx_async"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
@@ -65,6 +67,8 @@ def outside(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Hooks."""
+    """Hooks, and the types that an order's fields have once it was read."""
+    fields = TrailingOrder.model_fields.items()
+    TrailingOrder.__annotations__.update({name: field.annotation for name, field in fields})
     app.connect("source-read", outside)
     app.connect("source-read", contents)

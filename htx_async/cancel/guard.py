@@ -80,7 +80,7 @@ class CancelGuard:
         return told.warned(self._early) if told is not None and self._early else told
 
     def stop(self) -> None:
-        """End the mass cancel now; its account is there within 1 s.
+        """End the mass cancel now; its report is there within 1 s.
 
         What was sent and not answered is unknown then, the rest not sent. For the second signal of
         a person who does not want to wait: before the mass cancel has begun it does nothing, so
