@@ -1,8 +1,9 @@
 """Looks at the built pages in a real browser, where there is one: Chromium, without a window.
 
 Each page is shown 400 and 1,400 pixels wide, light and dark. Nothing may be wider than the window
-or be cut off (tables and code may scroll in a box of their own), every picture has to be there and
-told in words, and the ground has to be as light or as dark as was asked for. Run: `make look`.
+or be cut off (code may scroll in a box of its own, and tables where the window is narrow), every
+picture has to be there and told in words, and the ground has to be as light or as dark as was asked
+for. Run: `make look`.
 """
 
 import functools
@@ -50,6 +51,9 @@ async function look(path, width, theme) {
   const out = wide(page, width);
   if (out || page.documentElement.scrollWidth > width)
     told.push(`${where}: wider than the window: ${(out || page.body).outerHTML.slice(0, 100)}`);
+  for (const box of width > 1000 ? page.querySelectorAll(".table-wrapper") : [])
+    if (box.scrollWidth > box.clientWidth + 1)
+      told.push(`${where}: a table is cut off: ${box.textContent.trim().slice(0, 60)}`);
   if (light(page) !== (theme === "light")) told.push(`${where}: the ground is not ${theme}`);
   for (const image of page.querySelectorAll("img")) {
     if (!image.naturalWidth) told.push(`${where}: ${image.src} is not there`);
