@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from htx_async.simulator.book import Book
-from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Call, Endpoint, Generation, V1Call, V5Call
 from htx_async.simulator.messages import (
     OFFLINE,
@@ -60,15 +58,15 @@ _GRAIN = 1e-9
 
 
 class Account:
-    """Serves one book over the generation that the account is on.
+    """Serves the account's book by `v1` or `v5`, whichever generation it is on.
 
     After the move v1's private calls answer by `v1_variant`: "answering", as before, over the
     same book; "empty" and "1051", as if there were no orders, a cancel-all with two empty lists or
     with 1051, a cancel by ids with two empty lists or each id as not found; else that code or
     HTTP status. Assumed: signatures and limits are checked first all the same. Until the move V5
-    answers by `v5_refusal`, or, without one, as if there were no orders. `empty_v5`: as `v5`, over
-    a book without orders. InvalidSetting for a generation, a variant or a refusal that there is
-    not.
+    answers by `v5_refusal`, or, without one, as if there were no orders. `empty_v1` and
+    `empty_v5`: as `v1` and `v5`, over books without orders. InvalidSetting for a generation, a
+    variant or a refusal that there is not.
     """
 
     def __init__(
@@ -76,9 +74,9 @@ class Account:
         generation: Generation,
         v1_variant: V1Variant,
         v5_refusal: V5Refusal | None,
-        contracts: Contracts,
-        book: Book,
+        v1: ServeV1,
         v5: ServeV5,
+        empty_v1: ServeV1,
         empty_v5: ServeV5,
     ) -> None:
         if generation not in get_args(Generation):
@@ -90,8 +88,8 @@ class Account:
         self._moves_at = math.inf if generation == "v1" else -math.inf
         self._variant = v1_variant
         self._refusal = v5_refusal and Refusal(v5_refusal, _NOT_ON_V5[v5_refusal])
-        self._v1 = ServeV1(contracts, book)
-        self._empty_v1 = ServeV1(contracts, Book())
+        self._v1 = v1
+        self._empty_v1 = empty_v1
         self._v5 = v5
         self._empty_v5 = empty_v5
 

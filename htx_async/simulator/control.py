@@ -301,6 +301,7 @@ _FAULTS: dict[object, _Kind] = {
     "bad_gateway": _kind(after_work=_flag),
     "malform": _kind("body", body=_bytes, status=_status, after_work=_flag),
     "refuse": _kind("code", code=_code, message=text, shape=_choice(1, 2, 3, 4, 5), status=_status),
+    "contradict": _kind("code", code=whole, other=whole, after_work=_flag),
     "maintain": _kind(),
     "retire": _kind(path_gone=_flag),
     "redirect": _kind("status", "location", status=_status, location=_line),

@@ -28,7 +28,8 @@ from htx_async.simulator.messages import (
     wrapped,
 )
 from htx_async.simulator.orders import Moment
-from htx_async.simulator.serve_v5 import ItemForm, Lists, RowOrder, ServeV5
+from htx_async.simulator.serve_v1 import ServeV1, Successes
+from htx_async.simulator.serve_v5 import DataForm, ItemForm, Lists, RowOrder, ServeV5, Unnamed
 from htx_async.simulator.serving import Serving
 from htx_async.simulator.settings import flag, names, number, one_of, seconds_or_source, text, whole
 from htx_async.simulator.signature_check import NOT_VERIFIED, STALE, SignatureCheck
@@ -81,7 +82,10 @@ class SimulatedExchange(Serving):
     cancels (see `CancelForm`). `v5_mixed`: what becomes of one that names orders of several
     contracts (see `Mixed`). `v5_page`, `v5_order`, `v5_inclusive`, `v5_lag`: the most rows on a
     page of V5's, their order, whether the row that a page is asked for from is on it, and the
-    seconds until an order that was placed is among the open ones (see `Lists`).
+    seconds until an order that was placed is among the open ones (see `Lists`). `v5_unnamed`: what
+    its lists are of that name no contract (see `Unnamed`). `v5_data`: how it tells of none, and of
+    one alone (see `DataForm`). `v1_successes`: how v1 names the orders whose cancel it took (see
+    `Successes`). `rows_twice`: each row of a list, on either, stands in it twice.
 
     `contracts`: the contracts that exist, and else every well-formed one does. `clock`: seconds
     for arrivals, limits and what takes effect when, by default the running loop's time. `now`:
@@ -141,6 +145,10 @@ class SimulatedExchange(Serving):
         v5_order: RowOrder = "oldest first",
         v5_inclusive: bool = False,
         v5_lag: float = 0.0,
+        v5_unnamed: Unnamed = "all",
+        v5_data: DataForm = "list",
+        v1_successes: Successes = "text",
+        rows_twice: bool = False,
         v5_limit: int | None = None,
         moves_at: int | None = None,
         refill: float = 0.0,
@@ -158,13 +166,15 @@ class SimulatedExchange(Serving):
         self.cancel_delay = seconds_or_source("cancel_delay", cancel_delay)
         self._signature_check = SignatureCheck(access_key, secret_key)
         page, inclusive = whole("v5_page", v5_page), flag("v5_inclusive", v5_inclusive)
-        lists = Lists(page, v5_order, inclusive, number("v5_lag", v5_lag))
+        twice, lag = flag("rows_twice", rows_twice), number("v5_lag", v5_lag)
+        lists = Lists(page, v5_order, inclusive, lag, v5_unnamed, v5_data, twice)
         self._v5 = ServeV5(self._contracts, self._book, v5_items, lists, v5_cancel, v5_mixed)
         self._cancel_form: CancelForm = v5_cancel
-        empty = ServeV5(self._contracts, Book(), v5_items, lists)
-        self._account = Account(
-            account, v1_variant, v5_refusal, self._contracts, self._book, self._v5, empty
+        v1, empty_v1 = (
+            ServeV1(self._contracts, book, v1_successes, twice) for book in (self._book, Book())
         )
+        empty_v5 = ServeV5(self._contracts, Book(), v5_items, lists)
+        self._account = Account(account, v1_variant, v5_refusal, v1, self._v5, empty_v1, empty_v5)
         self._limits = Limits(*_checked_limits(limit, interval, v5_limit))
         self._examples: dict[str, bytes] = {}
         self._arrivals: list[Arrival] = []

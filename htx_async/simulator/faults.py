@@ -12,6 +12,7 @@ from htx_async.simulator.messages import (
     Fate,
     Page,
     Shape,
+    contradiction,
     not_found,
     shaped,
 )
@@ -139,6 +140,23 @@ class Misbehaviour:
         told = str(code) if flag("code_as_text", code_as_text) else code
         page = shaped(shape, told, message, status)
         self._arm(Fault(work=False, page=page), **which)
+
+    def contradict(
+        self,
+        code: int,
+        other: int | None = None,
+        *,
+        after_work: bool = False,
+        **which: Unpack[Which],
+    ) -> None:
+        """A body that says two things: that all went well and nothing was there, beside the error
+        `code`; or, with `other`, two errors, each by a code of its own. InvalidSetting for one code
+        twice, which says one thing.
+        """
+        if code == other:
+            raise InvalidSetting("other is a code of its own")
+        page = contradiction(code, other)
+        self._arm(Fault(flag("after_work", after_work), page), **which)
 
     def maintain(self, **which: Unpack[Which]) -> None:
         """Full maintenance (HTX API docs, "Maintenance with service suspended")."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from htx_async.simulator.contracts import CONTRACT_TYPES, UNKNOWN_CONTRACT, Contracts
 from htx_async.simulator.endpoints import Call, Endpoint, MarginMode
 from htx_async.simulator.messages import Refusal, Refused, check_names, illegal
-from htx_async.simulator.orders import DIRECTIONS, ENDED, OFFSETS, TRADE_TYPES, Order
+from htx_async.simulator.orders import DIRECTIONS, ENDED, OFFSETS, TRADE_TYPES, TRAILING, Order
 
 # The text for an empty or malformed body misleads on the real exchange too (ccxt issue #14348).
 BAD_BODY = Refusal(1030, "Abnormal service. Please try again later.")
@@ -34,9 +34,10 @@ class Scope(NamedTuple):
     contract_type: str | None = None
 
     def covers(self, order: Order) -> bool:
-        """Whether `order` is one of them, open or ended."""
+        """Whether `order` is one of them, open or ended; of other types there are none here."""
         return (
             order.margin_mode == self.margin_mode
+            and order.v5_type == TRAILING
             and self.contract_code in (None, order.contract_code.upper())
             and self.pair in (None, order.pair.upper())
             and self.contract_type in (None, order.contract_type)

@@ -13,10 +13,11 @@ from htx_async.simulator.book import Book
 from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Generation, MarginMode
 from htx_async.simulator.faults import Fault, Misbehaviour, Outage, fault_of
-from htx_async.simulator.orders import Moment, Order
+from htx_async.simulator.orders import TRAILING, Moment, Order
 from htx_async.simulator.serve_v5 import ServeV5
 from htx_async.simulator.settings import InvalidSetting, flag, number, one_of, whole
 from htx_async.simulator.threads import one_at_a_time
+from htx_async.simulator.v5_forms import TYPES
 
 _MOST_A_SECOND = 1000.0
 
@@ -60,6 +61,7 @@ class Holdings(Misbehaviour):
         active_price: Decimal | float | str = 50_000,
         reduce_only: bool | int = 0,
         client_order_id: str | None = None,
+        v5_type: str = TRAILING,
     ) -> tuple[str, ...]:
         """Put `n` trailing orders in the book and return their ids; `contract_code` exists now.
 
@@ -69,7 +71,9 @@ class Holdings(Misbehaviour):
         another; those are for cross margin only. `client_order_id`: of one order, for V5.
         `margin_mode`: isolated or cross. `volume`: in contracts. `callback_rate`: a share of the
         price, 0.05 for 5 %. `active_price`: in USDT. `reduce_only`: as v1's rows show it, 0 or 1.
-        InvalidSetting for what the exchange would not hold.
+        `v5_type`: with tp, sl, tpsl or trigger orders of another type, which V5 lists among the
+        trailing ones and cancels if told to, and v1's trailing calls do not know; `open_orders` has
+        them. InvalidSetting for what the exchange would not hold.
         """
         mode = _mode(margin_mode)
         if reduce_only not in (0, 1):
@@ -87,6 +91,7 @@ class Holdings(Misbehaviour):
             active_price=_decimal("active_price", active_price),
             reduce_only=int(reduce_only),
             client_order_id=client_order_id,
+            v5_type=one_of("v5_type", v5_type, TYPES),
         )
         ids = self._book.place(order, whole("n", n, 0))
         self._contracts.add(contract_code, order.contract_type)

@@ -217,6 +217,30 @@ def shaped(own_shape: Shape | None, code: int | str, message: str, status: int) 
     return page
 
 
+def contradiction(code: int, other: int | None) -> Page:
+    """A success without anything in it that carries the error `code`, or an error of `code` that
+    carries the `other` one, too; nobody has seen such a body.
+    """
+
+    def page(ts: int, path: str) -> Answer:
+        on_v5 = path.startswith(V5)
+        own, second = ("code", "err_code") if on_v5 else ("err_code", "code")
+        words: dict[str, object] = {"message" if on_v5 else "err_msg": "Simulated."}
+        body: dict[str, object]
+        if other is not None:
+            status = {} if on_v5 else {"status": "error"}
+            body = {**status, own: code, second: other, **words, "data": None}
+        elif on_v5:
+            body = {"code": 200, second: code, **words, "data": []}
+        else:
+            nothing = {"errors": [], "successes": "", "orders": [], "total_size": 0}
+            data = {**nothing, "total_page": 0, "current_page": 1}
+            body = {"status": "ok", own: code, **words, "data": data}
+        return Answer(as_json({**body, "ts": ts}), code=code)
+
+    return page
+
+
 def wrapped(
     request: Request,
     answer: Answer,

@@ -26,6 +26,9 @@ TRADE_TYPES = {
 
 NO_RELATION = "-1"
 
+TRAILING = "trailing_stop"
+"""V5's word for what kind of order a trailing one is."""
+
 
 class Moment(NamedTuple):
     """`at`: seconds on the exchange's clock, for what happens when. `now`: Unix seconds, for what
@@ -55,7 +58,8 @@ class Order:
     and an order being cancelled still does; 4 triggered, 5 failed as it triggered, 6 cancelled.
     `created_at` and `ended_at`: Unix ms. `relation_order_id`: the limit order that it became, "-1"
     until then. `fail_code`: why it failed. `client_order_id`: known to V5 only. `query_id`: the
-    number of its row in V5's lists.
+    number of its row in V5's lists. `v5_type`: of which kind V5 says it is; v1's trailing calls
+    know trailing ones only.
     """
 
     order_id: str
@@ -75,6 +79,7 @@ class Order:
     fail_code: int | None = field(default=None, compare=False)
     client_order_id: str | None = field(default=None, compare=False)
     query_id: int = field(default=0, compare=False)
+    v5_type: str = field(default=TRAILING, compare=False)
 
     @property
     def pair(self) -> str:

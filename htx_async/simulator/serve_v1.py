@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from math import ceil
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never, get_args
 
-from htx_async.simulator.book import NOT_FOUND, Book
+from htx_async.simulator.book import CANCELLING, NOT_FOUND, Book
 from htx_async.simulator.contracts import Contracts
 from htx_async.simulator.endpoints import Call, Endpoint, V1Call
 from htx_async.simulator.forms import (
@@ -15,19 +15,37 @@ from htx_async.simulator.forms import (
     read_page,
 )
 from htx_async.simulator.messages import Refusal, Refused
-from htx_async.simulator.orders import Moment, Order, ended_row, open_row
+from htx_async.simulator.orders import Moment, Order, as_a_double, ended_row, open_row
+from htx_async.simulator.settings import InvalidSetting
 
 NOTHING_TO_CANCEL = Refusal(1051, "No orders to cancel.")
 
 _DAY = 86_400_000
 
+Successes = Literal["text", "list", "numbers", "in errors too"]
+"""How v1 names the orders whose cancel it took: joined by commas, as documented; in a list; in one
+of numbers, as exact as a double; joined, and each in `errors` beside that, with 1062 (an example of
+HTX's docs has an id in both)."""
+
 
 class ServeV1:
-    """Reads what is asked of `contracts` and carries it out on `book`."""
+    """Reads what is asked of `contracts` and carries it out on `book`. `successes`: see there.
+    `rows_twice`: each row of a list stands in it twice, whatever it says of its length.
+    """
 
-    def __init__(self, contracts: Contracts, book: Book) -> None:
+    def __init__(
+        self,
+        contracts: Contracts,
+        book: Book,
+        successes: Successes = "text",
+        rows_twice: bool = False,
+    ) -> None:
+        if successes not in get_args(Successes):
+            raise InvalidSetting(f"v1_successes is one of {', '.join(get_args(Successes))}")
         self._contracts = contracts
         self._book = book
+        self._successes = successes
+        self._copies = 2 if rows_twice else 1
 
     def serve(
         self, call: V1Call, endpoint: Endpoint, body: Any, when: Moment, delay: Callable[[], float]
@@ -45,10 +63,10 @@ class ServeV1:
                 return self._cancel(form.order_ids, form, when, delay)
             case Call.OPEN_ORDERS:
                 form = read_page(*asked)
-                return _page(form, [open_row(order) for order in self._open(form)])
+                return self._page(form, [open_row(order) for order in self._open(form)])
             case Call.HISTORY:
                 form = read_history(*asked)
-                return _page(form, [ended_row(order) for order in self._ended(form, when.ms)])
+                return self._page(form, [ended_row(order) for order in self._ended(form, when.ms)])
             case _:
                 assert_never(call)
 
@@ -79,9 +97,15 @@ class ServeV1:
             if refusal is None:
                 successes.append(order_id)
             else:
-                code, text = refusal
-                errors.append({"order_id": order_id, "err_code": code, "err_msg": text})
-        return {"errors": errors, "successes": ",".join(successes)}
+                errors.append(_error(order_id, refusal))
+        told: object = ",".join(successes)
+        if self._successes == "list":
+            told = successes
+        elif self._successes == "numbers":
+            told = [as_a_double(order_id) for order_id in successes]
+        elif self._successes == "in errors too":
+            errors += [_error(order_id, CANCELLING) for order_id in successes]
+        return {"errors": errors, "successes": told}
 
     def _open(self, form: Form) -> list[Order]:
         """Assumed: newest first, as in the history."""
@@ -100,17 +124,21 @@ class ServeV1:
         orders.reverse()
         return sorted(orders, key=lambda order: getattr(order, form.sort_by), reverse=True)
 
+    def _page(self, form: Form, rows: list[dict[str, object]]) -> dict[str, object]:
+        """Assumed: no orders make no page, and a page past the last one is empty."""
+        first = (form.page_index - 1) * form.page_size
+        page = rows[first : first + form.page_size]
+        return {
+            "orders": [row for row in page for _ in range(self._copies)],
+            "total_page": ceil(len(rows) / form.page_size),
+            "current_page": form.page_index,
+            "total_size": len(rows),
+        }
+
 
 def _fits(order: Order, form: Form) -> bool:
     return form.scope.covers(order) and form.trade_type in (0, order.trade_type)
 
 
-def _page(form: Form, rows: list[dict[str, object]]) -> dict[str, object]:
-    """Assumed: no orders make no page, and a page past the last one is empty."""
-    first = (form.page_index - 1) * form.page_size
-    return {
-        "orders": rows[first : first + form.page_size],
-        "total_page": ceil(len(rows) / form.page_size),
-        "current_page": form.page_index,
-        "total_size": len(rows),
-    }
+def _error(order_id: str, refusal: Refusal) -> dict[str, object]:
+    return {"order_id": order_id, "err_code": refusal.code, "err_msg": refusal.message}

@@ -24,6 +24,14 @@ from htx_async.simulator.v5_rows import position_side, v5_row
 ItemForm = Literal["code", "success"]
 RowOrder = Literal["oldest first", "newest first", "newest first, next is newer"]
 
+DataForm = Literal["list", "null for empty", "object for one", "null or object"]
+"""How V5's `data` comes where it is documented as a list: null where there is nothing in it, and
+what is alone as itself (HTX.Net reads either)."""
+
+Unnamed = Literal["all", "none", "one", "refused"]
+"""What a list is of that names no contract, which nobody has shown: of all, of none, of one that
+has orders; or it is refused (1067)."""
+
 _SUCCESS = Refusal(200, "Success")
 
 
@@ -37,13 +45,17 @@ class Lists(NamedTuple):
     `order`: "oldest first", where `next` leads to newer rows (HTX V5 docs, the example of "Get
     Current Orders"); "newest first", where it leads to older ones; or newest first, and `next`
     leads to newer ones all the same. `inclusive`: the row that a page is asked for from is on it.
-    `lag`: seconds until an order that was placed is among the open ones.
+    `lag`: seconds until an order that was placed is among the open ones. `unnamed`: see `Unnamed`.
+    `data`: see `DataForm`, which goes for replies to cancels, too. `twice`: each row stands twice.
     """
 
     most: int = 100
     order: RowOrder = "oldest first"
     inclusive: bool = False
     lag: float = 0.0
+    unnamed: Unnamed = "all"
+    data: DataForm = "list"
+    twice: bool = False
 
 
 class ServeV5:
@@ -77,6 +89,10 @@ class ServeV5:
             raise InvalidSetting(
                 f"v5_order is one of {', '.join(get_args(RowOrder))}, of a row or more"
             )
+        if lists.unnamed not in get_args(Unnamed):
+            raise InvalidSetting(f"v5_unnamed is one of {', '.join(get_args(Unnamed))}")
+        if lists.data not in get_args(DataForm):
+            raise InvalidSetting(f"v5_data is one of {', '.join(get_args(DataForm))}")
         self._lists = lists
         self._contracts = contracts
         self._book = book
@@ -95,9 +111,9 @@ class ServeV5:
         match call:
             case Call.V5_CANCEL:
                 items = read_items(form, self._cancel_form, endpoint.row.most_ids)
-                return self._cancel_all(items, when, delay)
+                return self._data(self._cancel_all(items, when, delay))
             case Call.V5_OPEN_ORDERS | Call.V5_HISTORY | Call.V5_ORDER:
-                return self._list(call, endpoint, form, when.ms)
+                return self._data(self._list(call, endpoint, form, when.ms))
             case Call.V5_ASSET_MODE:
                 read_nothing(form)
                 return {"assets_mode": 1}
@@ -124,13 +140,27 @@ class ServeV5:
     ) -> list[dict[str, object]]:
         wanted = read_query(query, call, endpoint, self._contracts, ms)
         lag = self._lists.lag if call is Call.V5_OPEN_ORDERS else 0.0
-        return [v5_row(order) for order in self._page(wanted, ms - round(lag * 1000))]
+        is_named = wanted.contract_code is not None or call is Call.V5_ORDER
+        if not is_named and self._lists.unnamed == "refused":
+            raise Refused(illegal("contract_code"))
+        page = self._page(wanted, ms - round(lag * 1000), None if is_named else self._lists.unnamed)
+        return [v5_row(order) for order in page]
 
-    def _page(self, wanted: Wanted, latest: int) -> list[Order]:
+    def _data(self, rows: list[Any]) -> object:
+        form = self._lists.data
+        if not rows and form in ("null for empty", "null or object"):
+            return None
+        return rows[0] if len(rows) == 1 and form in ("object for one", "null or object") else rows
+
+    def _page(self, wanted: Wanted, latest: int, unnamed: Unnamed | None) -> list[Order]:
         """Placed by `latest`, in the order of row ids. Assumed: `prev` goes the other way than
         `next`, the nearest row first, and from 0 starts at the other end.
         """
         found = [one for one in self._orders() if wanted.covers(one) and one.created_at <= latest]
+        if found and unnamed in ("none", "one"):
+            only = min(one.contract_code for one in found) if unnamed == "one" else None
+            found = [one for one in found if one.contract_code == only]
+        found = [one for one in found for _ in range(1 + self._lists.twice)]
         order, row = self._lists.order, wanted.after
         is_mirrored = order == "newest first, next is newer"
         to_older = wanted.backwards != (order == "newest first") or (is_mirrored and not row)
@@ -147,11 +177,11 @@ class ServeV5:
 
     def _cancel_all(
         self, items: Sequence[Item], when: Moment, delay: Callable[[], float]
-    ) -> list[object]:
+    ) -> list[Any]:
         others = [item for item in items if item.contract_code != items[0].contract_code]
         if others and self._mixed == "malformed":
             raise Refused(illegal("orders"))
-        rows: list[object] = []
+        rows: list[Any] = []
         for item in items:
             if item not in others or self._mixed == "taken":
                 rows += self._cancel(item, when, delay)

@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple, assert_never
 from htx_async.simulator.contracts import UNKNOWN_CONTRACT, Contracts
 from htx_async.simulator.endpoints import Call, Endpoint, V5Read
 from htx_async.simulator.messages import Refused, check_names, illegal
-from htx_async.simulator.orders import ENDED, READY, Order
-from htx_async.simulator.v5_rows import STATES, TYPE
+from htx_async.simulator.orders import ENDED, READY, TRAILING, Order
+from htx_async.simulator.v5_rows import STATES
 
 _SIGNATURE = ("AccessKeyId", "SignatureMethod", "SignatureVersion", "Timestamp", "Signature")
-_TYPES = (TYPE, "tp", "sl", "tpsl", "trigger")
+TYPES = (TRAILING, "tp", "sl", "tpsl", "trigger")
 _DIRECTS = ("next", "prev")
 _MODES = ("isolated", "cross")
 _IDS = ("algo_id", "algo_client_order_id")
@@ -82,12 +82,13 @@ def read_query(
 ) -> Wanted:
     """The parameters of a read at `ms`; raises `Refused` with what is wrong with them.
 
-    `type` is required; of other algo orders than trailing ones the book has none. The history
+    `type` is required. Assumed: to ask for trailing orders brings what the book has of other types,
+    too, since nobody has shown that it is heeded; to ask for others brings nothing. The history
     reaches back 90 days, in windows of 48 hours, the last one unless told (HTX's Java SDK; for
     ordinary orders HTX V5 docs, "Get Order History"). Assumed: a wider window is 1067.
     """
     form = _given(query, endpoint.row.filters)
-    of_ours = _choice(form, "type", _TYPES) == TYPE
+    of_ours = _choice(form, "type", TYPES) == TRAILING
     code = form.get("contract_code")
     if code is not None and not contracts.exists(code, "cross"):
         raise Refused(UNKNOWN_CONTRACT)

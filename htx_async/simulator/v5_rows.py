@@ -8,8 +8,6 @@ from decimal import Decimal
 
 from htx_async.simulator.orders import CANCELLED, FAILED, READY, TRIGGERED, Order
 
-TYPE = "trailing_stop"
-
 STATES = {READY: "active", TRIGGERED: "effective", FAILED: "failed", CANCELLED: "canceled"}
 
 # HTX V5 docs, "Place Order": the pairs of hedge mode, for ordinary orders; a one-way account's
@@ -37,7 +35,7 @@ def v5_row(order: Order) -> dict[str, object]:
     row: dict[str, object] = {
         "id": str(order.query_id),
         "volume": _plain(order.volume),
-        "type": TYPE,
+        "type": order.v5_type,
         "state": STATES[order.status],
         "side": order.direction,
         "algo_id": order.order_id,

@@ -104,6 +104,7 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "bad_gateway", "after_work": True},
     {"kind": "malform", "body": "<html>", "status": 503, "call": "any"},
     {"kind": "refuse", "code": 1032, "message": "Too many.", "shape": 2, "status": 429},
+    {"kind": "contradict", "code": 1051, "other": 6002, "after_work": True},
     {"kind": "maintain"},
     {"kind": "retire", "path_gone": True},
     {"kind": "redirect", "status": 302, "location": "https://elsewhere.example/"},
