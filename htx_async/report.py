@@ -35,8 +35,9 @@ class CancelReport(Frozen):
 
     `successes`: ids whose cancel the exchange took. `errors`: ids it refused one by one.
     `triggered`: those refused with 1063: the order had triggered, so a limit order or a fill may
-    live on. `ids_complete` is False when an answer was lost, and ids with it. `ts`: the exchange's
-    own time of the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
+    live on. `ids_complete` is False when an answer was lost, and ids with it; one of an order that
+    was placed since the call began may be missing all the same. `ts`: the exchange's own time of
+    the last reply, Unix milliseconds. `elapsed`: seconds, queueing included.
     `contract_code` is "" where `pair` and `contract_type` named it. `confirmed`: True when the
     exchange's list of open orders has shown that none is left, and was asked for 1.5 s or more
     after the call (under `until_clear`, its last round) began, by when every order is assumed to

@@ -67,6 +67,8 @@ class Evidence:
     of those that it has shown an order of the account: what v1 had said before is its word."""
     on_v1 = NEVER
     """When v1 was last asked of those times that it named an order of the account."""
+    lost = NEVER
+    """When a cancel-all last ended without an answer that could be believed."""
     doubted = NEVER
     """When v1 refused a request that lacks nothing as if it did."""
     is_asked = False
@@ -75,6 +77,8 @@ class Evidence:
     """Whether no id may have been rounded."""
     losses = 0
     history_at = NEVER
+    is_told_by_v5 = False
+    """Whether it was V5 whose history had any that is meant."""
     history_unread = ""
     ended_by = ""
     ts: int | None = None
@@ -158,7 +162,9 @@ class Evidence:
             self._refused_cancel(fact)
         else:
             self.is_asked = True
-            self.losses += not fact.order_ids
+            if not fact.order_ids:
+                self.losses += 1
+                self.lost = fact.answered
             self._lose(fact, fact.order_ids)
         for order_id in fact.order_ids:
             self.heard_of[order_id].tried = fact.answered
@@ -255,7 +261,8 @@ class Evidence:
             return
         for order_id in fact.order_ids:
             # That a repeat was refused says nothing of what was lost before.
-            if self.heard_of[order_id].lost == NEVER:
+            order = self.heard_of[order_id]
+            if order.lost == NEVER and self.lost <= order.listed:
                 error = OrderError(order_id=order_id, err_code=reply.code, err_msg=reply.message)
                 self._error(fact, error)
 
@@ -286,6 +293,7 @@ class Evidence:
             self.unreached[V1] = None
         if is_history:
             self.history_at = max(self.history_at, fact.asked)
+            self.is_told_by_v5 |= fact.generation is V5 and bool(meant)
             self.ended.update((row.order_id, row) for row in meant)
             return
         # What stood there when the call looked first is what it is about, whenever it was placed.

@@ -613,6 +613,30 @@ def test_a_lost_cancel_of_all_is_not_forgotten_over_one_by_ids() -> None:
     assert pinned.report().outcome is Outcome.PARTIAL
 
 
+def test_a_refusal_of_the_request_says_nothing_of_an_order_that_a_lost_answer_may_have_taken() -> (
+    None
+):
+    """v1 lost its answer to a cancel of all, the account moved, and V5 refuses the whole request:
+    an order that no list has shown since may be gone; one that was listed since was not."""
+    does = [lists("1"), v1(LOST), asked(no(6002)), v5(no(404), of="1")]
+    assert either(*does).report().errors == ()
+    assert either(*does).report().outcome is Outcome.UNKNOWN
+    again = [*does[:-1], lists("1", V5), does[-1]]
+    (error,) = either(*again).report().errors
+    assert (error.order_id, error.err_code) == ("1", 404)
+
+
+@pytest.mark.parametrize(("by", "is_all"), [(V1, True), (V5, False)])
+def test_v5s_history_has_not_every_id_that_was_lost(by: ApiGeneration, is_all: bool) -> None:
+    """It reaches back two days, and that may be to when orders were placed; v1's has all."""
+    there = (
+        [asked(no(6002)), lists("1", V5), v5(took("1"), of="1")] if by is V5 else [v1(took("1"))]
+    )
+    told = either(v1(LOST), *there, lists("", by), history("1", by), known=V1).report()
+    assert (told.outcome, told.successes) == (Outcome.CANCELLED, ("1",))
+    assert told.ids_complete is is_all
+
+
 def test_what_was_taken_is_told_though_only_an_old_list_had_it_since() -> None:
     """Taken, listed once more, and another one cancelled after that list: an id is never lost."""
     does = [lists("12", V5), v5(took("1", "2"), of="12"), lists("12", V5), lists("23", V5)]

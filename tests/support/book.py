@@ -7,6 +7,7 @@ from typing import NamedTuple
 from htx_async import Attempt, CancelReport, Outcome, Verdict
 from htx_async.codes import SETTLED_ORDER_CODES
 from htx_async.simulator import Order
+from htx_async.simulator.orders import TRAILING, as_a_double
 
 START = 1_700_000_000.0
 """Unix seconds at loop time 0."""
@@ -33,6 +34,7 @@ class Wanted(NamedTuple):
     def may_mean(self, order: Order) -> bool:
         return (
             (order.contract_code, order.margin_mode) == (self.contract_code, self.margin_mode)
+            and order.v5_type == TRAILING
             and self.direction in (None, order.direction)
             and (self.offset is None or order.offset in (self.offset, "both"))
             and (not self.order_ids or order.order_id in self.order_ids)
@@ -218,7 +220,10 @@ def _assert_ids(report: CancelReport, seen: Evidence) -> None:
     # Lists do not tell who cancelled an order; an answer does.
     is_listed = any(x.lists_open and x.answered for x in (*seen.letters, *seen.shared))
     by_lists = is_listed or any(letter.is_v5 for letter in seen.cancels)
-    assert successes <= (seen.book.taken if by_lists else seen.taken), "an id is invented"
+    known = seen.book.taken if by_lists else seen.taken
+    if not report.ids_complete:
+        known = known | {str(as_a_double(order_id)) for order_id in known}
+    assert successes <= known, "an id is invented"
     # A request without an answer may come after the one that was refused.
     at = max((x.arrived or 0.0 for x in seen.cancels if x.answered), default=0.0)
     taken = {i for x in seen.cancels if x.arrived and x.arrived <= at for i in x.taken}
@@ -231,6 +236,8 @@ def _assert_ids(report: CancelReport, seen: Evidence) -> None:
     elsewhere = settled | triggered | set(report.still_open)
     if report.ids_complete and report.outcome is not Outcome.UNKNOWN:
         elsewhere |= seen.taken_beside_others
+        placed_since = {i for i in seen.taken if placed[i][1] > seen.began}
+        elsewhere |= placed_since & seen.book.is_open
         assert seen.taken <= successes | elsewhere, "an id is missing"
     _assert_still_open(report, seen)
 
@@ -295,7 +302,8 @@ def _assert_clear(report: CancelReport, seen: Evidence) -> None:
     if last is not None and not last.is_v5 and report.confirmed is None:
         # Where it did not arrive, a list is the word.
         assert last.arrived is not None or is_listed_at_all(seen)
-        since = last.arrived or seen.began
+        # What is placed in the same moment may come after it.
+        since = max(seen.began, (last.arrived or 0.0) - GRAIN)
     if report.confirmed is None and seen.is_by_v5:
         # Nothing is promised about an order that was not listed yet.
         since -= seen.book.lag

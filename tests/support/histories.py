@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
@@ -100,7 +100,8 @@ class Undertaking:
     """One call of a history, judged at the moment when it ends.
 
     `until`: tells, as it begins, the loop time by which it has to be over. `is_whole`: the
-    listener's reports are those of whole calls, not of single rounds.
+    listener's reports are those of whole calls, not of single rounds. `listed`: those contracts of
+    `wanted` that have to be told of; None: all, in their order.
     """
 
     def __init__(
@@ -114,6 +115,8 @@ class Undertaking:
         is_mass: bool = False,
         is_history: bool = False,
         is_whole: bool = True,
+        listed: Collection[str] | None = None,
+        since: float = -math.inf,
     ) -> None:
         self.session = session
         self.ledger = ledger
@@ -126,6 +129,8 @@ class Undertaking:
         self.is_mass = is_mass
         self._is_history = is_history
         self._is_whole = is_whole
+        self._listed = listed
+        self._since = since
         self._until = until
         self._call = call
         self.began = ledger.loop.time()
@@ -177,7 +182,12 @@ class Undertaking:
             assert told.elapsed == pytest.approx(now() - self.began, abs=GRAIN)
         elif isinstance(told, MassCancelReport):
             self.reports = list(told.reports)
-            assert [report.contract_code for report in self.reports] == list(self.wanted)
+            codes = [report.contract_code for report in self.reports]
+            if self._listed is None:
+                assert codes == list(self.wanted)
+            else:
+                assert {*self._listed} <= {*codes}, "a contract is left out"
+                assert len({*codes}) == len(codes)
             assert not self._is_whole or set(map(id, self.heard)) <= set(map(id, self.reports))
         elif isinstance(told, SessionClosed):
             assert not self.letters
@@ -205,13 +215,18 @@ class Undertaking:
         """A list holds what was so for the whole time, and nothing that was not so for any."""
         (wanted,) = self.wanted.values()
         shown = {row.order_id for row in rows}
+        assert all(wanted.may_mean(book.placed[i][0]) for i in shown), "a stranger's"
         placed = book.placed.items()
         since = self.began - (book.lag if any(letter.is_v5 for letter in self.letters) else 0.0)
         meant = {i for i, (order, at) in placed if at <= since and wanted.may_mean(order)}
         earlier = {i for i, at in book.ended.items() if at < self.began - GRAIN}
         if self._is_history:
             assert shown <= book.ended.keys()
-            assert meant & earlier <= shown or self._may_be_elsewhere()
+            # On V5 it is asked for by times that may be those of placing.
+            is_v5 = any(letter.is_v5 for letter in self.letters)
+            late = {i for i in earlier if book.ended[i] >= self._since}
+            late = {i for i in late if not is_v5 or book.placed[i][1] >= self._since}
+            assert meant & late <= shown or self._may_be_elsewhere()
             return
         assert meant & book.is_open <= shown, "an open order is missing"
         assert not shown & earlier, "an order was gone before"

@@ -4,6 +4,7 @@ All in virtual time.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from htx_async.exchange.messages import Answer, SendFailed, SignedRequest
 from htx_async.simulator import Order, Reply, Request, SimulatedExchange
 from htx_async.simulator.orders import CANCELLED, FAILED, TRIGGERED
 from tests.support.book import START, Book, Letter
+from tests.support.points import met
 from tests.support.virtual import WITHOUT_WORK, VirtualLoop, VirtualSending, VirtualTransport
 
 LETTERS: ContextVar[list[Letter]] = ContextVar("letters")
@@ -72,22 +74,39 @@ class Ledger(SimulatedExchange):
     def __init__(self, loop: VirtualLoop, **settings: Any) -> None:
         self.loop = loop
         self.book = Book(lag=settings.get("v5_lag", 0.0))
+        self.settings = settings
+        self.met: set[str] = set()
+        """What sources disagree on, and what is odd, as replies showed it."""
+        self._looked = {True: -math.inf, False: -math.inf}
+        self._placed_at = -math.inf
+        self._refills = False
         super().__init__(clock=loop.time, now=self.wall, **settings)
 
     def wall(self) -> float:
         """Unix seconds."""
         return START + self.loop.time()
 
+    def refill(self, rate: float) -> None:
+        super().refill(rate)
+        self._refills |= rate > 0
+
     def put(self, *order: Any, **more: Any) -> None:
         """Place orders, and remember when."""
         for order_id in self.place(*order, **more):
             placed = cast(Order, self._book.find(order_id))
             self.book.placed[order_id] = (placed, self.loop.time())
+            self._placed_at = self.loop.time()
 
     def deliver(self, letter: Letter, request: Request) -> Reply:
         """Handle `request`; `letter` knows then what it did."""
+        self._note_placed()
         before = self._untouched()
         reply = self.handle(request)
+        self.met.update(met(request, reply, self.settings))
+        if letter.lists_open:
+            looked, self._looked[letter.is_v5] = self._looked[letter.is_v5], self.loop.time()
+            if looked < self._placed_at and self.loop.time() < looked + 1.0:
+                self.met.add(f"on {'V5' if letter.is_v5 else 'v1'}: placed between two looks")
         gone = before - self._untouched()
         ended = {order.order_id for order in self.ended_orders() if order.status == CANCELLED}
         letter.taken = frozenset(i for i in gone if i in ended or self._book.is_going(i))
@@ -98,6 +117,7 @@ class Ledger(SimulatedExchange):
 
     def noted(self) -> Book:
         """The book as it is now."""
+        self._note_placed()
         is_open = {order.order_id for order in self.open_orders()}
         going = {order_id for order_id in is_open if self._book.is_going(order_id)}
         ended, met = self.ended_orders(), (TRIGGERED, FAILED)
@@ -105,6 +125,13 @@ class Ledger(SimulatedExchange):
         self.book.triggered = {order.order_id for order in ended if order.status in met}
         self.book.ended = {order.order_id: (order.ended_at or 0) / 1000 - START for order in ended}
         return self.book
+
+    def _note_placed(self) -> None:
+        """What came back by itself counts from its own time on."""
+        for order in self.open_orders() if self._refills else ():
+            if order.order_id not in self.book.placed:
+                self._placed_at = order.created_at / 1000 - START
+                self.book.placed[order.order_id] = (order, self._placed_at)
 
     def _untouched(self) -> set[str]:
         ids = (order.order_id for order in self.open_orders())
