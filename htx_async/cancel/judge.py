@@ -223,10 +223,12 @@ def _is_complete(known: States, outcome: Outcome) -> bool:
         return False
     if known.intent.order_ids and outcome is Outcome.UNKNOWN:
         return False
+    if not known.losses:
+        return True
     # By v1's history, which tells of those that have ended since, if it is known since when. V5's
     # reaches back two days, and nobody says whether that is to when they ended or were placed.
-    is_known = known.times.do_agree and not known.is_told_by_v5
-    return not known.losses or (State.CANCELLED in known.kinds and is_known)
+    is_told = State.CANCELLED in known.kinds and not known.is_told_by_v5
+    return is_told and known.times.do_agree
 
 
 def _lost(known: States) -> bool:
