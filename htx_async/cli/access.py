@@ -118,6 +118,11 @@ class Access(NamedTuple):
         return key[-4:] if len(key) >= _LONG_ENOUGH else ""
 
     @property
+    def is_v1_given(self) -> bool:
+        """Whether V5 is not to be asked."""
+        return self.generation == "v1"
+
+    @property
     def account(self) -> str | None:
         """The name that was given to the account."""
         return None if self.fleet is None else self.fleet.account

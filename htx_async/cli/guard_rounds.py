@@ -26,10 +26,11 @@ _NONE = HtxError("this round has no report")
 
 
 class Rounds:
-    """The mass cancels of `intent`, by promises of `htx` which nothing but `stop` ends early."""
+    """The mass cancels of `intent`, by promises of `htx` which nothing but `stop` ends early.
+    `is_v1_given`: see `Result`."""
 
-    def __init__(self, intent: Intent, htx: HtxSession) -> None:
-        self._intent, self._htx = intent, htx
+    def __init__(self, intent: Intent, htx: HtxSession, *, is_v1_given: bool = False) -> None:
+        self._intent, self._htx, self._is_v1_given = intent, htx, is_v1_given
         self._running: list[CancelGuard] = []
         self.results: list[Result] = []
 
@@ -78,7 +79,10 @@ class Rounds:
         ended = await asyncio.gather(*map(_over, self._running), return_exceptions=True)
         accounts = {margin: guard.report or _NONE for margin, guard in guards.items()}
         if any(guard.report is not None for guard in self._running):
-            self.results.append(Result(accounts, confirm=self._intent.confirm))
+            # What v1 has taken in a round shows that it has the account.
+            is_unseen = self._is_v1_given and not any(r.whole.successes for r in self.results)
+            result = Result(accounts, confirm=self._intent.confirm, is_v1_given=is_unseen)
+            self.results.append(result)
         for one in ended:
             if one is not None:
                 raise one

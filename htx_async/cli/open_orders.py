@@ -16,7 +16,7 @@ from htx_async.cli.given import Named, Orders, Reach
 from htx_async.cli.intent import desk_of
 from htx_async.cli.key_refusals import KEY_REFUSED, REFUSED, KeyRefusals
 from htx_async.cli.running import print_report, run, unless_stopped
-from htx_async.cli.words import count
+from htx_async.cli.words import V1_ALONE, count
 from htx_async.codes import CodeClass
 from htx_async.enums import ALL_CONTRACTS, AllContracts, Direction, MarginMode, Offset, Verdict
 from htx_async.errors import ReadFailed, SessionClosed
@@ -43,11 +43,17 @@ class Query(NamedTuple):
 
 class Listed(NamedTuple):
     """Orders with their margin mode; how each mode was read, in words; why the rest is not known,
-    and of how many contracts."""
+    and of how many contracts. `is_v1_given`: whether V5 was not to be asked."""
 
     orders: tuple[tuple[MarginMode, TrailingOrder], ...]
     read: tuple[str, ...]
     failures: tuple[ReadFailed, ...]
+    is_v1_given: bool
+
+    @property
+    def may_have_moved(self) -> bool:
+        """Whether v1 alone was asked, and has shown no order: see `Result`."""
+        return self.is_v1_given and bool(self.read) and not self.orders
 
 
 def begin(
@@ -78,6 +84,8 @@ def _shown(listed: Listed, as_json: bool, aside: Aside) -> int:
     if as_json and listed.read:
         # An array has no room for it.
         aside.say(read_in_words(listed.read, is_whole=not listed.failures))
+    if listed.may_have_moved:
+        aside.say(V1_ALONE)
     aside.settle()
     problem = print_report(partial(_as_json if as_json else _drawn, listed))
     if problem:
@@ -153,6 +161,7 @@ async def _listed(query: Query, reached: Access, aside: Aside) -> Listed:
         orders=tuple((one.mode, order) for one in modes for order in one.orders),
         read=tuple(one.told for one in modes if one.told),
         failures=tuple(failure for one in modes for failure in one.failures),
+        is_v1_given=reached.is_v1_given,
     )
 
 

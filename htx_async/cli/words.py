@@ -25,7 +25,7 @@ _OFFSET = (
 )
 
 
-_V1_ALONE = (
+V1_ALONE = (
     "v1 alone was asked, as it was given (--generation or HTX_GENERATION), and has shown no order: "
     "it says the same of an account that has moved to V5. Leave it out if that may be so."
 )
@@ -156,7 +156,7 @@ def besides(result: Result) -> Iterator[str]:
     if any(one.offset is not None and _found_nothing(one) for one in report.reports):
         yield _OFFSET
     if result.may_have_moved:
-        yield _V1_ALONE
+        yield V1_ALONE
     for error in report.callback_errors:
         yield f"Besides, {ended(visible(error))}"
     if alone := _went_alone(report.reports):

@@ -12,6 +12,7 @@ import pytest
 
 from htx_async import TrailingOrder
 from htx_async.cli.listing import listing
+from htx_async.cli.words import V1_ALONE
 from htx_async.enums import MarginMode
 from htx_async.simulator import SimulatedExchange
 from tests.support.command import (
@@ -57,15 +58,17 @@ async def test_open_orders_in_all_forms(exchange: SimulatedExchange) -> None:
         (*to, "ADA-USDT"),
         (*to, "ADA-USDT", "--json"),
     )
-    for result in (bare, filtered, both, none):
-        assert (result.code, result.err) == (0, "")
+    # That v1 alone was asked has to be told where it shows nothing.
+    alone = f"{V1_ALONE}\n"
+    for result, told in ((bare, ""), (filtered, ""), (both, ""), (none, alone)):
+        assert (result.code, result.err) == (0, told)
     # An array has no room for it.
     by_one = "cross margin: 1 contract, by one list"
-    for result, read in (
-        (as_json, "cross margin: the whole account, by one list"),
-        (no_json, f"isolated margin: 1 contract, by one list; {by_one}"),
+    for result, read, told in (
+        (as_json, "cross margin: the whole account, by one list", ""),
+        (no_json, f"isolated margin: 1 contract, by one list; {by_one}", alone),
     ):
-        assert (result.code, result.err) == (0, f"Read: {read}.\n")
+        assert (result.code, result.err) == (0, f"Read: {read}.\n{told}")
     assert bare.out.splitlines()[0].split() == [
         *("contract", "margin", "direction", "offset", "volume", "callback", "activation"),
         *("state", "age", "order", "id"),

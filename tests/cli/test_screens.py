@@ -495,3 +495,23 @@ async def test_v1_alone_that_shows_nothing_says_what_that_may_mean() -> None:
     told = "it says the same of an account that has moved to V5. Leave it out if that may be so."
     assert told in blind.out
     assert "moved" not in seen.out + at_home.out
+
+
+async def test_open_and_a_guard_say_so_too_where_v1_alone_shows_nothing() -> None:
+    """A guard once for both rounds, and not where either of them has taken an order; neither does
+    `open` where it lists one, or where V5 was asked."""
+    told = "it says the same of an account that has moved to V5. Leave it out if that may be so."
+
+    async def ends(exchange: SimulatedExchange, generation: str) -> list[Ended]:
+        where, to = {"HTX_GENERATION": generation}, (CODE, "--base-url", exchange.url)
+        listed = await one_by_one(Run(("open", *to), where), Run(("open", *to, "--json"), where))
+        return [*listed, await cli("guard", *to, "--", "true", **where)]
+
+    async with exchange_of_the_command(**MOVED) as moved:
+        moved.place(CODE, "sell", "close")
+        blind, seen = await ends(moved, "v1"), await ends(moved, "auto")
+    async with exchange_of_the_command(contracts=(CODE, "ETH-USDT")) as exchange:
+        exchange.place(CODE, "sell", "close")
+        at_home = await ends(exchange, "v1")
+    assert [one.code for one in (*blind, *seen, *at_home)] == [0] * 9
+    assert [one.err.count(told) for one in (*blind, *seen, *at_home)] == [1, 1, 1] + [0] * 6
