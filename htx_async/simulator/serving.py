@@ -64,7 +64,7 @@ class Serving(Holdings, ABC):
 
     @property
     def url(self) -> str:
-        """http://127.0.0.1:PORT, without a slash; RuntimeError outside of its block."""
+        """`http://127.0.0.1:PORT`, without a slash; RuntimeError outside of its block."""
         if not self._url:
             raise RuntimeError("the exchange is closed: it serves inside `with` or `async with`")
         return self._url
