@@ -90,7 +90,12 @@ class RedisTokenBucket(SharedTokenBucket):
 
         `url`: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
         """
-        bucket = cls(connect(url), account, **settings)
+        try:
+            client = connect(url)
+        finally:
+            # It may hold a password, and this frame stands in whatever is raised here.
+            del url
+        bucket = cls(client, account, **settings)
         bucket._is_own = True
         return bucket
 

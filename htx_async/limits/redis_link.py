@@ -113,8 +113,9 @@ def connect(url: str) -> "Redis":
             return redis
     except (ValueError, TypeError, AttributeError):
         pass
-    # Raised out here, and without the text: a URL may hold a password.
+    # Raised out here, and without the text, in this frame too: a URL may hold a password.
     hint = f"; {_QUOTE}" if isinstance(url, str) and "@" in url else ""
+    del url
     raise InvalidRequest(
         "the Redis URL must read redis://host:port/number, rediss:// for TLS, or unix:///path"
         + hint

@@ -25,7 +25,9 @@ from htx_async.limits.shared_store import (
     Taken,
     Unreachable,
 )
+from htx_async.redis_limits import RedisTokenBucket
 from tests.support.fault_server import bounded
+from tests.support.leak_search import in_exception
 from tests.support.redis_server import PATH, Proxy, RedisServer, Stored, running
 from tests.support.shelf import LEASE, PER, PROBE, shelf, soon_after
 
@@ -598,6 +600,28 @@ async def test_what_is_no_redis_url_is_refused_without_being_shown(url: Any) -> 
         connect(url)
     assert caught.value.__context__ is None
     assert "a-password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "settings"),
+    [
+        ("http://user:a-password@host", {}),
+        ("redis://:a-password@host?option=unknown", {}),
+        ("redis://:a-password@host", {"account": ""}),
+        ("redis://:a-password@host", {"share_of": 0}),
+        ("redis://:a-password@host", {"unknown": 5}),
+    ],
+)
+async def test_no_frame_of_ours_shows_the_password_of_a_url(
+    url: str, settings: dict[str, Any]
+) -> None:
+    """Whatever is wrong, with it or beside it: error reporters send the locals of frames."""
+    given = {"account": "desk", "share_of": 2, **settings}
+    with pytest.raises((InvalidRequest, TypeError)) as caught:
+        RedisTokenBucket.from_url(url, **given)
+    shown = [*in_exception(caught.value)]
+    assert any("RedisTokenBucket.from_url: " in where for where, _ in shown)
+    assert not [where for where, text in shown if "a-password" in text]
 
 
 @bounded
