@@ -1,6 +1,7 @@
 """One call: an operation carried through attempts to an answer. The only loop that waits."""
 
 import asyncio
+import math
 
 from htx_async.calls.attempts import Attempts
 from htx_async.calls.clock_check import ClockCheck
@@ -138,7 +139,7 @@ class Call(Attempts):
         self._queued = self._loop.time()
         turns = self._resources.turns
         try:
-            if self.is_read or turns.lets_pass(self, turn):
+            if self.is_read or turns.lets_pass(self, turn, self._queued):
                 urgent, on_turn = self.scope.urgent, self.turn_moved
                 async with self._limiter.take(self.path, urgent=urgent, on_turn=on_turn) as lease:
                     return await self._use(lease)
@@ -161,19 +162,21 @@ class Call(Attempts):
     async def _use(self, lease: Lease) -> float | None:
         """Send, elsewhere as long as nothing left this machine; the seconds until the next token
         is wanted, or None."""
-        await self.written(lease)
-        granted, answer = self._loop.time(), None
+        if self._resources.emitter is not None:
+            await self.written(lease)
+        since, answer = math.inf, None
         try:
             # A token may come in the very turn in which the call is stopped.
             while self.is_ready():
                 in_flight = self.launch(self.operation, lease)
+                since = min(since, in_flight.began)
                 try:
                     answer = await in_flight.sending.answer(*self._course.for_one())
                     break
                 except SendFailed as failure:
                     if failure.sent:
                         raise
-                    may_keep = self.may_hold(granted)
+                    may_keep = self.may_hold(since)
                     wait = self._failed(in_flight, failure)
                     if wait is None or not may_keep:
                         return wait
@@ -290,7 +293,7 @@ class Call(Attempts):
         return self._next()
 
     def _next(self) -> float | None:
-        return self._course.after(self.endings, self._loop.time(), self._limit.when)
+        return self._course.after(self.endings, self._limit.when)
 
     def _too_late(self, turn: float) -> str:
         queue, now = self._limiter.waiting(self.path), self._loop.time()

@@ -56,9 +56,10 @@ class Course(Itinerary):
         others may wait for its base URL."""
         return self.for_one()[0] <= took + _EARLY < self._timeout
 
-    def after(self, endings: Sequence[Heard], now: float, deadline: float) -> float | None:
-        """Seconds until the next attempt, at the base URL that it goes to; None: no more."""
-        last = endings[-1].attempt
+    def after(self, endings: Sequence[Heard], deadline: float) -> float | None:
+        """Seconds from the last ending until the next attempt, at the base URL that it goes to;
+        None: no more."""
+        last, now = endings[-1].attempt, endings[-1].answered
         if last.verdict is Verdict.ACCEPTED:
             return None
         alike = [one.asked for one in endings if one.attempt.verdict is last.verdict]

@@ -40,13 +40,12 @@ class Turns:
         self._hoped_for: WeakValueDictionary[Request, asyncio.Future[None]] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def lets_pass(self, rider: Rider, turn: float | None) -> bool:
+    def lets_pass(self, rider: Rider, turn: float | None, now: float) -> bool:
         """Whether `rider`, whose turn comes at loop time `turn`, may go without a wait: it is alone
         in its call, has a free token, and nobody waits."""
         if rider.scope.rank is not None or turn is None:
             return False
-        is_free = turn <= asyncio.get_running_loop().time()
-        return is_free and not (self._queues and self._waiting(rider.path))
+        return turn <= now and not (self._queues and self._waiting(rider.path))
 
     def makes_room(self, rider: Rider, turn: float) -> bool:
         """Whether `rider` may get a token though the turn of another place, at loop time `turn`,
