@@ -74,7 +74,7 @@ async def shot() -> list[str]:
         terminal = Terminal(_WIDTH)
         options = ("--base-url", exchange.url, "--direction", "sell")
         command = ("cancel-all", *options, *_CONTRACTS)
-        process = await terminal.started("-m", "htx_async", *command)
+        process = await terminal.started("-m", "htx_async", *command, HTX_GENERATION="auto")
         await terminal.shows("[y/N] ")
         terminal.type("y\r")
         result = await terminal.ended(process)

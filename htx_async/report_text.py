@@ -127,8 +127,8 @@ _ADVICE: dict[CodeClass | None, str] = {
     ),
     CodeClass.MIGRATED: (
         "The account is on another generation of the exchange's API than those that this call "
-        'could ask. If one was given, give none, or "auto"; else cancel on the exchange\'s '
-        "website."
+        'could ask. If one was given, give none, or "auto"; else cancel its open orders on the '
+        "exchange's website."
     ),
     CodeClass.RETIRED: (
         "The exchange no longer serves this path of its API, for the moment or for good: call "
@@ -179,14 +179,14 @@ def _tell_partial(report: Told) -> str:
     if not failed:
         return (
             f"the exchange took the cancel of {_orders(len(report.successes))}, and has not yet "
-            f"said that nothing is left.{_sentence(report.ended_by)} Look at it and call again."
+            f"said that nothing is left.{_sentence(report.ended_by)} Look there and call again."
             f"{_tell_triggered(report)}{'' if report.ids_complete else _LOST}"
         )
     more = f" and {len(failed) - _MOST_SHOWN} more" if len(failed) > _MOST_SHOWN else ""
     return (
         f"the exchange took the cancel of {_orders(len(report.successes))} and refused "
-        f"{len(failed)}, which may still be open: {shown}{more}. Look at them on the exchange and "
-        f"call again.{_tell_triggered(report)}{'' if report.ids_complete else _LOST}"
+        f"{len(failed)}, which may still be open: {shown}{more}. Look on the exchange and call "
+        f"again.{_tell_triggered(report)}{'' if report.ids_complete else _LOST}"
     )
 
 
@@ -197,8 +197,8 @@ def _tell_still_open(report: Told) -> str:
     shown = ", ".join(_still_open(one, refused.get(one)) for one in left[:_MOST_SHOWN])
     return (
         f"{_orders(len(left))} still open by the exchange's list: {shown}{more}. "
-        f"{_orders(len(report.successes))} cancelled.{_sentence(report.ended_by)} Look at them on "
-        f"the exchange and call again.{_tell_triggered(report)}"
+        f"{_orders(len(report.successes))} cancelled.{_sentence(report.ended_by)} Look on the "
+        f"exchange and call again.{_tell_triggered(report)}"
         f"{'' if report.ids_complete else _LOST}"
     )
 
