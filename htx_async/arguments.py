@@ -88,6 +88,8 @@ def key_problem(name: str, value: object) -> str | None:
         return f"{name} must be a string, not {type(value).__name__}"
     if not value:
         return f"{name} is empty"
+    if "-----BEGIN" in value:
+        return f"{name} is in PEM form; such keys are for Credentials.ed25519(), in Python alone"
     if value != value.strip():
         return f"{name} begins or ends with space; a pasted key often does"
     if not value.isprintable():

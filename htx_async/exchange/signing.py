@@ -197,8 +197,9 @@ def _ed25519(private_key_pem: str | bytes) -> Callable[[bytes], bytes] | str:
     try:
         # Only users of these keys have cryptography, and pay for loading it.
         from htx_async.exchange.ed25519 import signer  # noqa: PLC0415 - see above
-    except ModuleNotFoundError:
-        return 'Ed25519 keys need cryptography: pip install "htx-async[ed25519]"'
+    except ImportError:
+        # Not there, or a library that it needs is not.
+        return 'Ed25519 keys need a cryptography that works here: pip install "htx-async[ed25519]"'
     return signer(private_key_pem) or (
         "private_key_pem must be an unencrypted Ed25519 private key in PEM form, as "
         "`openssl genpkey -algorithm ed25519` writes it"

@@ -4,6 +4,7 @@ import base64
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -72,6 +73,25 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "htx_async.exchange.ed25519", None)
     with pytest.raises(InvalidRequest, match=r"htx-async\[ed25519\]"):
         Credentials.ed25519("access", pem())
+
+
+def test_an_extra_that_cannot_be_loaded_is_told_without_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A library that is missing, a second interpreter: whatever it is, the frames
+    of that error would hold the key."""
+
+    class Broken(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise ImportError("libssl.so.3: cannot open shared object file")
+
+    monkeypatch.setitem(sys.modules, "htx_async.exchange.ed25519", Broken("broken"))
+    with pytest.raises(InvalidRequest, match=r"htx-async\[ed25519\]") as caught:
+        Credentials.ed25519("access", pem())
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [one for one in frames if Path(one.f_code.co_filename).is_relative_to(PACKAGE)]
+    assert ours
+    assert not any("PRIVATE KEY-----" in repr(frame.f_locals) for frame in ours)
 
 
 def test_nothing_shows_the_key() -> None:

@@ -194,6 +194,22 @@ def test_a_bad_key_in_a_variable(which: str, value: str, monkeypatch: pytest.Mon
     assert "canary" not in leaks(refused())
 
 
+@pytest.mark.parametrize("form", ["variable", "file", "argument"])
+def test_a_key_in_pem_form_is_told_as_that(
+    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An Ed25519 key where one for HmacSHA256 belongs has not been pasted badly."""
+    text = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
+    monkeypatch.setenv("HTX_ACCESS_KEY", ACCESS)
+    name = "HTX_SECRET_KEY_FILE" if form == "file" else "HTX_SECRET_KEY"
+    (tmp_path / "key").write_text(text)
+    monkeypatch.setenv(name, str(tmp_path / "key") if form == "file" else text)
+    with pytest.raises(InvalidRequest, match=r"in PEM form; .* Credentials\.ed25519") as caught:
+        Credentials.from_env() if form != "argument" else Credentials(ACCESS, text)
+    assert str(caught.value).startswith("secret_key " if form == "argument" else f"{name} ")
+    assert "canary" not in leaks(caught.value)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the environment of Windows holds no bytes")
 @pytest.mark.parametrize("which", ["ACCESS", "SECRET"])
 def test_a_variable_that_is_not_utf_8(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
