@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 from typing import NoReturn
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote_to_bytes
 
 from htx_async.arguments import split_url
 from htx_async.errors import InvalidRequest
@@ -46,8 +46,9 @@ class Proxy:
         name = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"{parts.scheme}://{name}:{self.port}"
         if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+            # The very bytes: which ones a letter is, only the proxy knows.
+            pair = b":".join(map(unquote_to_bytes, (parts.username, parts.password or "")))
+            self._authorization = f"Basic {base64.b64encode(pair).decode()}"
 
     def __repr__(self) -> str:
         return f"<Proxy {self.url or 'that is none'}>"

@@ -1,5 +1,6 @@
 """Through a proxy: tunnels only, told as what they are, and nothing of its password anywhere."""
 
+import base64
 import logging
 from typing import Any
 
@@ -10,7 +11,7 @@ from htx_async import HtxSession, InvalidRequest, NotSent, Outcome
 from htx_async.audit import AuditLog
 from htx_async.exchange.proxy import Proxy
 from htx_async.simulator import SimulatedExchange
-from tests.support.connect_proxy import PASSWORD, USER_INFO, ConnectProxy, behind_a_proxy
+from tests.support.connect_proxy import NAME, PASSWORD, USER_INFO, ConnectProxy, behind_a_proxy
 from tests.support.fault_server import (
     FaultServer,
     as_json,
@@ -191,6 +192,22 @@ def test_what_can_be_no_proxy_is_refused_and_not_repeated(
     with pytest.raises(InvalidRequest, match="must read http://host:port") as caught:
         session(exchange, url)
     check_secrets(*(text for _, text in in_exception(caught.value)))
+
+
+@pytest.mark.parametrize(
+    ("user_info", "pair"),
+    [
+        (USER_INFO, f"{NAME}:{PASSWORD}".encode()),
+        ("d%E9sk:p%FCw", b"d\xe9sk:p\xfcw"),
+        ("d%C3%A9sk:p\xfcw", "d\xe9sk:p\xfcw".encode()),
+        ("desk", b"desk:"),
+        (":%3A%40", b"::@"),
+    ],
+)
+def test_name_and_password_go_to_the_proxy_byte_by_byte(user_info: str, pair: bytes) -> None:
+    """As they are encoded in the URL, UTF-8 or not: some proxies of old take Latin-1."""
+    sent = Proxy(f"http://{user_info}@proxy.test:3128").headers["Proxy-Authorization"]
+    assert base64.b64decode(sent.removeprefix("Basic ")) == pair
 
 
 @pytest.mark.parametrize("urls", ["http://127.0.0.1:8080", [URL, "http://localhost"]], ids=str)
