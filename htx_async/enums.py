@@ -18,8 +18,9 @@ DirectionLike: TypeAlias = Direction | Literal["buy", "sell"]
 class Offset(StrEnum):
     """Whether an order opens or closes a position, as the exchange spells it.
 
-    One-way accounts store `both` on their orders; cancel-all does not list it as a filter
-    (HTX API docs, "[Isolated] Cancel All Trailing Orders").
+    Orders of one-way accounts have `both`, which cancel-all does not list as a filter (HTX API
+    docs, "[Isolated] Cancel All Trailing Orders"); one row seen live, in the source of ccxt,
+    suggests that they may have `close`, too.
     """
 
     OPEN = "open"
