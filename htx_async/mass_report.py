@@ -36,7 +36,10 @@ class MassCancelPlan(BaseModel):
     answers end the matter, as a rule those of an account that has nothing open; `seconds`: of one
     that has orders of every contract, and is asked for on both generations where it may be on
     either. Each is behind what is queued already and with answers that take as long as they last
-    did (for the most, half a second at least). `look`: see `mass_cancel_trailing`. `untouched`:
+    did (for the most, half a second at least). Two may be done sooner than the least: an account
+    that turns out to have moved while the call runs, since V5 takes ten orders in one request, and
+    one whose lists show orders, which go before what other mass cancels of the session know nothing
+    of. `look`: see `mass_cancel_trailing`. `untouched`:
     what stays as it is.
     """
 

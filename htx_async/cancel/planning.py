@@ -129,7 +129,12 @@ class _Reckoning(NamedTuple):
         if self.rounds > 1:
             # The second round begins that much after the first, however short the queue is, and
             # those who wait go in between, also before urgent ones.
-            last = max(last, self._cancel(self.contracts, trip) + BETWEEN_ROUNDS + trip)
+            # What is refused for its rate goes behind them: where a limiter lets it come to that,
+            # the last contract may be the last in its first round.
+            first = (
+                self.contracts if self.resources.trades.waits_for_answers else 2 * self.contracts
+            )
+            last = max(last, self._cancel(first, trip) + BETWEEN_ROUNDS + trip)
             last = max(last, self._replace(urgent=False)._cancel(2 * self.contracts, trip))
         may_be_on_v5 = self._is_v5 or self.resources.generation.is_auto
         return looking + last + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip

@@ -211,16 +211,19 @@ class _Adapted(BaseLimiter):
         self, endpoint: str, count: int, *, urgent: bool = False, round_trip: float = 0.0
     ) -> float:
         """By its own rate, and by what the exchange takes where that is slower: there each period
-        ends with a refusal, which takes an answer more."""
+        ends with a refusal, which takes an answer more; whatever leaves until that is heard is
+        refused as well, and takes another token."""
         limiter, (size, per) = self._limiter, limit_of(endpoint)
         now = asyncio.get_running_loop().time()
         begin = self.earliest(endpoint) or now
         parts = range(1, int(limiter.max_rate * _PARTS) + 1)
         free = bisect_left(parts, True, key=lambda n: not limiter.has_capacity(n / _PARTS)) / _PARTS
-        behind = max(0, count + self._waiting - free)
-        own = behind * limiter.time_period / limiter.max_rate
+        rate, periods = limiter.max_rate / limiter.time_period, (count - 1) // size
+        is_refused = periods and round_trip and limiter.max_rate + rate * per > size + 1
+        lost = (periods + 1) * (1 + math.ceil(rate * round_trip)) if is_refused else 0
+        own = max(0, count + self._waiting + lost - free) / rate
         # Its own rate goes on while a pause of the exchange's is sat out.
-        return max(now + own, begin + (count - 1) // size * (per + 2 * round_trip))
+        return max(now + own, begin + periods * (per + 2 * round_trip))
 
 
 _MORE = (
