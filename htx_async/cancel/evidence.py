@@ -197,6 +197,7 @@ class Evidence:
         self._lose(fact, tuple(i for i in asked_for if i not in told))
         if fact.generation is V1 and not told:
             self.doubted = fact.answered
+            self._weigh_v5()
             for order_id in asked_for:
                 self.heard_of[order_id].is_passed_over = True
 

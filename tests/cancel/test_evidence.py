@@ -130,6 +130,9 @@ def test_any_order_on_v5_is_proof_where_v1_does_not_serve_the_account(
         assert set(known.on) == {V5}
         assert known.why.startswith(how)
     assert set(either(show).states().on) == {V1, V5}
+    # To speak of none of those that it was asked for is no service either.
+    for does in ([v1(took(), of="1"), show], [show, v1(took(), of="1")]):
+        assert set(either(*does).states().on) == {V5}
     # v1 has served it since.
     assert set(either(v1(no(10000)), v1(took()), show).states().on) == {V1, V5}
     assert set(either(v1(no(10000)), lists("1"), show).states().on) == {V1, V5}
