@@ -1,9 +1,9 @@
 """One request of a call and what came of it; one order that the exchange did not cancel."""
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from htx_async.codes import Code, CodeClass, classify
 from htx_async.enums import LimiterMode, Verdict
@@ -13,6 +13,15 @@ class Frozen(BaseModel):
     """A value of a report: it does not change, and is built when it is first needed."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, defer_build=True)
+
+
+def _writable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+Words = Annotated[str, AfterValidator(_writable)]
+"""Text that may name a path or come from a caller's function: what UTF-8 cannot write is escaped,
+so that a report can be kept whatever it says."""
 
 
 class OrderError(Frozen):

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from htx_async.attempt import Words
 from htx_async.enums import BY_URGENCY, Look, MarginMode, Outcome
 from htx_async.errors import MassCancelFailed, failure_of
 from htx_async.report import CancelReport, OrderError
@@ -68,7 +69,7 @@ class MassCancelReport(BaseModel):
 
     reports: tuple[CancelReport, ...]
     elapsed: float
-    callback_errors: tuple[str, ...] = ()
+    callback_errors: tuple[Words, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]  # mypy cannot decorate a property (its #14461)
     @property

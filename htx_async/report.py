@@ -2,7 +2,7 @@
 
 from pydantic import computed_field
 
-from htx_async.attempt import Attempt, Frozen, OrderError
+from htx_async.attempt import Attempt, Frozen, OrderError, Words
 from htx_async.enums import (
     TRAILING_ORDERS,
     ContractType,
@@ -68,7 +68,7 @@ class CancelReport(Frozen):
     ts: int | None = None
     elapsed: float = 0.0
     ended_by: str = ""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Words, ...] = ()
     margin_mode: MarginMode = MarginMode.ISOLATED
     pair: str | None = None
     contract_type: ContractType | None = None

@@ -308,3 +308,29 @@ def test_the_single_and_the_mass_cancel_raise_the_same_error() -> None:
         assert error.retry_after == single.value.retry_after
 
     run(main())
+
+
+def test_a_report_is_kept_as_json_whatever_was_said_beside_it() -> None:
+    """Paths that are no UTF-8 come in by warnings of records and limiters, and by what `on_report`
+    raises: such bytes stand escaped, for no JSON could be made of them."""
+
+    class Record:
+        def __call__(self, event: object) -> None: ...
+
+        async def written(self, call: int) -> str:
+            return "/logs/caf\udce9 is full"
+
+    def told(report: CancelReport) -> None:
+        raise OSError("/reports/caf\udce9 is full")
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        async with virtual_session(exchange, on_event=Record()) as htx:
+            single = await htx.cancel_all_trailing("A-USDT")
+            report = await htx.mass_cancel_trailing(["B-USDT"], on_report=told)
+        assert single.warnings == report.warnings == ("/logs/caf\\udce9 is full",)
+        assert report.callback_errors == ("B-USDT: OSError: /reports/caf\\udce9 is full",)
+        assert CancelReport.model_validate_json(single.model_dump_json()) == single
+        assert MassCancelReport.model_validate_json(report.model_dump_json()) == report
+
+    run(main())

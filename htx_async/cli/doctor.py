@@ -1,7 +1,6 @@
 """`htx-async doctor`: what stands between this machine and the exchange."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -13,6 +12,7 @@ from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import NOT_SENT, USAGE
 from htx_async.cli.given import Reach
 from htx_async.cli.running import print_report, run, unless_stopped
+from htx_async.cli.streams import json_of
 from htx_async.cli.words import visible
 from htx_async.cli.wrapping import width_of, wrapped
 from htx_async.errors import InvalidRequest
@@ -74,7 +74,7 @@ def _access_key(keys: Callable[[], Credentials]) -> str:
 
 def _as_json(findings: "Sequence[Finding]") -> bytes:
     whole = [finding._asdict() for finding in findings]
-    return json.dumps(whole, ensure_ascii=False).encode()
+    return json_of(whole)
 
 
 def _told(findings: "Sequence[Finding]") -> str:

@@ -1,7 +1,6 @@
 """`htx-async open`: the open trailing orders, which nothing here changes."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
@@ -16,6 +15,7 @@ from htx_async.cli.given import Named, Orders, Reach
 from htx_async.cli.intent import desk_of
 from htx_async.cli.key_refusals import KEY_REFUSED, REFUSED, KeyRefusals
 from htx_async.cli.running import print_report, run, unless_stopped
+from htx_async.cli.streams import json_of
 from htx_async.cli.words import V1_ALONE, count
 from htx_async.codes import CodeClass
 from htx_async.enums import ALL_CONTRACTS, AllContracts, Direction, MarginMode, Offset, Verdict
@@ -120,7 +120,7 @@ _UNREAD = " could not be read: "
 def _as_json(listed: Listed) -> bytes:
     # What the exchange left out of a row is known from the list that it stands in.
     rows = [{**row.model_dump(mode="json"), "margin_mode": mode} for mode, row in listed.orders]
-    return json.dumps(rows, ensure_ascii=False).encode()
+    return json_of(rows)
 
 
 def _drawn(listed: Listed) -> str:

@@ -1,6 +1,5 @@
 """The plan for a mass cancel, as it is shown before anything is cancelled."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from math import ceil
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from htx_async.cli.access import Access
 from htx_async.cli.intent import Intent, desk_of
+from htx_async.cli.streams import json_of
 from htx_async.cli.words import visible
 from htx_async.cli.wrapping import columns
 from htx_async.enums import Look, MarginMode
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
         """One document; with both margin modes, one by the name of each in it."""
         whole = {margin.value: self._document(plan) for margin, plan in self.by_margin.items()}
         (first, *others) = whole.values()
-        return json.dumps(whole if others else first, ensure_ascii=False).encode()
+        return json_of(whole if others else first)
 
     def told(self, *, aside: bool) -> str:
         """The plan for a person, drawn for stdout, or for stderr if `aside`."""

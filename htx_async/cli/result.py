@@ -1,12 +1,12 @@
 """What came of a mass cancel, in one margin mode or in both."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 
 from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY
 from htx_async.cli.again import Again, Left, command_line
 from htx_async.cli.exit_codes import NOT_SENT, exit_code
+from htx_async.cli.streams import json_of
 from htx_async.enums import MarginMode, Outcome
 from htx_async.errors import HtxError
 from htx_async.mass_report import MassCancelReport
@@ -159,7 +159,7 @@ class Result:
         told = {**whole, **beside}
         if self._once_more is not None:
             told["again"] = [command_line(one) for one in self._once_more.commands(self._left)]
-        return json.dumps(told, ensure_ascii=False).encode()
+        return json_of(told)
 
     def exit_code(self, *, interrupted: bool) -> int:
         """See `exit_codes`; a margin mode for which nothing was sent counts as such."""

@@ -11,6 +11,7 @@ from htx_async.calls.base_urls import checked
 from htx_async.cli.aside import Aside
 from htx_async.cli.exit_codes import USAGE
 from htx_async.cli.running import print_report, run
+from htx_async.cli.streams import json_of
 from htx_async.cli.words import count, visible
 from htx_async.errors import InvalidRequest
 
@@ -130,7 +131,7 @@ def orders(
         if row["margin_mode"] in margins
     ]
     if as_json:
-        return json.dumps(rows, ensure_ascii=False).encode()
+        return json_of(rows)
     names = ("contract_code", "margin_mode", "direction", "offset", "order_id")
     lines = [f"{' '.join(visible(str(row[name])) for name in names)}\n" for row in rows]
     return f"{''.join(lines)}In the book: {count(len(rows), 'open order')}.\n"
@@ -140,7 +141,7 @@ def status(simulation: Simulation, *, as_json: bool) -> str | bytes:
     """What a simulation has and has seen."""
     told = simulation.ask()
     if as_json:
-        return json.dumps(told, ensure_ascii=False).encode()
+        return json_of(told)
     by_mode = ", ".join(f"{number} in {mode} margin" for mode, number in told["open"].items())
     left, refill = told["outage_left"], told["refill"]
     rows = {

@@ -5,6 +5,7 @@ None of that may change or hold up what happens to the orders.
 
 import errno
 import io
+import json
 import os
 import sys
 import traceback
@@ -57,6 +58,12 @@ def is_terminal(stream: TextIO | None) -> bool:
 def is_smart(stream: TextIO | None) -> bool:
     """Whether it is a terminal that can redraw itself, and knows colours."""
     return is_terminal(stream) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def json_of(document: object) -> bytes:
+    """A document for a program, in UTF-8. What that cannot write, bytes of a path, stands as
+    JSON's own escape."""
+    return json.dumps(document, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def printed(make: Callable[[], str | bytes]) -> str:

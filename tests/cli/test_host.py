@@ -154,3 +154,18 @@ async def test_a_command_that_cannot_share_says_so_and_goes_on(
     assert f"FAIL limiter: {why}" in ill.out
     assert foreign.read_text() == "somebody's notes"
     assert exchange.open_orders() == ()
+
+
+async def test_a_place_that_is_no_utf_8_keeps_no_document_back(exchange: SimulatedExchange) -> None:
+    """A cancel that went, and a report that nobody sees, would be the worst of both."""
+    folder = "/nowhere/caf\udce9"
+    commands = [
+        Run((*cancel_all(exchange, CODE, "--json"),), {"HTX_HOST_LIMIT": folder}),
+        Run(("doctor", "--json", "--base-url", exchange.url), {"HTX_HOST_LIMIT": folder}),
+    ]
+    cancelled, examined = await one_by_one(*commands)
+    assert cancelled.code == 0
+    (report,) = json.loads(cancelled.out)["reports"]
+    assert "/nowhere/caf\\udce9: No such file or directory" in report["warnings"][0]
+    told = {one["subject"]: one["told"] for one in json.loads(examined.out)}
+    assert folder in told["limiter"]
