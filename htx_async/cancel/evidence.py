@@ -179,8 +179,12 @@ class Evidence:
         reply, asked_for = fact.reply, fact.order_ids
         self.is_asked = True
         self.unreached[fact.generation] = None
+        successes = reply.successes
+        if not reply.is_exact:
+            known = {*asked_for, *self.heard_of}
+            successes = tuple(_rounded_from(told, known) for told in successes)
         # An id that was not asked for is a stranger's.
-        for order_id in reply.successes:
+        for order_id in successes:
             if not asked_for or order_id in asked_for:
                 order = self.heard_of[order_id]
                 if order.taken == NEVER:
@@ -193,7 +197,7 @@ class Evidence:
         if not asked_for:
             self._say(fact, names_any=bool(reply.successes or reply.errors))
             return
-        told = {*reply.successes, *(error.order_id for error in reply.errors)}
+        told = {*successes, *(error.order_id for error in reply.errors)}
         self._lose(fact, tuple(i for i in asked_for if i not in told))
         if fact.generation is V1 and not told:
             self.doubted = fact.answered
@@ -325,3 +329,9 @@ class Evidence:
             self._weigh_v5()
         if meant and not is_history:
             self._move(fact.answered, "V5 lists orders that v1 does not know")
+
+
+def _rounded_from(told: str, known: set[str]) -> str:
+    """The one order of `known` of which `told` may be the id as a number, as exact as a double."""
+    alike = [order_id for order_id in known if float(order_id) == float(told)]
+    return alike[0] if len(alike) == 1 else told

@@ -661,6 +661,22 @@ def test_what_was_cancelled_beside_a_refusal_is_no_refusal(
     assert (told.outcome, told.successes) == (Outcome.PARTIAL, ("1",))
 
 
+@pytest.mark.parametrize("order_ids", [(), ("1442564726303391763", "7")])
+def test_a_rounded_id_is_that_of_the_order_that_is_known(order_ids: tuple[str, ...]) -> None:
+    """Taken, no stranger beside one that was refused before; of two that are alike, neither."""
+    told = Made(took().verdict, successes=("1442564726303391700", "7"), is_exact=False)
+    exact = "1442564726303391763"
+    before = [lists("", V1), v1(took(errors=[order_error(exact, 1088)]), of="")]
+    account = either(*before, order_ids=order_ids, known=V1)
+    account.said(told, order_ids=order_ids)
+    report = account.report()
+    assert sorted(report.successes) == [exact, "7"]
+    assert (report.errors, report.ids_complete) == ((), False)
+    two = either(v1(took(errors=[order_error(exact[:-1] + digit, 1088) for digit in "34"])))
+    two.said(told)
+    assert "1442564726303391700" in two.report().successes
+
+
 def test_a_rounded_id_makes_the_ids_incomplete() -> None:
     """A number in the place of a text may have lost digits, whatever comes later."""
     account = Account(Intent(ALL))
