@@ -207,7 +207,8 @@ def _errors(known: States, has_refusals: bool) -> tuple[OrderError, ...]:
     errors = []
     for order in known.orders.values():
         error = None if order.is_success else order.error
-        if error is None or order.state is State.UNKNOWN:
+        # What was lost after it may have been taken all the same.
+        if error is None or order.state is State.UNKNOWN or order.lost > order.refused:
             continue
         if has_refusals or error.err_code in SETTLED_ORDER_CODES:
             errors.append(error)

@@ -629,6 +629,15 @@ def test_a_refusal_of_the_request_says_nothing_of_an_order_that_a_lost_answer_ma
     assert (error.order_id, error.err_code) == ("1", 404)
 
 
+def test_a_refusal_before_a_lost_answer_is_no_error_of_an_order_that_is_gone() -> None:
+    """The lost one may have taken it; one that is refused again after it is refused."""
+    does = [lists("1", V5), v5(no(1032), of="1"), v5(LOST, of="1")]
+    told = either(*does, lists("", V5), known=V5).report()
+    assert (told.outcome, told.errors) == (Outcome.CLEAR_AFTER_RETRY, ())
+    again = either(*does, v5(took(errors=[order_error("1", 1048)]), of="1"), known=V5).report()
+    assert [error.err_code for error in again.errors] == [1048]
+
+
 @pytest.mark.parametrize(("by", "is_all"), [(V1, True), (V5, False)])
 def test_v5s_history_has_not_every_id_that_was_lost(by: ApiGeneration, is_all: bool) -> None:
     """It reaches back two days, and that may be to when orders were placed; v1's has all."""
