@@ -17,7 +17,7 @@ from htx_async.simulator import SimulatedExchange
 from tests.support.virtual import run, virtual_session
 
 PACKAGE = Path(htx_async.__file__).parent
-MOST = 243
+MOST = 242
 """For one cancel that is taken at once, on an account of either generation."""
 
 MOST_TO_JUDGE = 79
