@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import typer
 
+from htx_async.arguments import shown
+
 
 class Values(NamedTuple):
     """What stands in for a parameter's coercion. `of`: the value that a text means."""
@@ -85,4 +87,5 @@ def _member(kind: type[Enum], text: Any) -> Enum:
         return kind(text.lower() if isinstance(text, str) else text)
     except ValueError:
         known = ", ".join(repr(one.value) for one in kind)
-        raise ValueError(f"{text!r} is not one of {known}.") from None
+        # Not as it is: what was meant for another option may hold a password.
+        raise ValueError(f"{shown(text)} is not one of {known}.") from None

@@ -148,3 +148,13 @@ def test_the_most_has_what_refusals_take_of_a_limiter_of_the_users_own(case: Cas
     """A token for each, and what is refused in its first round goes behind the second ones."""
     least, took, most = run(planned(case))
     assert least <= took + 0.001 <= most + 0.002
+
+
+@pytest.mark.parametrize(("contracts", "until_clear"), [(50, True), (52, False), (100, True)])
+def test_the_most_has_the_pages_of_one_list_of_all_contracts(
+    contracts: int, until_clear: bool
+) -> None:
+    """In cross margin, with an order of each: several pages are read twice."""
+    case = V1._replace(margin="cross", contracts=contracts, busy=contracts, look=Look.ONLY)
+    least, took, most = run(planned(case._replace(pace=None, until_clear=until_clear)))
+    assert least <= took + 0.001 <= most + 0.002
