@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from htx_async.cli.exit_codes import HELP
-from htx_async.enums import MarginModeLike
+from htx_async.cli.values import _member
+from htx_async.enums import Direction, MarginModeLike
 from htx_async.simulator import SimulatedExchange
 from tests.support.command import (
     ACCESS,
@@ -322,6 +323,16 @@ async def test_what_is_wrong_with_an_option_names_it_and_its_variable(
     assert exchange.arrivals == ()
     guard = await cli("guard", "BTC-USDT", *to, "--", "true", **variables)
     assert (guard.code, generation in guard.err) == (125, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("byu", "'byu'"), ("http://u:planted@proxy.test", "a URL")]
+)
+def test_a_word_that_is_none_is_shown_unless_it_is_a_url(text: str, told: str) -> None:
+    """A slip is seen at once; a proxy's URL in the wrong place keeps its password."""
+    with pytest.raises(ValueError, match=f"^{told} is not one of 'buy', 'sell'") as caught:
+        _member(Direction, text)
+    assert "planted" not in str(caught.value)
 
 
 async def test_the_help_of_a_guard_says_nothing_of_what_it_has_not() -> None:
