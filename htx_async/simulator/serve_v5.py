@@ -29,8 +29,8 @@ DataForm = Literal["list", "null for empty", "object for one", "null or object"]
 what is alone as itself (HTX.Net reads either)."""
 
 Unnamed = Literal["all", "none", "one", "refused"]
-"""What a list is of that names no contract, which nobody has shown: of all, of none, of one that
-has orders; or it is refused (1067)."""
+"""What a list is of that names no contract, which nobody has shown: of all, of none, of the first
+by name that ever had orders; or it is refused (1067)."""
 
 _SUCCESS = Refusal(200, "Success")
 
@@ -158,8 +158,8 @@ class ServeV5:
         """
         found = [one for one in self._orders() if wanted.covers(one) and one.created_at <= latest]
         if found and unnamed in ("none", "one"):
-            only = min(one.contract_code for one in found) if unnamed == "one" else None
-            found = [one for one in found if one.contract_code == only]
+            first = min(one.contract_code for one in self._orders())
+            found = [one for one in found if unnamed == "one" and one.contract_code == first]
         found = [one for one in found for _ in range(1 + self._lists.twice)]
         order, row = self._lists.order, wanted.after
         is_mirrored = order == "newest first, next is newer"
