@@ -121,9 +121,9 @@ class _Reckoning(NamedTuple):
         """Every contract has orders, and has to be asked for by each generation."""
         looking = TO_LOOK if self._looks else 0.0
         if self.look is Look.ONLY:
-            # One list of all contracts has them on several pages.
-            more = self.contracts // v1.PAGE_SIZE if self._looks == 1 else 0
-            looking = self._look(trip) + more * trip
+            # One list of all contracts has them on several pages, which are read twice then.
+            pages = -(-self.contracts // v1.PAGE_SIZE) if self._looks == 1 else 1
+            looking = self._look(trip) + (2 * pages - 1 if pages > 1 else 0) * trip
         looking += trip * self._is_in_use(trip)
         last = self._cancel(self.contracts * self.rounds, trip)
         if self.rounds > 1:
