@@ -85,7 +85,8 @@ def cancelling(context: Context, group: Group) -> OnPage:
 def _cancel_due(context: Context, group: Group, listed: Iterable[str], sent: set[str]) -> None:
     """Begin to cancel those that are due and not `sent` yet."""
     known = context.states().orders
-    due = [i for i in listed if i in known and i not in sent and _is_due(context, i, known[i])]
+    fresh = [i for i in dict.fromkeys(listed) if i in known and i not in sent]
+    due = [i for i in fresh if _is_due(context, i, known[i])]
     sent.update(due)
     for ids in batches(due, lambda order_id: known[order_id].is_alone):
         lost = max(known[order_id].losses for order_id in ids)

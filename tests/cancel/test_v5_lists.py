@@ -57,6 +57,21 @@ def test_short_pages_hide_no_order(page: int, order: RowOrder, inclusive: bool) 
     run(main())
 
 
+def test_an_order_that_is_listed_twice_is_cancelled_once() -> None:
+    """Each row stands twice: no id is asked for again, in the same request or in another."""
+
+    async def main() -> None:
+        exchange = on_v5(rows_twice=True)
+        ids = exchange.place(CODE, "sell", "close", 12)
+        async with session_of(exchange, generation="v5") as htx:
+            report = await htx.cancel_all_trailing(CODE, deadline=30.0)
+        assert sorted(report.successes) == sorted(ids)
+        sent = b"".join(one.body for one in exchange.arrivals if "cancel" in one.path)
+        assert [sent.count(order_id.encode()) for order_id in ids] == [1] * 12
+
+    run(main())
+
+
 @LISTS
 def test_who_keeps_placing_hides_no_older_order(order: RowOrder, inclusive: bool) -> None:
     """Each page has newer ones by the time at which it comes: those from before are read first."""
