@@ -216,11 +216,18 @@ class States(Evidence):
             order.is_success = order.error is None
         elif state is State.CANCELLED:
             # It was open when the call looked, or the call was heard to cancel it, or lost an
-            # answer that may have said so.
-            is_heard_of = max(order.taken, order.lost, order.listed) > NEVER
-            order.is_success = is_heard_of or self.losses > 0
+            # answer that may have said so, and it has not ended before the call.
+            may_be_lost = order.lost > NEVER or self.losses > 0
+            was_open = max(order.taken, order.listed) > NEVER
+            order.is_success = was_open or (may_be_lost and not self._was_gone(order_id))
         if order.is_success:
             self.successes.append(order_id)
+
+    def _was_gone(self, order_id: str) -> bool:
+        """Whether the history has it ended before the call began, by clocks that agree."""
+        row = self.ended[order_id]
+        at = row.canceled_at or row.update_time
+        return self.times.do_agree and at is not None and at < self.times.earliest
 
     def _state(self, order: Order, row: TrailingOrder | None) -> State:
         """The latest of what was heard of one order, unless the history tells how it ended."""

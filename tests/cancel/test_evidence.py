@@ -947,6 +947,23 @@ def test_the_history_has_all_ids_only_where_clocks_agree_on_since_when(
     assert account.report().ids_complete is is_complete
 
 
+@pytest.mark.parametrize("order_ids", [("1",), ()])
+@pytest.mark.parametrize(
+    ("after", "ahead", "successes"),
+    [(100, 0, ("1",)), (-60_000, 0, ()), (-60_000, 3_600_000, ("1",)), (None, 0, ("1",))],
+)
+def test_what_had_ended_before_the_call_is_no_success_of_a_lost_cancel(
+    order_ids: tuple[str, ...], after: int | None, ahead: int, successes: tuple[str, ...]
+) -> None:
+    """By clocks that agree; where the history does not tell when, the lost answer may have."""
+    account = Account(Intent(ALL, order_ids))
+    account.said(LOST, order_ids=("1",))
+    account.said(took(ts=START + 250), took(ts=START + 450 + ahead), kind=Kind.ENDED)
+    account.listed(Kind.OPEN, [])
+    account.listed(Kind.ENDED, [row("1", status=6, after=after)])
+    assert account.report().successes == successes
+
+
 def test_a_cancel_by_ids_is_covered_by_its_answers() -> None:
     """It speaks of no other orders, so no list is needed."""
     account = Account(Intent(ALL, ("1",)))
