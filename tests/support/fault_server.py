@@ -24,7 +24,7 @@ import trustme
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BOUND = 10.0
+BOUND = 30.0
 """Seconds after which a test is stuck."""
 
 _PIECE = 65536

@@ -149,7 +149,7 @@ def sentry(tmp_path_factory: pytest.TempPathFactory) -> Reported:
             assert (result.code, result.err) == (0, "")
             return [*exchange.targets, *(request.target for request in server.requests)]
 
-    targets = asyncio.run(bounded(main)())
+    targets = asyncio.run(main())
     return Reported(json.loads(path.read_text()), targets)
 
 
