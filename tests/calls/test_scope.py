@@ -200,6 +200,39 @@ def test_a_pause_until_the_very_deadline_is_not_begun() -> None:
     assert run(main()) == (False, 0.0)
 
 
+def test_a_wait_for_one_of_several_ends_with_the_first_or_with_the_scope() -> None:
+    """At once where one has come or the scope is to end; when time is up, none has come."""
+
+    async def main() -> list[tuple[bool, float]]:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(1.0)
+        told = []
+
+        async def until(scope: Scope, *futures: asyncio.Future[None]) -> None:
+            began = loop.time()
+            told.append((await scope.until(*futures), loop.time() - began))
+
+        done, never, soon = (loop.create_future() for _ in range(3))
+        done.set_result(None)
+        scope = Scope(loop.time() + 10.0, 10.0)
+        await until(scope, never, done)
+        loop.call_later(2.0, soon.set_result, None)
+        await until(scope, never, soon)
+        loop.call_later(3.0, scope.hold_back, "enough")
+        await until(scope, never)
+        for late in (scope, scope.inner()):
+            await until(late, never)
+            await until(late, done)
+        await until(Scope(loop.time() + 0.5, 0.5), never)
+        await until(Scope(loop.time() - 0.5, 0.5), never)
+        return told
+
+    ends = run(main())
+    assert [has_come for has_come, _ in ends] == [True, True, *[False] * 7]
+    at = [0.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0]
+    assert [seconds for _, seconds in ends] == pytest.approx(at, abs=0.001)
+
+
 def test_idle_is_when_the_last_part_is_over() -> None:
     """Of those, too, that begin while one waits; at once where nothing goes on."""
 

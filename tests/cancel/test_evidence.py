@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from htx_async.cancel.judge import NOT_CONFIRMED, TOO_EARLY, problem, report, states
-from htx_async.cancel.ledger import Intent, Ledger, NotOnV5, Round
-from htx_async.cancel.order import State
+from htx_async.cancel.judge import BLIND, NOT_CONFIRMED, TOO_EARLY, problem, report, states
+from htx_async.cancel.ledger import Intent, Ledger, Moved, NotOnV5, OnV1, Round
+from htx_async.cancel.order import NEVER, State
 from htx_async.codes import Code
 from htx_async.enums import ApiGeneration, Outcome
 from htx_async.exchange.endpoints import CANCEL_ALL
@@ -68,9 +69,9 @@ def lists(ids: str = "", by: ApiGeneration = V1, **more: Any) -> Does:
     return lambda account: account.listed(Kind.OPEN, [row(i) for i in ids], by=by, **more)
 
 
-def history(ids: str, by: ApiGeneration = V1, status: int = 6) -> Does:
+def history(ids: str, by: ApiGeneration = V1, status: int = 6, **more: Any) -> Does:
     """A list of what has ended."""
-    return lambda account: account.listed(Kind.ENDED, [row(i, status) for i in ids], by=by)
+    return lambda account: account.listed(Kind.ENDED, [row(i, status) for i in ids], by=by, **more)
 
 
 def unread(problem: str, by: ApiGeneration, kind: Kind = Kind.OPEN) -> Does:
@@ -160,6 +161,56 @@ def test_another_call_of_the_session_may_have_asked_v5() -> None:
     assert account.report().outcome is Outcome.NOTHING_TO_CANCEL
 
 
+def test_another_call_of_the_session_may_have_had_an_order_from_v1() -> None:
+    """What v1 had said before it was asked then is its word, whichever call is told of it last."""
+    account = either(v1(no(1051)))
+    account.ledger.file(OnV1(0.05))
+    assert account.report().outcome is Outcome.UNKNOWN
+    account.ledger.file(OnV1(1.0))
+    account.ledger.file(OnV1(0.05))
+    assert account.report().outcome is Outcome.NOTHING_TO_CANCEL
+
+
+def test_another_call_of_the_session_may_have_found_the_account_on_v5() -> None:
+    """From when it did an empty list of V5 is proof, and none from before."""
+    account = either(lists(by=V5), known=None)
+    account.ledger.file(Moved((), "v1 answered 6002", account.now))
+    known = account.states()
+    assert (known.on, known.why, known.is_covered) == ({V5}, "v1 answered 6002", False)
+    lists(by=V5)(account)
+    assert account.states().is_clear
+
+
+def test_what_speaks_for_a_generation_and_proves_nothing_is_a_hint() -> None:
+    """An order that v1 named since the call began, here or in another call; or empty lists."""
+    named = "v1 has named orders of the account, and none moves with orders open: an inference"
+    both = "both list no such order, so either may be the account's own"
+    assert either(v1(took("1"))).states().hint(NEVER) == named
+    assert either().states().hint(0.0) == named
+    assert either().states().hint(-0.1) == ""
+    assert either(lists(by=V5)).states().hint(NEVER) == both
+    moved = either(v1(took("1")), v1(no(6002)), lists(by=V5)).states()
+    assert moved.hint(9.0) == ""
+
+
+def test_a_list_counts_that_is_the_accounts_own_and_was_asked_for_since_the_round_began() -> None:
+    """From its very moment on; v1's empty one does once V5 was asked after it."""
+
+    def listed(*does: Does, since: float = 0.0, by: ApiGeneration = V1) -> bool:
+        account = either(*does)
+        account.ledger.file(Round((BTC,), since))
+        return account.states().is_listed_since(by)
+
+    assert not listed()
+    assert not listed(lists())
+    assert listed(lists(), lists(by=V5))
+    assert listed(lists("1"))
+    assert listed(lists("1"), since=2.0)
+    assert not listed(lists("1"), since=2.1)
+    assert not listed(lists("1"), by=V5)
+    assert listed(lists("1", V5), by=V5)
+
+
 @pytest.mark.parametrize("nothing", [v1(no(1051)), v1(took())])
 @pytest.mark.parametrize(
     ("then", "is_clear"),
@@ -211,6 +262,7 @@ def test_an_answer_that_speaks_of_no_id_doubts_the_generation() -> None:
     """v1's empty ok to a cancel by ids: V5 has to be asked, and the ids are not known."""
     known = either(v1(took(), of="1"), order_ids=("1",)).states()
     assert (known.is_open_question, known.having(State.UNKNOWN)) == (True, ("1",))
+    assert known.has_passed_over
     pinned = Account(Intent(ALL, ("1",)))
     pinned.said(took(), order_ids=("1",))
     assert not pinned.states().is_open_question
@@ -225,6 +277,13 @@ def test_a_missing_field_that_was_not_missing_doubts_the_generation() -> None:
 
 
 PART = lists("1", V5, is_whole=False)
+
+
+def not_there(account: Account) -> None:
+    """Another call was told."""
+    account.ledger.file(NotOnV5((), 4007, 0.0))
+
+
 NOTHING_PROVEN = (
     "v1 says that nothing is left, which it also says to accounts that have moved to V5"
 )
@@ -298,6 +357,21 @@ SAYS_NOTHING = "v1 answered 10000, which says nothing about the account"
             f"{SAYS_NOTHING}; V5 shows no order of it, open or ended, which is no proof that it is "
             f"there; {WAY_OUT}",
         ),
+        (
+            [v1(no(10000)), unread("no word of HTX.", V5)],
+            Outcome.UNKNOWN,
+            f"{SAYS_NOTHING}; V5's list could not be read: no word of HTX; {WAY_OUT}",
+        ),
+        # Asked after v1, which had an order before; also in the moment of its answer.
+        *(
+            (
+                [v1(took("1")), v1(no(10000)), history("", V5, after=after), asked(took(), V5)],
+                Outcome.UNKNOWN,
+                f"{SAYS_NOTHING}; V5 shows no order of it, open or ended, which is no proof that "
+                f"it is there; {WAY_OUT}",
+            )
+            for after in (-0.1, -0.3)
+        ),
         ([v1(LOST), v1(no(1014))], Outcome.UNKNOWN, ""),
     ],
 )
@@ -307,6 +381,25 @@ def test_a_call_that_proves_nothing_says_why(does: list[Does], outcome: Outcome,
     assert account.report().outcome is outcome
     assert account.report().ended_by == told
     assert problem(account.states()) == (told or "nobody has answered for the account")
+
+
+def test_the_last_word_is_what_was_answered_last() -> None:
+    """Whichever request went out first."""
+    account = either()
+    account.ledger.requests = itertools.count(2)
+    v1(no(1051))(account)
+    account.ledger.requests = itertools.count(1)
+    v1(no(1066))(account)
+    assert account.report().ended_by.startswith("v1 answered 1066, which it also says")
+
+
+def test_what_v5_showed_before_it_was_asked_is_not_its_last_word() -> None:
+    """It refused the account from the moment on in which it had shown an ended order of it."""
+    account = either(history("7", V5))
+    account.now = 2.1
+    for each in (asked(no(4007), V5), v1(no(6002))):
+        each(account)
+    assert problem(account.states()).endswith("so neither API serves this account")
 
 
 def test_v5_s_list_is_the_later_word_than_its_refusal() -> None:
@@ -352,6 +445,18 @@ def test_a_list_that_is_not_to_be_had_has_a_reason() -> None:
         ),
         ([v1(no(6002)), v5(took("1"), of="1"), unread("words", V1)], ""),
         ([v1(no(6002)), v5(took("1"), of="1"), lists("1", V5), unread("words", V5)], ""),
+        (
+            [unread("no word of HTX.", V1)],
+            "the list of open orders could not be read: no word of HTX",
+        ),
+        # The refusal is why.
+        ([v1(no(1014)), unread("words", V1)], ""),
+        # V5's refusal is its word.
+        (
+            [asked(no(4007), V5), unread("V5 refused it", V5), unread("words", V1)],
+            "the list of open orders could not be read: words",
+        ),
+        ([v1(UNSENT)], ""),
     ],
 )
 def test_a_list_that_was_needed_and_not_read_is_told(does: list[Does], told: str) -> None:
@@ -381,6 +486,11 @@ def test_a_list_that_was_needed_and_not_read_is_told(does: list[Does], told: str
         ([v1(took("1")), asked(no(6002)), lists("1", V5)], Outcome.PARTIAL),
         ([v1(took("1")), asked(no(6002))], Outcome.UNKNOWN),
         ([v1(LOST), asked(no(6002)), lists(by=V5)], Outcome.CLEAR_AFTER_RETRY),
+        # Nothing was sent: the last read tells whether it was refused.
+        ([asked(no(10000)), asked(no(404, 404), V5)], Outcome.REFUSED),
+        ([asked(no(10000)), asked(no(404, 404), V5), asked(LOST)], Outcome.NOT_SENT),
+        ([not_there, asked(no(1066))], Outcome.REFUSED),
+        ([asked(no(1056)), asked(UNSENT)], Outcome.NOT_SENT),
     ],
 )
 def test_what_is_left_of_an_account_that_has_moved(does: list[Does], outcome: Outcome) -> None:
@@ -435,6 +545,47 @@ def test_a_confirmation_that_was_asked_for_and_is_missing_says_why(why: str) -> 
     assert account.report().warnings == (told,)
     assert either(v1(took("1"))).report().warnings == ()
     assert either(v1(no(1014)), confirm=True).report().warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "is_told"), [(took("1"), True), (LOST, True), (UNSENT, False), (no(1014), False)]
+)
+def test_that_a_call_was_blind_is_told_where_it_changed_something(
+    made: Made, is_told: bool
+) -> None:
+    """What was refused or not sent has cancelled nothing; other warnings stay."""
+    account = either(v1(made))
+    account.warned("before", BLIND, "after")
+    told = ("before", BLIND, "after") if is_told else ("before", "after")
+    assert account.report().warnings == told
+
+
+def test_a_warning_stands_beside_a_missing_confirmation() -> None:
+    """In the order in which they became known."""
+    account = either(v1(took("1")), confirm=True)
+    account.warned("before")
+    first, last = account.report().warnings
+    assert (first, NOT_CONFIRMED in last) == ("before", True)
+
+
+@pytest.mark.parametrize(
+    ("does", "is_told"),
+    [
+        ([lists(by=V5)], True),
+        ([v5(UNSENT, of="1"), lists(by=V5)], True),
+        ([v5(took("1"), of="1"), lists(by=V5)], False),
+        ([v5(UNSENT, of="1"), lists("1", V5)], False),
+    ],
+)
+def test_a_call_that_is_clear_by_a_list_alone_says_so(does: list[Does], is_told: bool) -> None:
+    """Where a cancel was to be sent, and what ended the call kept it back."""
+    account = either(*does, known=V5)
+    account.ended("the turn was given to HTX.")
+    told = (
+        "no cancel was sent (the turn was given to HTX); the list of open orders shows none, in "
+        "which one that was placed in the last moment may be missing",
+    )
+    assert account.report().warnings == (told if is_told else ())
 
 
 @pytest.mark.parametrize("code", [6002, 10000])
@@ -603,6 +754,13 @@ def test_answers_that_were_lost_are_counted_by_order() -> None:
     assert known.losses == 0
     assert known.orders["1"].tried == pytest.approx(0.3)
     assert known.orders["2"].tried == pytest.approx(0.5)
+    assert either(v1(LOST, LOST)).states().losses == 2
+
+
+def test_an_order_whose_answer_was_lost_makes_the_ids_incomplete() -> None:
+    """Nobody knows what became of it, though the cancel named it."""
+    told = either(lists("1", V5), v5(LOST, of="1")).report()
+    assert (told.outcome, told.ids_complete) == (Outcome.UNKNOWN, False)
 
 
 def test_a_lost_cancel_of_all_is_not_forgotten_over_one_by_ids() -> None:
@@ -647,6 +805,9 @@ def test_v5s_history_has_not_every_id_that_was_lost(by: ApiGeneration, is_all: b
     told = either(v1(LOST), *there, lists("", by), history("1", by), known=V1).report()
     assert (told.outcome, told.successes) == (Outcome.CANCELLED, ("1",))
     assert told.ids_complete is is_all
+    # A last page that is empty takes nothing back.
+    pages = [v1(LOST), *there, lists("", by), history("1", by), history("", by)]
+    assert either(*pages, known=V1).report().ids_complete is is_all
 
 
 def test_what_was_taken_is_told_though_only_an_old_list_had_it_since() -> None:
@@ -736,9 +897,28 @@ AT_ONCE = -0.1
 """Seconds after which what is asked for next is asked in the moment of the last answer."""
 
 
+def test_of_two_answers_of_one_moment_the_one_that_took_the_order_holds() -> None:
+    """It was refused, and taken by another request: a success has no error."""
+    account = Account(Intent(ALL))
+    account.said(took(errors=[order_error("1", 1004)]))
+    account.now = 0.0
+    account.said(took("1"))
+    assert (account.report().successes, account.report().errors) == (("1",), ())
+
+
+def test_a_list_that_lags_behind_a_cancel_by_ids_is_no_word_against_it() -> None:
+    """For 2.5 s after its answer; what is listed from then on will not go by it."""
+    for after, state in ((2.3, State.TAKEN), (2.5, State.OPEN)):
+        account = Account(Intent(ALL, ("1",)))
+        account.said(took("1"), order_ids=("1",))
+        lists("1", after=after)(account)
+        assert account.states().orders["1"].state is state
+
+
 def test_what_is_asked_for_in_the_moment_of_an_answer_is_later_than_it() -> None:
     """As a procedure does that waits for nothing between the two."""
     assert either(v1(no(1051)), lists(by=V5, after=AT_ONCE)).states().is_clear
+    assert either(v1(no(6002)), lists(by=V5, after=AT_ONCE)).states().is_clear
 
     def state(*does: Does) -> State:
         account = Account(Intent(ALL, ("1",)))
@@ -829,6 +1009,19 @@ def test_a_report_counts_its_requests_and_its_reads_each_from_one() -> None:
     assert [(a.number, a.code) for a in both.reads] == [(1, None), (2, 1056)]
     assert [(a.number, a.code) for a in either(asked(no(1056))).report().attempts] == [(1, 1056)]
     assert either(asked(LOST)).report().attempts == ()
+    assert either(asked(no(1056)), asked(LOST)).report().attempts == ()
+    clear = either(lists(), asked(no(4007), V5)).report()
+    assert (clear.outcome, clear.attempts) == (Outcome.NOTHING_TO_CANCEL, ())
+
+
+def test_a_request_that_went_for_two_parts_is_one_attempt() -> None:
+    """Of what was asked for; it keeps its number."""
+    account = Account(Intent(ALL, ("1", "2", "3")))
+    account.said(took("1"), order_ids=("1",))
+    (heard,) = account.states().cancels
+    account.ledger.file(heard._replace(order_ids=("2",)))
+    account.said(took("3"), order_ids=("3",))
+    assert [attempt.number for attempt in account.report().attempts] == [1, 2]
 
 
 def test_a_report_tells_the_seconds_since_the_call_began() -> None:
