@@ -17,6 +17,7 @@ from htx_async.enums import ApiGeneration, Outcome
 from htx_async.exchange.endpoints import CANCEL_ALL
 from htx_async.exchange.operation import Kind
 from htx_async.filters import OrderFilter
+from htx_async.orders import TrailingOrder
 from htx_async.report_text import WAY_OUT
 from tests.cancel.facts import (
     ALL,
@@ -93,6 +94,8 @@ def outcome_of(*does: Does, **more: Any) -> Outcome:
         ([lists("1", V5)], {V5}, "V5 lists orders that v1 does not know"),
         ([asked(no(4007), V5)], {V1}, "V5 answered 4007, so the account is not on it"),
         ([v5(no(6001), of="1")], {V1}, "V5 answered 6001, so the account is not on it"),
+        # It may have moved since.
+        ([asked(no(4007), V5), v1(took("1"))], {V1, V5}, ""),
         # Each refuses it: nobody knows where it is.
         ([v1(no(6002)), asked(no(4007), V5)], set(), ""),
         # Of two that contradict each other the later one holds.
@@ -176,7 +179,7 @@ def test_another_call_of_the_session_may_have_found_the_account_on_v5() -> None:
     account = either(lists(by=V5), known=None)
     account.ledger.file(Moved((), "v1 answered 6002", account.now))
     known = account.states()
-    assert (known.on, known.why, known.is_covered) == ({V5}, "v1 answered 6002", False)
+    assert (set(known.on), known.why, known.is_covered) == ({V5}, "v1 answered 6002", False)
     lists(by=V5)(account)
     assert account.states().is_clear
 
@@ -972,6 +975,7 @@ def test_a_list_that_v1_hands_out_again_ends_the_doubt() -> None:
     """After it was not served, any list is an answer for the account; none at all is not."""
     away = asked(no(10000))
     assert problem(either(away, asked(LOST)).states()).startswith(SAYS_NOTHING)
+    assert either(away).states().is_open_question
     again = problem(either(away, asked(took())).states())
     assert again == "nobody has answered for the account"
 
@@ -1062,6 +1066,10 @@ def test_words_of_v5_count_for_nothing_once_it_has_no_such_account() -> None:
     """An empty list from before is no proof that neither generation has an order."""
     gone = either(lists(by=V5), v1(no(6002)), asked(no(4007), V5)).states()
     assert (set(gone.on), gone.is_covered) == (set(), False)
+    others = either(lambda account: account.listed(Kind.OPEN, [OTHER], by=V5))
+    for each in (v1(no(6002)), asked(no(4007), V5)):
+        each(others)
+    assert (set(others.states().on), others.states().is_covered) == (set(), False)
 
 
 def test_v5s_word_on_the_account_counts_from_when_it_was_asked_for() -> None:
@@ -1108,6 +1116,8 @@ def test_until_clear_what_was_said_before_a_round_does_not_cover_it() -> None:
     assert account.states().is_covered
     account.ledger.file(Round((BTC,), account.now))
     assert not account.states().is_covered
+    account.listed(Kind.OPEN, [], after=0.0)
+    assert account.states().is_covered
     account.listed(Kind.OPEN, [])
     assert account.states().is_covered
 
@@ -1154,6 +1164,26 @@ def test_what_had_ended_before_the_call_is_no_success_of_a_lost_cancel(
     account.said(took(ts=START + 250), took(ts=START + 450 + ahead), kind=Kind.ENDED)
     account.listed(Kind.OPEN, [])
     account.listed(Kind.ENDED, [row("1", status=6, after=after)])
+    assert account.report().successes == successes
+
+
+@pytest.mark.parametrize(
+    ("ended", "successes"),
+    [
+        (row("1", status=6, after=-51), ("1",)),
+        (row("1", status=6, after=-52), ()),
+        (row("1", status=6, after=-52, canceled_at=None), ()),
+        (row("1", status=6, after=-52, update_time=None), ()),
+    ],
+)
+def test_an_order_had_ended_before_the_call_when_it_certainly_had(
+    ended: TrailingOrder, successes: tuple[str, ...]
+) -> None:
+    """By either of its times: the call began 51 ms before its start at the earliest."""
+    account = Account(Intent(ALL, ("1",)))
+    account.said(LOST, order_ids=("1",))
+    account.said(took(ts=START + 250), took(ts=START + 450), kind=Kind.ENDED)
+    account.listed(Kind.ENDED, [ended])
     assert account.report().successes == successes
 
 
