@@ -80,7 +80,7 @@ async def test_a_fleet_shares_its_tokens(exchange: SimulatedExchange, server: Re
         ),
         one_by_one(
             cancel_all(exchange, CODE, "--json", "--redis", server.url),
-            Run(("open", "ETH-USDT", *to), variables),
+            Run(("open", "ETH-USDT", "--generation", "auto", *to), variables),
         ),
     )
     said = (after_plan(named.err), after_plan(own.err), dry.err, shown.err, well.err)
@@ -114,7 +114,7 @@ async def test_without_redis_the_share_of_its_own_is_used(
             ("cancel-all", CODE, "--dry-run", "--json", *fleet, *to),
             ("doctor", *fleet, *to),
         ),
-        cli("open", CODE, *fleet, *to),
+        cli("open", CODE, "--generation", "auto", *fleet, *to),
     )
     assert [silent(result).code for result in (cancelled, dry, ill, shown)] == [0, 0, 6, 0]
     lost = "Redis could not be reached (ConnectionError)"
