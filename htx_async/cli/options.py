@@ -38,7 +38,7 @@ class On(StrEnum):
     FAILURE = "failure"
 
 
-def _base_urls(ctx: typer.Context, param: Any, value: list[str] | None) -> list[str] | None:
+def _base_urls(ctx: typer.Context, param: Any, value: list[str] | None) -> list[str]:
     """As they were given; a usage error, which names the option and its variable, for what can be
     none."""
     try:
@@ -46,7 +46,8 @@ def _base_urls(ctx: typer.Context, param: Any, value: list[str] | None) -> list[
             checked(value)
     except InvalidRequest as error:
         raise typer.BadParameter(str(error), ctx=ctx, param=param) from None
-    return value
+    # Older typers ask for the length of what comes back.
+    return value or []
 
 
 ContractArguments = Annotated[

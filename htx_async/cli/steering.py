@@ -26,7 +26,7 @@ class Simulation:
     """
 
     def __init__(self, base_url: str | None) -> None:
-        if base_url is None:
+        if not base_url:
             raise InvalidRequest(
                 "which simulation? Name it by --base-url http://127.0.0.1:PORT or HTX_BASE_URL; "
                 "`htx-async simulate --keys-file FILE` writes a file that sets it"
