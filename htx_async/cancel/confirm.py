@@ -56,7 +56,7 @@ async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
     waits = chain(_WAITS, repeat(_LAST_WAIT))
     known = context.states()
     gone = known.having(State.TAKEN, State.GONE)
-    since = known.times.earliest if generation is _V1 else None
+    since = known.times.since if generation is _V1 else None
     if generation is not _V1 and not {*gone} - context.ledger.ended.keys():
         return
     while not context.scope.reason:

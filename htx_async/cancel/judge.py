@@ -6,6 +6,7 @@ of the API that may be the account's has answered for all that is meant.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from htx_async.calls.in_flight import Heard
@@ -229,7 +230,7 @@ def _is_complete(known: States, outcome: Outcome) -> bool:
     # By v1's history, which tells of those that have ended since, if it is known since when. V5's
     # reaches back two days, and nobody says whether that is to when they ended or were placed.
     is_told = State.CANCELLED in known.kinds and not known.is_told_by_v5
-    return is_told and known.times.do_agree
+    return is_told and known.times.do_agree and known.times.since < math.inf
 
 
 def _lost(known: States) -> bool:

@@ -199,7 +199,7 @@ class States(Evidence):
                 self._tell_of(order_id, order, self._state(order, self.ended.get(order_id)))
 
     def _tell_of_history(self) -> None:
-        since = self.times.earliest
+        since = self.times.since
         for order_id, row in self.ended.items():
             at = row.canceled_at or row.update_time
             if order_id not in self.orders and at is not None and at >= since:

@@ -33,10 +33,17 @@ class Times:
     def latest(self) -> float:
         """Unix milliseconds at the exchange, which the horizon comes no later than. What one reply
         says alone is not certain; where they contradict each other the most cautious one holds."""
-        if len(self._upper) < 2 or self._is_clock_wrong():
+        if len(self._upper) < 2 or self._is_clock_wrong:
             return math.inf
         return self._upper[1] if self.do_agree else self._upper[-1]
 
+    @cached_property
+    def since(self) -> float:
+        """Unix milliseconds from which on what has ended did so in this call, or just before it;
+        infinity where no reply tells its time, or not by the clock of orders."""
+        return math.inf if not self.earliest or self._is_clock_wrong else self.earliest
+
+    @cached_property
     def _is_clock_wrong(self) -> bool:
         """Whether a list has orders that were placed after the time at which it says it was made:
         then the clock of replies is not that of orders."""

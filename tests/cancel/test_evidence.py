@@ -805,6 +805,7 @@ def test_v5s_history_has_not_every_id_that_was_lost(by: ApiGeneration, is_all: b
     there = (
         [asked(no(6002)), lists("1", V5), v5(took("1"), of="1")] if by is V5 else [v1(took("1"))]
     )
+    there.append(asked(took(ts=START + 500), by))
     told = either(v1(LOST), *there, lists("", by), history("1", by), known=V1).report()
     assert (told.outcome, told.successes) == (Outcome.CANCELLED, ("1",))
     assert told.ids_complete is is_all
@@ -1165,6 +1166,24 @@ def test_what_had_ended_before_the_call_is_no_success_of_a_lost_cancel(
     account.listed(Kind.OPEN, [])
     account.listed(Kind.ENDED, [row("1", status=6, after=after)])
     assert account.report().successes == successes
+
+
+def test_where_no_reply_tells_its_time_the_history_tells_of_no_other_orders() -> None:
+    """What was cancelled or has triggered weeks ago would be called this call's; the ids that a
+    lost answer took stay unknown."""
+    old = [row("1", status=6), row("2", status=6, after=-60_000), row("3", status=4, after=-60_000)]
+    account = Account(Intent(ALL))
+    account.said(LOST, took("1"))
+    account.listed(Kind.OPEN, [])
+    account.listed(Kind.ENDED, old)
+    report = account.report()
+    assert (report.successes, report.triggered, report.ids_complete) == (("1",), (), False)
+    # As where they tell it by another clock than that of orders, an hour behind it.
+    page = Page((row("1", created_at=START),))
+    account.said(Made(took().verdict, ts=START - 3_600_000, data=page), kind=Kind.OPEN)
+    report = account.report()
+    assert (report.successes, report.triggered, report.ids_complete) == (("1",), (), False)
+    assert account.states().times.do_agree
 
 
 @pytest.mark.parametrize(

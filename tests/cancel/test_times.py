@@ -28,12 +28,14 @@ def test_each_reply_bounds_a_moment_from_both_sides() -> None:
     assert both.do_agree
     assert both.latest - START == pytest.approx(8051, rel=0, abs=0.01)
     assert both.earliest - START == pytest.approx(4949, rel=0, abs=0.01)
+    assert both.since == both.earliest
 
 
 def test_without_a_reply_nothing_is_bounded() -> None:
     """Neither side, and nothing contradicts it."""
     none = times()
     assert (none.do_agree, none.earliest, none.latest) == (True, 0.0, math.inf)
+    assert none.since == math.inf
 
 
 @pytest.mark.parametrize(("ts", "do_agree"), [(501, True), (502, False)])
