@@ -184,7 +184,7 @@ class Attempts:
     def _heard(self) -> None:
         """The last attempt goes on the ledger, and to the listeners."""
         ending = self.endings[-1]
-        self.sink.heard(ending)
+        self.sink.heard(ending, self._so_far)
         self.scope.heard(ending.attempt)
         self._emit(AttemptEnded, ending.answered, ending.attempt)
 

@@ -90,5 +90,5 @@ class Sink(Protocol):
         """The number of one more request, for `contracts`; `cut_off` tells what it comes to if it
         ends now. `number`: of one that goes for other contracts, too."""
 
-    def heard(self, fact: Heard) -> None:
-        """It came to its end."""
+    def heard(self, fact: Heard, cut_off: Callable[[], Heard]) -> None:
+        """What was begun with `cut_off` came to its end."""

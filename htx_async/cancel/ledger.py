@@ -143,9 +143,9 @@ class Ledger:
         """Their numbers."""
         self._of: dict[str, list[Fact]] = {}
         self._of_all: list[Fact] = []
-        self.under_way: dict[tuple[int, tuple[str, ...]], list[Callable[[], Heard]]] = {}
-        """What each request that is on the wire would count as if it ended now, by its number and
-        by the contracts for which it would."""
+        self.under_way: dict[Callable[[], Heard], tuple[str, ...]] = {}
+        """What tells of each request on the wire as what it would count if it ended now, and the
+        contracts for which it would."""
 
     @cached_property
     def search(self) -> OrderSearch:
@@ -156,17 +156,12 @@ class Ledger:
         self, contracts: tuple[str, ...], cut_off: Callable[[], Heard], number: int | None = None
     ) -> int:
         """A request goes out; its number. `number`: of one that goes for others, too."""
-        number = next(self.requests) if number is None else number
-        self.under_way.setdefault((number, contracts), []).append(cut_off)
-        return number
+        self.under_way[cut_off] = contracts
+        return next(self.requests) if number is None else number
 
-    def heard(self, fact: Heard) -> None:
-        """It came to its end."""
-        parts = self.under_way.get((fact.request, fact.contracts))
-        if parts is not None:
-            del parts[0]
-            if not parts:
-                del self.under_way[fact.request, fact.contracts]
+    def heard(self, fact: Heard, cut_off: Callable[[], Heard]) -> None:
+        """What was begun with `cut_off` came to its end."""
+        del self.under_way[cut_off]
         self.file(fact)
 
     def file(self, fact: Fact) -> None:
@@ -200,5 +195,4 @@ class Ledger:
     def cut_off(self, contract: str) -> list[Callable[[], Heard]]:
         """What each request on the wire that speaks of `contract` comes to if it ends now."""
         told = self.under_way.items()
-        of = (parts for (_, named), parts in told if named == ALL or contract in named)
-        return [cut_off for parts in of for cut_off in parts]
+        return [cut_off for cut_off, named in told if named == ALL or contract in named]
