@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from htx_async.aio.tasks import own_task
 from htx_async.calls.scope import Scope
 from htx_async.cancel.context import Context
-from htx_async.cancel.ledger import ALL, Unread
+from htx_async.cancel.ledger import Listed, Unread
 from htx_async.cancel.walk import OnPage
 from htx_async.enums import ApiGeneration
 from htx_async.exchange import v5
@@ -17,32 +17,6 @@ from htx_async.exchange.operation import Kind
 from htx_async.orders import TrailingOrder
 
 _V5 = ApiGeneration.V5
-
-
-class _Everything(Context):
-    """The account, whose rows are filed contract by contract. `contexts`: those of the call."""
-
-    contexts: Callable[[], Iterable[Context]]
-
-    def list_rows(
-        self,
-        kind: Kind,
-        generation: ApiGeneration,
-        contracts: tuple[str, ...],
-        rows: Collection[TrailingOrder],
-        asked: float,
-        *,
-        is_whole: bool = False,
-        has_others: bool = False,
-    ) -> None:
-        of: dict[str, list[TrailingOrder]] = {}
-        for row in rows:
-            of.setdefault(row.contract_code.upper(), []).append(row)
-        for context in self.contexts():
-            own = of.get(context.intent.filter.instrument.upper(), [])
-            if own or is_whole:
-                where, others = (kind, generation, context.contracts), len(rows) > len(own)
-                context.list_rows(*where, own, asked, is_whole=is_whole, has_others=others)
 
 
 class _Reading:
@@ -62,9 +36,9 @@ class AccountLists:
     """
 
     def __init__(self, everything: Context, contexts: Callable[[], Iterable[Context]]) -> None:
-        where = (everything.resources, everything.ledger, everything.scope, everything.intent)
-        self._reader = _Everything(*where, ALL)
-        self._reader.contexts = contexts
+        self._reader = everything.within(everything.scope, everything.resources)
+        self._reader.file_rows = self._file
+        self._contexts = contexts
         self._has_read = False
         self._tasks: set[asyncio.Task[bool]] = set()
         self._next: dict[Kind, _Reading] = {}
@@ -111,6 +85,18 @@ class AccountLists:
         finally:
             reading.on_page.remove(on_page)
         return reading.task.done() and reading.task.result()
+
+    def _file(self, fact: Listed, rows: Collection[TrailingOrder]) -> None:
+        """Each contract's own under that contract."""
+        of: dict[str, list[TrailingOrder]] = {}
+        for row in rows:
+            of.setdefault(row.contract_code.upper(), []).append(row)
+        for context in self._contexts():
+            own = of.get(context.contract.upper(), [])
+            if own or fact.is_whole:
+                others = len(rows) > len(own)
+                part = fact._replace(contracts=context.contracts, has_others=others)
+                context.file_rows(part, own)
 
     async def _read(self, kind: Kind, reading: _Reading) -> bool:
         async with self._locks[kind]:

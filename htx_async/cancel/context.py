@@ -64,11 +64,14 @@ class Context:
         self.ledger = ledger
         self.scope = scope
         self.intent = intent
-        self._contract = intent.filter.instrument
+        self.contract = intent.filter.instrument
+        """In words; see `OrderFilter`."""
         self._is_by_pair = intent.filter.contract_code is None
-        self.contracts = (self._contract,) if contracts is None else contracts
+        self.contracts = (self.contract,) if contracts is None else contracts
         """Under which its facts are filed."""
-        self._facts = ledger.filed(self._contract)
+        self.file_rows: Callable[[Listed, Collection[TrailingOrder]], None] = ledger.list_rows
+        """Puts what a list, or a page of one, has shown on the ledger."""
+        self._facts = ledger.filed(self.contract)
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
@@ -78,7 +81,7 @@ class Context:
     def states(self) -> States:
         """What is known now."""
         count = len(self._facts)
-        is_moving = bool(self.ledger.under_way and self.ledger.cut_off(self._contract))
+        is_moving = bool(self.ledger.under_way and self.ledger.cut_off(self.contract))
         if is_moving or count != self._count:
             self._states = judge.states(self.intent, self.ledger)
             self._count = -1 if is_moving else count
@@ -94,10 +97,9 @@ class Context:
             self._late = f"the deadline of {self.scope.patience:g} s leaves no time to ask again"
         return goes_on
 
-    def within(self, scope: Scope, resources: Resources | None = None) -> Context:
+    def within(self, scope: Scope, resources: Resources) -> Context:
         """The same with less time, or with other resources."""
-        settings = (self.ledger, scope, self.intent, self.contracts)
-        other = Context(self.resources if resources is None else resources, *settings)
+        other = Context(resources, self.ledger, scope, self.intent, self.contracts)
         other.lists = self.lists
         return other
 
@@ -200,16 +202,17 @@ class Context:
                 return None
             walk.feed(page)
             if walk.is_whole:
-                rows = walk.rows().values()
+                rows = walk.rows()
                 is_whole = self._is_of_all(kind, generation, rows)
-                self.list_rows(kind, generation, named, rows, asked, is_whole=is_whole)
+                self.file_rows(Listed(kind, generation, named, is_whole, asked, self.now()), rows)
             else:
-                self.list_rows(kind, generation, named, page.orders, page_asked)
+                shown = Listed(kind, generation, named, False, page_asked, self.now())
+                self.file_rows(shown, page.orders)
             on_page(page)
             if walk.problem:
                 self.ledger.file(Unread(kind, generation, named, walk.problem, self.now()))
                 return None
-        return tuple(walk.rows().values())
+        return walk.rows()
 
     def _is_of_all(
         self, kind: Kind, generation: ApiGeneration, rows: Collection[TrailingOrder]
@@ -222,22 +225,6 @@ class Context:
         traits = self.resources.v5
         traits.lists_all |= len({row.contract_code for row in rows}) > 1
         return traits.lists_all
-
-    def list_rows(
-        self,
-        kind: Kind,
-        generation: ApiGeneration,
-        contracts: tuple[str, ...],
-        rows: Collection[TrailingOrder],
-        asked: float,
-        *,
-        is_whole: bool = False,
-        has_others: bool = False,
-    ) -> None:
-        """Put what a list, or a page of one, has shown on the ledger; see `Listed`."""
-        ids = tuple(row.order_id for row in rows)
-        fact = Listed(kind, generation, contracts, ids, is_whole, asked, self.now(), has_others)
-        self.ledger.list_rows(fact, rows)
 
     async def read_open(
         self,

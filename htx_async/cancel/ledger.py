@@ -55,16 +55,17 @@ class Intent(NamedTuple):
 class Listed(NamedTuple):
     """Orders that a list showed. `is_whole`: and there were no others; else what some of its pages
     showed. `asked` is the time of the first page, `answered` that of the last. `has_others`: it is
-    the part of one contract in a list of the account, which showed orders of others."""
+    the part of one contract in a list of the account, which showed orders of others. `order_ids`:
+    of its rows, put in as they are filed."""
 
     kind: Kind
     generation: ApiGeneration
     contracts: tuple[str, ...]
-    order_ids: tuple[str, ...]
     is_whole: bool
     asked: float
     answered: float
     has_others: bool = False
+    order_ids: tuple[str, ...] = ()
 
 
 class Unread(NamedTuple):
@@ -176,8 +177,9 @@ class Ledger:
     def list_rows(self, fact: Listed, rows: Iterable[TrailingOrder]) -> None:
         """File a list; a row is kept once, as it was seen last."""
         kept = self.ended if fact.kind is Kind.ENDED else self.rows
-        kept.update((row.order_id, row) for row in rows)
-        self.file(fact)
+        shown = {row.order_id: row for row in rows}
+        kept.update(shown)
+        self.file(fact._replace(order_ids=tuple(shown)))
 
     def of(self, contract: str) -> list[Fact]:
         """What speaks of `contract`, in the order in which it became known; what is on the wire

@@ -122,10 +122,10 @@ class Looks:
         return self._orders.get(contract, 0) > 0 or (found is not None and found.done())
 
     def _cancelled(self, context: Context) -> None:
-        if (looking := self._looking.get(context.intent.filter.instrument)) is not None:
+        if (looking := self._looking.get(context.contract)) is not None:
             # What it would show is known better by now.
             looking.cancel()
-        self._cancelling.discard(context.intent.filter.instrument)
+        self._cancelling.discard(context.contract)
         self._note(context)
         self._weigh()
 
@@ -142,7 +142,7 @@ class Looks:
         if self._look is Look.ONLY:
             return await self._only(context)
         if self._look is Look.FIRST and is_first:
-            shown = self._shown.get(context.intent.filter.instrument, self._gate)
+            shown = self._shown.get(context.contract, self._gate)
             same = v1.cancel_all(context.intent.filter, context.intent.endpoint).request
             await context.scope.until(self._gate, shown, self._resources.turns.same(same))
         return not context.scope.reason
@@ -160,7 +160,7 @@ class Looks:
 
     async def _beforehand(self, context: Context) -> None:
         """Look at one contract while it waits; as soon as a page shows orders it need not."""
-        contract, found = context.intent.filter.instrument, set[str]()
+        contract, found = context.contract, set[str]()
         is_read = False
 
         def on_page(page: Page) -> None:
@@ -217,11 +217,9 @@ class Looks:
         self._note(context)
         known = context.states()
         if not known.is_covered or known.having(State.OPEN):
-            self._cancelling.add(context.intent.filter.instrument)
+            self._cancelling.add(context.contract)
         self._is_in(context)
-        self._has_seen(
-            context.intent.filter.instrument, len(known.having(State.OPEN)), known.is_covered
-        )
+        self._has_seen(context.contract, len(known.having(State.OPEN)), known.is_covered)
         if not known.is_covered:
             context.ledger.file(Warned(context.contracts, BLIND))
             return not context.scope.reason
@@ -240,7 +238,7 @@ class Looks:
         context.resources = self._everything.resources
 
     def _is_in(self, context: Context) -> None:
-        self._out.discard(context.intent.filter.instrument)
+        self._out.discard(context.contract)
         self._weigh()
 
     def _weigh(self) -> None:

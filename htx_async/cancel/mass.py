@@ -263,7 +263,7 @@ class MassCancel:
             self._unqueued -= _rounds_of(intent)
 
     async def _rounds(self, context: Context) -> CancelReport:
-        is_first, contract = True, context.intent.filter.instrument
+        is_first, contract = True, context.contract
         while not self.scope.reason and await self._looks.lets(context, is_first=is_first):
             self._queue_no_more(context.intent)
             report = await carry(context, cancel_all)

@@ -34,7 +34,7 @@ async def cancel_all(context: Context) -> None:
     """List and cancel until nothing is left that may go, or time is up. One-way orders are not
     cancelled under an offset filter, but reported."""
     if context.intent.filter.contract_code is None:
-        context.ledger.file(Ended((context.intent.filter.instrument,), _NO_CODE))
+        context.ledger.file(Ended((context.contract,), _NO_CODE))
         return
     waits = chain(_WAITS, repeat(_LAST_WAIT))
     # What a look, or the check of v1's word, has listed of it just now needs no other list.

@@ -7,7 +7,7 @@ import asyncio
 
 from htx_async.aio.timers import TimeLimit
 from htx_async.cancel.context import Context
-from htx_async.cancel.ledger import ALL, NotOnV5
+from htx_async.cancel.ledger import ALL, Listed, NotOnV5
 from htx_async.cancel.walk import OnPage
 from htx_async.enums import ApiGeneration, Verdict
 from htx_async.exchange import v5
@@ -25,7 +25,7 @@ async def _look(context: Context) -> None:
     try:
         if not search.has_listed:
             search.has_listed = True
-            await _page(context, Kind.OPEN, None, v5.opens(None, context.intent.filter.instrument))
+            await _page(context, Kind.OPEN, None, v5.opens(None, context.contract))
         if not search.by_code:
             await _windows(context, None)
         code = context.intent.filter.contract_code
@@ -40,7 +40,7 @@ async def _windows(context: Context, code: str | None) -> None:
     search = context.ledger.search
     until = search.until if code is None else None
     while code not in search.looked:
-        operation = v5.ended(code, until, context.intent.filter.instrument)
+        operation = v5.ended(code, until, context.contract)
         reply = await _page(context, Kind.ENDED, code, operation)
         if reply is None:
             return
@@ -65,7 +65,8 @@ async def _page(
         is_refused = reply is not None and reply.verdict is Verdict.REFUSED
         search.by_code = search.by_code or (is_refused and code is None)
         return None
-    context.list_rows(kind, _V5, contracts, page.orders, context.now())
+    now = context.now()
+    context.file_rows(Listed(kind, _V5, contracts, False, now, now), page.orders)
     search.is_found = bool(page.orders)
     return reply
 

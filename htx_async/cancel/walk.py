@@ -78,15 +78,15 @@ class Walk:
         else:
             self.following = following
 
-    def rows(self) -> dict[str, TrailingOrder]:
+    def rows(self) -> tuple[TrailingOrder, ...]:
         """Every row that was read, once."""
-        return {row.order_id: row for page in self._read for row in page.orders}
+        return tuple({row.order_id: row for page in self._read for row in page.orders}.values())
 
     def _end(self) -> None:
         if self._unread:
             self.problem = f"{self._unread} of its rows could not be read"
             return
-        rows = set(self.rows())
+        rows = {row.order_id for row in self.rows()}
         # What changes while it is read counts when it reads the same twice.
         is_alike = len(self._read) == 1 or self._before == rows or self._is_enough is not None
         if self._rules.are_steady or (self._holds_all(rows) and is_alike):

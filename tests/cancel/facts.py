@@ -149,9 +149,8 @@ class Account:
     ) -> None:
         """A list showed `rows`, asked for `after` seconds: late enough to show all."""
         self.now += after
-        ids = tuple(row.order_id for row in rows)
-        about = (kind, by, self._contracts, ids)
-        self.ledger.list_rows(Listed(*about, is_whole, self.now, self.now + 0.1), rows)
+        about = (kind, by, self._contracts, is_whole)
+        self.ledger.list_rows(Listed(*about, self.now, self.now + 0.1), rows)
         self.now += 0.2
 
     def unread(self, problem: str, *, by: ApiGeneration = V1, kind: Kind = Kind.OPEN) -> None:

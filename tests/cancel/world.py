@@ -129,8 +129,7 @@ class World:
         shown = rows if is_whole else rows[:1]
         told = Reply(Verdict.ACCEPTED, ts=START + int((asked + self.now) * 500) - self._behind())
         self._file(kind, generation, (), told, asked)
-        ids = tuple(row.order_id for row in shown)
-        fact = Listed(kind, generation, (BTC,), ids, is_whole, asked, self.now)
+        fact = Listed(kind, generation, (BTC,), is_whole, asked, self.now)
         self.ledger.list_rows(fact, shown)
 
     # How the exchange answers
