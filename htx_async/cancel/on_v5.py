@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import chain, repeat
 
 from htx_async.aio.tasks import Group
 from htx_async.calls.call import Call
 from htx_async.calls.generation import V5Traits
 from htx_async.cancel.batches import batches
-from htx_async.cancel.confirm import look_at_ended
+from htx_async.cancel.confirm import look_at_ended, until_gone, waits
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Ended
 from htx_async.cancel.order import NEVER, Order, State
@@ -23,10 +22,6 @@ from htx_async.exchange.models import Page
 from htx_async.exchange.operation import Operation
 
 _V5 = ApiGeneration.V5
-_WAITS = (0.025, 0.1, 0.25, 0.5)
-_LAST_WAIT = 1.0
-"""Seconds between looks: V5's lists lag behind, and v1's example took 1.1 s."""
-
 _NO_CODE = "V5 knows a contract by its contract_code only"
 
 
@@ -36,38 +31,29 @@ async def cancel_all(context: Context) -> None:
     if context.intent.filter.contract_code is None:
         context.ledger.file(Ended((context.contract,), _NO_CODE))
         return
-    waits = chain(_WAITS, repeat(_LAST_WAIT))
+    # V5's lists lag behind, and v1's example took 1.1 s.
+    between = waits(0.025)
     # What a look, or the check of v1's word, has listed of it just now needs no other list.
     async with Group() as group:
         _cancel_due(context, group, context.states().having(State.OPEN), set())
     is_begun = context.states().sent[_V5] > NEVER
-    if is_begun and not await context.pause(next(waits)):
+    if is_begun and not await context.pause(next(between)):
         return
     known = context.states()
     if not is_begun and not context.intent.confirm and known.is_listed_since(_V5):
         return
-    while await _list_and_cancel(context):
-        known = context.states()
-        if _may_go(context, known):
-            wait = next(waits)
-        elif context.intent.confirm and not known.is_late(_V5):
-            wait = max(0.0, known.listed_by - context.now())
-        else:
-            break
-        if not await context.pause(wait):
-            break
-    else:
-        return
-    if context.states().having(State.TAKEN, State.GONE) and not context.scope.reason:
+    look = partial(_list_and_cancel, context)
+    is_read = await until_gone(context, _V5, look, _may_go, between)
+    if is_read and context.states().having(State.TAKEN, State.GONE) and not context.scope.reason:
         await look_at_ended(context, _V5)
 
 
-async def _list_and_cancel(context: Context) -> bool:
-    """List once, and cancel what is due as its page comes; whether the list was whole."""
+async def _list_and_cancel(context: Context) -> object | None:
+    """List once, and cancel what is due as its page comes; None where there is no going on."""
     async with Group() as group:
         on_page = cancelling(context, group)
         rows = await context.read_open(_V5, on_page=on_page, persists=True)
-    return rows is not None and not context.scope.reason
+    return None if context.scope.reason else rows
 
 
 def cancelling(context: Context, group: Group) -> OnPage:

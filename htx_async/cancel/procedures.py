@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from htx_async.aio.tasks import Group
 from htx_async.cancel import on_v5
 from htx_async.cancel.batches import batches
-from htx_async.cancel.confirm import confirm, look_at_ended, look_until_gone
+from htx_async.cancel.confirm import look_at_ended, look_until_gone
 from htx_async.cancel.context import Context
 from htx_async.cancel.ledger import Unread
 from htx_async.cancel.order import State
@@ -131,11 +131,11 @@ async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
         return
     await context.send(v1.cancel_all(context.intent.filter, context.intent.endpoint))
     known = context.states()
-    if context.intent.confirm and known.is_asked and not context.scope.reason:
-        await confirm(context)
-    elif State.OPEN in known.kinds and not context.scope.reason:
-        # Listed before, and passed over by the reply: somebody else's cancel may take it off.
-        await look_until_gone(context)
+    confirms = context.intent.confirm and known.is_asked
+    # What was listed before, and passed over by the reply, somebody else's cancel may take off.
+    looks = (confirms or State.OPEN in known.kinds) and not context.scope.reason
+    if looks and await look_until_gone(context) and confirms:
+        await look_at_ended(context, generation)
     await _check_and_cancel(context)
     if context.intent.confirm and ApiGeneration.V5 in context.states().on:
         # Of what v1's history does not tell, V5's may: the account may have moved meanwhile.
