@@ -14,6 +14,7 @@ from htx_async.cancel.ledger import OnV1, Warned
 from htx_async.cancel.order import NEVER, State
 from htx_async.cancel.procedures import look
 from htx_async.cancel.v5_check import check_v5
+from htx_async.cancel.walk import OnPage
 from htx_async.enums import ApiGeneration, Look, MarginMode
 from htx_async.errors import InvalidRequest
 from htx_async.events import LookEnded
@@ -67,14 +68,15 @@ class Looks:
         self._resources = everything.resources._replace(
             reads=SparedReads(everything.resources.reads)
         )
-        loop = asyncio.get_running_loop()
-        self._gate: asyncio.Future[None] = loop.create_future()
-        self._all_in: asyncio.Future[None] = loop.create_future()
+        self._loop = asyncio.get_running_loop()
+        self._gate: asyncio.Future[None] = self._loop.create_future()
+        """Open to those whose lists have shown no orders, or to second opinions."""
+        self._shown: dict[str, asyncio.Future[None]] = {
+            contract: self._loop.create_future() for contract in contexts
+        }
         self._out = set(contexts)
-        self._unseen = set(contexts)
-        self._read: set[str] = set()
         self._orders: dict[str, int] = {}
-        self._shown: dict[str, asyncio.Future[None]] = {}
+        self._whole: set[str] = set()
         self._tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._cross: asyncio.Task[bool] | None = None
@@ -86,18 +88,14 @@ class Looks:
 
     def begin(self) -> None:
         """Begin to read, in the order given."""
-        resources, loop = self._resources, asyncio.get_running_loop()
-        if self._look is Look.NONE:
+        generation = self._resources.generation
+        # On V5 cancels begin with a list anyway.
+        if self._look is Look.NONE or generation.current is _V5:
             return
-        if resources.generation.current is _V5:
-            # Its cancels begin with a list anyway.
-            _set(self._gate)
-            return
-        if resources.generation.is_auto:
+        if generation.is_auto:
             self._tasks.append(own_task(self._ask_v5()))
         if self._look is Look.FIRST:
-            self._shown = {contract: loop.create_future() for contract in self._contexts}
-            self._timer = loop.call_later(TO_LOOK, _set, self._gate)
+            self._timer = self._loop.call_later(TO_LOOK, _set, self._gate)
             self._looking = {
                 contract: own_task(self._beforehand(one))
                 for contract, one in self._contexts.items()
@@ -118,8 +116,7 @@ class Looks:
 
     def is_shown(self, contract: str) -> bool:
         """Whether a list has shown orders of it that are meant."""
-        found = self._shown.get(contract)
-        return self._orders.get(contract, 0) > 0 or (found is not None and found.done())
+        return self._shown[contract].done()
 
     def _cancelled(self, context: Context) -> None:
         if (looking := self._looking.get(context.contract)) is not None:
@@ -141,10 +138,11 @@ class Looks:
         """Wait for the moment at which a round of `context` may begin; whether there is one."""
         if self._look is Look.ONLY:
             return await self._only(context)
-        if self._look is Look.FIRST and is_first:
-            shown = self._shown.get(context.contract, self._gate)
-            same = v1.cancel_all(context.intent.filter, context.intent.endpoint).request
-            await context.scope.until(self._gate, shown, self._resources.turns.same(same))
+        waits = self._look is Look.FIRST and is_first
+        if waits and self._resources.generation.current is _V1:
+            cancel = v1.cancel_all(context.intent.filter, context.intent.endpoint).request
+            same = self._resources.turns.same(cancel)
+            await context.scope.until(self._gate, self._shown[context.contract], same)
         return not context.scope.reason
 
     async def _ask_v5(self) -> None:
@@ -155,50 +153,52 @@ class Looks:
             if known.on == {_V5} and known.moved > NEVER:
                 context.settle()
                 break
-        if self._resources.generation.current is _V5:
+        if self._look is Look.FIRST and self._resources.generation.current is _V5:
             _set(self._gate)
 
     async def _beforehand(self, context: Context) -> None:
         """Look at one contract while it waits; as soon as a page shows orders it need not."""
-        contract, found = context.contract, set[str]()
-        is_read = False
+        found, is_read = set[str](), False
 
         def on_page(page: Page) -> None:
             found.update(row.order_id for row in page.orders if context.intent.means(row))
             if found:
-                _set(self._shown[contract])
+                _set(self._shown[context.contract])
 
         try:
             if context.intent.filter.margin_mode is MarginMode.CROSS:
                 is_read = await self._look_at_all()
                 found.update(context.states().having(State.OPEN))
-                if found:
-                    _set(self._shown[contract])
             else:
-                looking = context.within(context.scope.inner(), self._resources)
-                with context.scope.holding(looking.scope):
-                    is_read = await looking.read_open(_V1, on_page=on_page) is not None
+                is_read = await self._read(context, context.scope.deadline, on_page)
                 self._note(context)
         finally:
             # Of an account that may have moved v1's empty list tells nothing.
             is_proof = is_read and (bool(found) or context.states().is_covered)
-            self._has_seen(contract, len(found), is_proof)
-            self._out.discard(contract)
-            if not self._out:
-                _set(self._gate)
+            self._has_seen(context.contract, len(found), is_proof)
+            self._is_in(context)
 
-    def _has_seen(self, contract: str, orders: int, is_read: bool) -> None:
+    async def _read(
+        self, context: Context, until: float, on_page: OnPage = lambda page: None
+    ) -> bool:
+        """Whether v1's list could be read until then."""
+        looking = context.within(context.scope.inner(until), self._resources)
+        with context.scope.holding(looking.scope):
+            return await looking.read_open(_V1, on_page=on_page) is not None
+
+    def _has_seen(self, contract: str, orders: int, is_whole: bool) -> None:
         """What was seen of one contract; of the last one, that the look has ended."""
-        self._unseen.discard(contract)
         self._orders[contract] = orders
-        if is_read:
-            self._read.add(contract)
+        if orders:
+            _set(self._shown[contract])
+        if is_whole:
+            self._whole.add(contract)
         emitter = self._resources.emitter
-        if self._unseen or emitter is None:
+        if len(self._orders) < len(self._contexts) or emitter is None:
             return
         call, mode = self._everything.scope.outermost.number, self._everything.intent.filter
         counts = [number for number in self._orders.values() if number]
-        what = (len(self._read), len(counts), sum(counts))
+        what = (len(self._whole), len(counts), sum(counts))
         emitter.emit(LookEnded(self._everything.now(), call, mode.margin_mode, *what))
 
     async def _only(self, context: Context) -> bool:
@@ -216,25 +216,25 @@ class Looks:
                 await look(looking)
         self._note(context)
         known = context.states()
-        if not known.is_covered or known.having(State.OPEN):
+        found = known.having(State.OPEN)
+        if not known.is_covered or found:
             self._cancelling.add(context.contract)
         self._is_in(context)
-        self._has_seen(context.contract, len(known.having(State.OPEN)), known.is_covered)
+        self._has_seen(context.contract, len(found), known.is_covered)
         if not known.is_covered:
             context.ledger.file(Warned(context.contracts, BLIND))
             return not context.scope.reason
-        rows = [context.ledger.rows[order_id] for order_id in known.having(State.OPEN)]
-        unsure = [row.order_id for row in rows if row.is_one_way]
+        unsure = [order_id for order_id in found if context.ledger.rows[order_id].is_one_way]
         if unsure and context.intent.filter.offset is not None:
             text = f"an offset filter is not sure to reach one-way orders: {', '.join(unsure)}"
             context.ledger.file(Warned(context.contracts, text))
-        return bool(rows) and not context.scope.reason
+        return bool(found) and not context.scope.reason
 
     async def _held(self, context: Context) -> None:
         """A second opinion waits until all lists are in, and for a moment until what they showed is
         cancelled: v1 may make it needless. It goes before looks then."""
         self._is_in(context)
-        await context.scope.until(self._all_in)
+        await context.scope.until(self._gate)
         context.resources = self._everything.resources
 
     def _is_in(self, context: Context) -> None:
@@ -242,28 +242,22 @@ class Looks:
         self._weigh()
 
     def _weigh(self) -> None:
-        if self._out or self._all_in.done():
+        if self._out or self._gate.done():
             return
         if not self._cancelling:
-            _set(self._all_in)
+            _set(self._gate)
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TO_LOOK, _set, self._all_in)
+            self._timer = self._loop.call_later(TO_LOOK, _set, self._gate)
 
     async def _look_at_all(self) -> bool:
         """One list for all contracts, as cross margin has it; read once, by whoever looks first.
         Whether it could be read."""
         if self._cross is None:
             half = (self._everything.now() + self._everything.scope.deadline) / 2
-            scope = self._everything.scope.inner(half)
-            looking = self._everything.within(scope, self._resources)
-            self._cross = own_task(self._hold(looking))
+            self._cross = own_task(self._read(self._everything, half))
             self._tasks.append(self._cross)
         await asyncio.wait([self._cross])
         return not self._cross.cancelled() and self._cross.result()
-
-    async def _hold(self, looking: Context) -> bool:
-        with self._everything.scope.holding(looking.scope):
-            return await looking.read_open(_V1) is not None
 
 
 def _set(future: asyncio.Future[None]) -> None:
