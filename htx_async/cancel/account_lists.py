@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from htx_async.aio.tasks import own_task
 from htx_async.calls.scope import Scope
@@ -35,7 +35,7 @@ class AccountLists:
     rows are filed under.
     """
 
-    def __init__(self, everything: Context, contexts: Callable[[], Iterable[Context]]) -> None:
+    def __init__(self, everything: Context, contexts: Collection[Context]) -> None:
         self._reader = everything.within(everything.scope, everything.resources)
         self._reader.file_rows = self._file
         self._contexts = contexts
@@ -91,7 +91,7 @@ class AccountLists:
         of: dict[str, list[TrailingOrder]] = {}
         for row in rows:
             of.setdefault(row.contract_code.upper(), []).append(row)
-        for context in self._contexts():
+        for context in self._contexts:
             own = of.get(context.contract.upper(), [])
             if own or fact.is_whole:
                 others = len(rows) > len(own)

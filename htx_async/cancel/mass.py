@@ -113,7 +113,6 @@ class MassCancel:
     ) -> None:
         self.scope = scope
         self.is_promised = is_promised
-        self._unqueued = sum(map(_rounds_of, intents))
         self._line = resources.trades, path
         self._resources = resources
         self._ledger = ledger
@@ -149,17 +148,23 @@ class MassCancel:
         cancel of the loop that shares the limiter, whatever session it belongs to."""
         limiter, path = self._line
         alike = (o for o in _RUNNING[self._loop] if o._line[0] is limiter and o._line[1] == path)
-        return sum(one._unqueued for one in alike)
+        return sum(map(MassCancel._unqueued, alike))
+
+    def _unqueued(self) -> int:
+        left = (one for one in self._intents if one.filter.instrument not in self._has_queued)
+        return sum(2 if one.until_clear else 1 for one in left)
 
     async def _run(self) -> MassCancelReport:
         await asyncio.sleep(0)
         self._until(self)
         everything = self._everything()
-        lists = AccountLists(everything, self._contexts.values)
+        lists = AccountLists(everything, self._contexts.values())
         for position, intent in enumerate(self._intents):
-            context = self._context(intent)
+            contract, scope = intent.filter.instrument, self.scope.inner()
+            scope.rank = partial(self._rank, contract, position)
+            context = Context(self._resources, self._ledger, scope, intent)
             context.lists = lists
-            context.scope.rank = partial(self._rank, intent.filter.instrument, position)
+            self._contexts[contract] = context
         looks = self._looks = Looks(self.look, self._contexts, everything, lists)
         with self.scope.holding(everything.scope):
             looks.begin()
@@ -173,9 +178,7 @@ class MassCancel:
                 self._let_go()
 
     async def _carried(self) -> MassCancelReport:
-        tasks = {
-            own_task(self._carry(intent)): intent.filter.instrument for intent in self._intents
-        }
+        tasks = {own_task(self._carry(context)): code for code, context in self._contexts.items()}
         try:
             await self._are_final.wait()
             left = max(0.0, self.scope.deadline - self._loop.time())
@@ -208,15 +211,11 @@ class MassCancel:
         )
 
     def _report_of(self, intent: Intent) -> CancelReport:
-        done = self._reports.get(intent.filter.instrument)
-        return self._context(intent).report() if done is None else done
-
-    def _context(self, intent: Intent) -> Context:
-        found = self._contexts.get(intent.filter.instrument)
-        if found is None:
-            found = Context(self._resources, self._ledger, self.scope.inner(), intent)
-            self._contexts[intent.filter.instrument] = found
-        return found
+        if (done := self._reports.get(intent.filter.instrument)) is not None:
+            return done
+        begun = self._contexts.get(intent.filter.instrument)
+        context = begun or Context(self._resources, self._ledger, self.scope, intent)
+        return context.report()
 
     def _let_go(self) -> None:
         """What refers to this in a circle: whoever holds its report alone is not to hold more."""
@@ -243,29 +242,23 @@ class MassCancel:
         is_again = is_repeat or contract in self._has_begun
         return 2 * is_again + (not self._looks.is_shown(contract)), position
 
-    async def _carry(self, intent: Intent) -> None:
-        context = self._context(intent)
+    async def _carry(self, context: Context) -> None:
         try:
             with self.scope.holding(context.scope):
-                report = self._reports[intent.filter.instrument] = await self._rounds(context)
+                report = self._reports[context.contract] = await self._rounds(context)
         finally:
-            self._queue_no_more(intent)
+            # What was about to queue for it has queued, or never will.
+            self._has_queued.add(context.contract)
             self._carried_left -= 1
             if not self._carried_left:
                 self._are_final.set()
         if self._on_report is not None:
             await self._tell(self._on_report, report)
 
-    def _queue_no_more(self, intent: Intent) -> None:
-        """What was about to queue for it has queued, or never will."""
-        if intent.filter.instrument not in self._has_queued:
-            self._has_queued.add(intent.filter.instrument)
-            self._unqueued -= _rounds_of(intent)
-
     async def _rounds(self, context: Context) -> CancelReport:
         is_first, contract = True, context.contract
         while not self.scope.reason and await self._looks.lets(context, is_first=is_first):
-            self._queue_no_more(context.intent)
+            self._has_queued.add(contract)
             report = await carry(context, cancel_all)
             wait = _until_next_round(context)
             if not wait:
@@ -302,11 +295,6 @@ class MassCancel:
                 self._callback_errors.append(f"{code}: on_report cancelled its task")
         if late:
             await asyncio.wait(late, timeout=_TO_END)
-
-
-def _rounds_of(intent: Intent) -> int:
-    """Calls that a contract needs where all goes well."""
-    return 2 if intent.until_clear else 1
 
 
 def _until_next_round(context: Context) -> float:
