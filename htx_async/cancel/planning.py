@@ -49,17 +49,17 @@ def forecast(
 ) -> Forecast:
     """Of `wanted`, one contract each, whose orders stand on so many `lists`, with `look` at them
     before; None: as usual."""
-    contracts = len(wanted)
+    contracts, path = len(wanted), resources.on_path(path)
     if look is None:
-        where = resources.on_path(path)
-        look = usual_look(resources.trades, where, contracts, urgent=urgent)
+        look = usual_look(resources.trades, path, contracts, urgent=urgent)
     same = (resources.turns.same(v1.cancel_all(each).request) for each in wanted)
     alone = contracts - sum(one.done() for one in same)
     return _Reckoning(resources, path, contracts, alone, lists, look, rounds, urgent).forecast()
 
 
 class _Reckoning(NamedTuple):
-    """`alone`: contracts for whose cancel nobody waits who would take it along."""
+    """`path`: whose line the cancels stand in. `alone`: contracts for whose cancel nobody waits who
+    would take it along."""
 
     resources: Resources
     path: str
@@ -110,11 +110,10 @@ class _Reckoning(NamedTuple):
         if not self.alone:
             return trip
         # V5 need not be asked after the last one if that has orders.
-        path, trades = self.resources.on_path(self.path), self.resources.trades
-        between = trip if trades.waits_for_answers else 0.0
-        last = self._until(trades, path, self.alone, between)
+        between = trip if self.resources.trades.waits_for_answers else 0.0
+        last = self._turn(self.alone, between)
         # It goes where one of the first went, and only that one's token may wait for the look.
-        first = self._until(trades, path, (self.alone - 1) % self._size + 1, between)
+        first = self._turn((self.alone - 1) % self._size + 1, between)
         return max(0.0, min(TO_LOOK, self._look(trip, 1)) - first) + last + trip
 
     def _most(self, trip: float) -> float:
@@ -125,7 +124,7 @@ class _Reckoning(NamedTuple):
             pages = -(-self.contracts // v1.PAGE_SIZE) if self._looks == 1 else 1
             looking = self._look(trip) + (2 * pages - 1 if pages > 1 else 0) * trip
         looking += trip * self._is_in_use(trip)
-        last = self._cancel(self.contracts * self.rounds, trip)
+        last = self._turn(self.contracts * self.rounds, trip)
         if self.rounds > 1:
             # The second round begins that much after the first, however short the queue is, and
             # those who wait go in between, also before urgent ones.
@@ -134,39 +133,37 @@ class _Reckoning(NamedTuple):
             first = (
                 self.contracts if self.resources.trades.waits_for_answers else 2 * self.contracts
             )
-            last = max(last, self._cancel(first, trip) + BETWEEN_ROUNDS + trip)
-            last = max(last, self._replace(urgent=False)._cancel(2 * self.contracts, trip))
+            last = max(last, self._turn(first, trip) + BETWEEN_ROUNDS + trip)
+            last = max(last, self._replace(urgent=False)._turn(2 * self.contracts, trip))
         may_be_on_v5 = self._is_v5 or self.resources.generation.is_auto
-        return looking + last + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip
+        after = trip + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip
+        return looking + last + after
 
     def _is_in_use(self, trip: float) -> bool:
         """Whether some token may come back a period after an answer that is still to come."""
-        trades, path = self.resources.trades, self.resources.on_path(self.path)
         count = min(self.contracts, self._size)
-        return trades.waits_for_answers and self._until(trades, path, count, trip) > 0
+        return self.resources.trades.waits_for_answers and self._turn(count, trip) > 0
 
     @property
     def _size(self) -> int:
         """Tokens of the path, as far as is known."""
-        trades, path = self.resources.trades, self.resources.on_path(self.path)
+        trades, path = self.resources.trades, self.path
         return (trades.limit(path) if isinstance(trades, TokenBucket) else limit_of(path)).size
 
     def _look(self, trip: float, most: int | None = None) -> float:
         """Until all lists that are read before are there, or so many."""
         count = self._looks if most is None else min(most, self._looks)
-        return self._after(SparedReads(self.resources.reads), READS, count, trip)
+        return self._read(count, trip, SparedReads(self.resources.reads))
 
-    def _read(self, count: int, trip: float) -> float:
-        return self._after(self.resources.reads, READS, count, trip)
+    def _read(self, count: int, trip: float, reads: BaseLimiter | None = None) -> float:
+        """Until so many lists are there."""
+        reads = self.resources.reads if reads is None else reads
+        return self._until(reads, READS, count, trip) + trip if count else 0.0
 
-    def _cancel(self, count: int, trip: float) -> float:
-        return self._after(self.resources.trades, self.resources.on_path(self.path), count, trip)
-
-    def _after(self, limiter: BaseLimiter, path: str, count: int, trip: float) -> float:
-        """Seconds until the last of so many requests is answered."""
-        return self._until(limiter, path, count, trip) + trip if count else 0.0
+    def _turn(self, count: int, trip: float) -> float:
+        """Until the turn of the last of so many cancels."""
+        return self._until(self.resources.trades, self.path, count, trip)
 
     def _until(self, limiter: BaseLimiter, path: str, count: int, trip: float) -> float:
-        """Seconds until the turn of the last of so many."""
         turn = limiter.foresee(path, count, urgent=self.urgent, round_trip=trip)
         return max(0.0, turn - asyncio.get_running_loop().time())
