@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
+from htx_async.exchange import v1, v5
 from htx_async.exchange.models import Page
 from htx_async.orders import TrailingOrder
 
@@ -21,22 +21,10 @@ OnPage = Callable[[Page], object]
 """What hears of each page while the rest of the list is still to come."""
 
 
-class Pages(Protocol):
-    """The rules of one generation, which ask for nothing twice. `are_steady`: once is enough,
-    however many pages there are. `problem`: why it cannot be gone on with. `ascends`: what comes
-    later was placed later."""
-
-    @property
-    def are_steady(self) -> bool: ...
-
-    @property
-    def problem(self) -> str: ...
-
-    @property
-    def ascends(self) -> bool: ...
-
-    def after(self, page: Page, /) -> str:
-        """What to ask for after `page`; "" at the end, or where there is a `problem`."""
+Pages = v1.Pages | v5.Pages
+"""The rules of one generation, which ask for nothing twice. `are_steady`: once is enough, however
+many pages there are. `problem`: why it cannot be gone on with. `ascends`: what comes later was
+placed later."""
 
 
 class Walk:
