@@ -76,7 +76,7 @@ class Evidence:
     is_exact = True
     """Whether no id may have been rounded."""
     losses = 0
-    history_at = NEVER
+    has_history = False
     is_told_by_v5 = False
     """Whether it was V5 whose history had any that is meant."""
     history_unread = ""
@@ -93,9 +93,6 @@ class Evidence:
         self.ledger = ledger
         self.horizon = ledger.began
         self.heard_of: defaultdict[str, Order] = defaultdict(Order)
-        self.doubts: dict[str, float] = {}
-        """When v1 said of an order that it does not know it, as it also says of those of an account
-        that has moved."""
         self.cancels: list[Heard] = []
         self.reads: list[Heard] = []
         self.words: dict[ApiGeneration, list[Word]] = {V1: [], V5: []}
@@ -230,7 +227,7 @@ class Evidence:
         order.is_settled = is_none or error.err_code in SETTLED_ORDER_CODES
         is_silent = fact.generation is V1 and not fact.reply.successes
         is_unknown = is_silent and fact.order_ids and error.err_code in (*NOT_FOUND, NO_ORDERS)
-        self.doubts[error.order_id] = fact.answered if is_unknown else NEVER
+        order.doubted = fact.answered if is_unknown else NEVER
 
     def _refusal(self, fact: Heard) -> None:
         """What a refusal says of where the account is."""
@@ -241,14 +238,13 @@ class Evidence:
             return
         is_retired = code_class is CodeClass.RETIRED
         self.unreached[fact.generation] = reply.code if is_retired else None
-        self._weigh_v5()
         if fact.generation is V5:
             if reply.code in NOT_ON_V5:
                 self._not_on_v5(reply.code, fact.asked)
             return
         if reply.code == FIELD_MISSING:
             self.doubted = fact.answered
-            self._weigh_v5()
+        self._weigh_v5()
         if code_class is CodeClass.MIGRATED:
             self._move(fact.answered, f"v1 answered {reply.code}")
 
@@ -297,7 +293,7 @@ class Evidence:
         else:
             self.unreached[V1] = None
         if is_history:
-            self.history_at = max(self.history_at, fact.asked)
+            self.has_history = True
             self.is_told_by_v5 |= fact.generation is V5 and bool(meant)
             self.ended.update((row.order_id, row) for row in meant)
             return

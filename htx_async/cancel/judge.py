@@ -198,7 +198,7 @@ def _unsent(known: States, outcome: Outcome) -> list[str]:
 
 def _of_history(known: States) -> list[str]:
     unseen = sum(order_id not in known.ended for order_id in known.successes)
-    if not unseen and (known.history_at > NEVER or not known.losses):
+    if not unseen and (known.has_history or not known.losses):
         return []
     reason = known.history_unread or f"{unseen} of them are not in it yet"
     return [f"the history does not tell which of the orders had triggered ({reason})"]

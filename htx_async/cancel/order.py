@@ -39,6 +39,7 @@ class Order:
     `listed`: when the page that showed it was asked for, `listed_by`: answered. `taken`, `refused`
     (with `refusal`), `lost`: when a request that took it, was refused for it, or ended without an
     answer or with one that does not speak of it, was answered; `tried`: when the last one was.
+    `doubted`: when v1 did not know it, as it also says of those of an account that has moved.
     `losses`: how many ended without an answer. `refused_on`: by which generation. `is_settled`:
     what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
     for one of its orders, so that this one has to be asked for alone. `is_passed_over`: v1 was
@@ -47,7 +48,7 @@ class Order:
     took its cancel, by the exchange's answers or by its history.
     """
 
-    listed = listed_by = lost = refused = taken = tried = NEVER
+    listed = listed_by = lost = refused = taken = tried = doubted = NEVER
     refusal: OrderError | None = None
     refused_on = ApiGeneration.V1
     losses = 0

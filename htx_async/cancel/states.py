@@ -163,7 +163,10 @@ class States(Evidence):
         for word in doubted:
             if self._is_last(word):
                 return True
-        return max(self.doubted, *self.doubts.values(), self.agreed) > self.agreed
+        for order in self.heard_of.values():
+            if order.doubted > self.agreed:
+                return True
+        return self.doubted > self.agreed
 
     def _covers(self) -> bool:
         if self.intent.order_ids:
