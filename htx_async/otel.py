@@ -7,6 +7,7 @@ application's choice.
 from collections import OrderedDict
 from urllib.parse import urlsplit
 
+from htx_async.errors import InvalidRequest
 from htx_async.events import (
     AttemptEnded,
     CallEnded,
@@ -52,7 +53,8 @@ _Attributes = dict[str, str | bool | int | float]
 class OpenTelemetry:
     """A listener that makes spans and metrics: `HtxSession(..., on_event=OpenTelemetry())`.
 
-    Without providers it uses the global ones. One may listen to several sessions.
+    Without providers it uses the global ones; what is none raises `InvalidRequest`. One may listen
+    to several sessions.
 
     Each call is a span "htx cancel_all_trailing" of kind CLIENT (the family of its orders stands
     last), a child of the span that is current where the call is made, with these attributes:
@@ -97,6 +99,8 @@ class OpenTelemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
+        _check_gives("tracer_provider", tracer_provider, "get_tracer")
+        _check_gives("meter_provider", meter_provider, "get_meter")
         self._tracer = get_tracer(_SCOPE, tracer_provider=tracer_provider)
         self._metrics = _Metrics(get_meter(_SCOPE, meter_provider=meter_provider))
         self._spans: OrderedDict[int, Span] = OrderedDict()
@@ -200,6 +204,13 @@ def _server(attempt: Attempt) -> _Attributes:
     parts = urlsplit(attempt.base_url)
     port = parts.port or _PORTS[parts.scheme]
     return {"server.address": parts.hostname or "", "server.port": port}
+
+
+def _check_gives(name: str, provider: object, method: str) -> None:
+    """`InvalidRequest` for what is given as a provider and cannot be asked for what one gives."""
+    if provider is not None and not callable(getattr(provider, method, None)):
+        kind = type(provider).__name__
+        raise InvalidRequest(f"{name} must have {method}(), as OpenTelemetry's do; {kind} has not")
 
 
 class _Metrics:

@@ -30,6 +30,7 @@ from htx_async import (
     CancelError,
     CancelReport,
     HtxSession,
+    InvalidRequest,
     LimiterMode,
     MassCancelReport,
     Outcome,
@@ -428,6 +429,14 @@ def test_calls_that_never_end_do_not_pile_up(
     assert len(telemetry.spans) == 3
     assert sum(telemetry.counts("call.outcomes").values()) == 2
     assert len(telemetry.listener._spans) == 2
+
+
+@pytest.mark.parametrize("name", ["tracer_provider", "meter_provider"])
+def test_what_is_no_provider_is_told_at_once(name: str) -> None:
+    """A wrong setting is named when the listener is made, not by an odd error of the API."""
+    settings: dict[str, Any] = {name: 5}
+    with pytest.raises(InvalidRequest, match=rf"^{name} must have .*; int has not$"):
+        OpenTelemetry(**settings)
 
 
 @pytest.mark.parametrize("broken", ["start_span", "add_event", "set_attributes", "end", "metrics"])
