@@ -19,8 +19,9 @@ from htx_async import (
     ReadFailed,
 )
 from htx_async.cross import CrossMargin
-from htx_async.enums import ContractType, MarginMode
+from htx_async.enums import ContractType, GenerationLike, MarginMode
 from htx_async.simulator import Reply, Request, SimulatedExchange
+from htx_async.simulator.account import V1Variant
 from tests.support.virtual import run, virtual_session
 from tests.support.witness import BTC, in_step, v1_session
 
@@ -68,6 +69,31 @@ def test_on_v5_a_pair_names_no_contract() -> None:
             with pytest.raises(NotSent, match="V5 knows a contract by its contract_code only"):
                 await htx.cross.cancel_all_trailing(pair=BTC, contract_type="swap")
         assert not exchange.arrivals
+
+    run(main())
+
+
+@pytest.mark.parametrize("generation", ["v5", "auto"])
+@pytest.mark.parametrize("variant", ["6002", "1051", "1066"])
+def test_whoever_names_a_pair_of_a_moved_account_is_told_what_to_name(
+    generation: GenerationLike, variant: V1Variant
+) -> None:
+    """Nothing goes to V5 without the name of a contract; the way out is that name, not the
+    website. Its lists without one are not known to be of every contract."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange(account="v5", v1_variant=variant, v5_unnamed="none")
+        ids = exchange.place(BTC, "sell", "close", margin_mode="cross")
+        named: dict[str, Any] = {"pair": BTC, "contract_type": "swap"}
+        async with virtual_session(exchange, generation=generation) as htx:
+            with pytest.raises(CancelError) as failed:
+                await htx.cross.cancel_trailing(order_ids=ids, **named)
+            assert "contract_code" in str(failed.value)
+            with pytest.raises(ReadFailed, match="name one by that"):
+                await htx.cross.open_trailing(**named)
+            with pytest.raises(ReadFailed):
+                await htx.cross.trailing_history(**named)
+        assert not [one for one in exchange.arrivals if "v5/algo/cancel" in one.path]
 
     run(main())
 

@@ -11,7 +11,7 @@ from htx_async.calls.call import Call
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
-from htx_async.cancel.ledger import Ended, Intent, Ledger, Listed, Moved, Unread, Warned
+from htx_async.cancel.ledger import ALL, Ended, Intent, Ledger, Listed, Moved, Unread, Warned
 from htx_async.cancel.states import LISTED_WITHIN, States
 from htx_async.cancel.walk import IsEnough, OnPage, Walk
 from htx_async.enums import ApiGeneration
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
         async def read(self, kind: Kind, scope: Scope, *, ids: Sequence[str] = ()) -> bool:
             """Whether the next one could be read before `scope` ends."""
 
+
+_NOT_OF_ALL = (
+    "V5's list without a contract_code is not known to be of every contract; name one by that"
+)
+"""Until one has shown orders of two; see `V5Traits.lists_all`."""
 
 ROUTES: dict[ApiGeneration, ModuleType] = {ApiGeneration.V1: v1, ApiGeneration.V5: v5}
 
@@ -118,7 +123,7 @@ class Context:
         # What v1 has passed over is asked for by its id, be it listed or not.
         if len(known.on) > 1 and not known.has_passed_over:
             return None
-        return next((one for one in self.places() if one not in tried), None)
+        return next((one for one in known.on if one not in tried), None)
 
     def _learn(self) -> None:
         """What the session has found out since the call began: the account is on V5."""
@@ -129,10 +134,6 @@ class Context:
         has_answered = len(known.on) == 1 or known.words[ApiGeneration.V5]
         if ApiGeneration.V1 in known.on and not (known.is_covered and has_answered):
             self.ledger.file(Moved(self.contracts, generation.how, self.now()))
-
-    def places(self) -> list[ApiGeneration]:
-        """Where the account may be, as far as it can be asked there."""
-        return [one for one in self.states().on if one is ApiGeneration.V1 or not self._is_by_pair]
 
     def settle(self) -> None:
         """Let the session know where the account is, if that was shown."""
@@ -186,7 +187,8 @@ class Context:
         persists: bool | None = None,
         contracts: tuple[str, ...] | None = None,
     ) -> tuple[TrailingOrder, ...] | None:
-        """A list, on the ledger as it comes; None when it could not be read to its end."""
+        """A list, on the ledger as it comes; None when it could not be read to its end, or is not
+        known to be of all that was asked for."""
         named = self.contracts if contracts is None else contracts
         walk = Walk(ROUTES[generation].Pages, is_enough)
         asked = self.now()
@@ -205,6 +207,8 @@ class Context:
                 rows = walk.rows()
                 is_whole = self._is_of_all(kind, generation, rows)
                 self.file_rows(Listed(kind, generation, named, is_whole, asked, self.now()), rows)
+                if not is_whole and named != ALL:
+                    walk.problem = _NOT_OF_ALL
             else:
                 shown = Listed(kind, generation, named, False, page_asked, self.now())
                 self.file_rows(shown, page.orders)
@@ -220,10 +224,11 @@ class Context:
         """Whether a list that was read to its end has all that was asked for. That V5's without a
         contract code is of every contract is not documented: once one has shown orders of two, it
         is, in this session (an inference)."""
-        if generation is not ApiGeneration.V5 or kind is not Kind.OPEN or not self._is_by_pair:
+        if generation is not ApiGeneration.V5 or not self._is_by_pair:
             return True
         traits = self.resources.v5
-        traits.lists_all |= len({row.contract_code for row in rows}) > 1
+        if kind is Kind.OPEN:
+            traits.lists_all |= len({row.contract_code for row in rows}) > 1
         return traits.lists_all
 
     async def read_open(

@@ -14,7 +14,7 @@ from htx_async.cancel.evidence import V1, V5
 from htx_async.cancel.ledger import Intent, Ledger
 from htx_async.cancel.order import LEFT, NEVER, State
 from htx_async.cancel.states import LISTED_WITHIN, States
-from htx_async.codes import FIELD_MISSING, SETTLED_ORDER_CODES, Code
+from htx_async.codes import FIELD_MISSING, NOT_ON_V5, SETTLED_ORDER_CODES, Code
 from htx_async.enums import ApiGeneration, Outcome, Verdict
 from htx_async.report import Attempt, CancelReport, OrderError
 from htx_async.report_text import WAY_OUT
@@ -113,9 +113,9 @@ def _off_v5(known: States) -> Code | None:
 
 
 def _of_v5(known: States) -> str:
-    if (problem := known.unread.get(V5)) is not None:
+    if (problem := _problems(known).get(V5)) is not None:
         return f"V5's list could not be read: {problem}".rstrip(".")
-    if _is_v5_asked_since(known):
+    if _is_v5_asked_since(known) and not _is_absence_told(known):
         return "V5 shows no order of it, open or ended, which is no proof that it is there"
     return "V5 was not asked" if _last_of(known, V5) is None else "V5 was not asked since"
 
@@ -125,6 +125,12 @@ def _last_of(known: States, generation: ApiGeneration) -> Heard | None:
     heard = (*known.cancels, *known.reads)
     sent = (one for one in heard if one.generation is generation and one.attempt.sent)
     return max(sent, key=lambda one: one.answered, default=None)
+
+
+def _is_absence_told(known: States) -> bool:
+    """Whether V5's last word is that the account is not there."""
+    last = _last_of(known, V5)
+    return last is not None and last.reply.code in NOT_ON_V5
 
 
 def _is_v5_asked_since(known: States) -> bool:
@@ -141,14 +147,19 @@ def _unread(known: States) -> str:
     if is_refused and not known.is_asked:
         # The refusal is why: what a list would have shown changes nothing.
         return ""
-    # That V5 refused the list of an account that is not there is its word.
-    is_out = known.on == {V1} and known.absent is not None
-    problems = {one: why for one, why in known.unread.items() if not (is_out and one is V5)}
+    problems = _problems(known)
     if not any(heard.reply.verdict in _ASKED for heard in known.cancels):
         problem = next(iter(problems.values()), "")
     else:
         told, problem = f"{told} to its end", "" if known.still_open else problems.get(V5, "")
     return f"{told}: {problem}".rstrip(".") if problem else ""
+
+
+def _problems(known: States) -> dict[ApiGeneration, str]:
+    """Why lists could not be read. That V5 refused the one of an account that is not there is its
+    word, even where v1 was asked for more since."""
+    is_out = known.on == {V1} or (V1 in known.on and _is_absence_told(known))
+    return {one: why for one, why in known.unread.items() if not (is_out and one is V5)}
 
 
 def _confirmed(known: States) -> bool | None:
@@ -184,7 +195,7 @@ def _of_confirmation(
     lists = [one for one in known.on if known.last_list(one) is not None]
     if lists:
         return [TOO_EARLY] if outcome.is_clear and not any(map(known.is_late, lists)) else []
-    problem = next(reversed(known.unread.values()), "") or "it was not read yet"
+    problem = next(reversed(_problems(known).values()), "") or "it was not read yet"
     return [f"{NOT_CONFIRMED} by the list of open orders ({problem})"]
 
 

@@ -22,15 +22,20 @@ from htx_async.exchange.models import Page
 from htx_async.exchange.operation import Operation
 
 _V5 = ApiGeneration.V5
-_NO_CODE = "V5 knows a contract by its contract_code only"
+_NO_CODE = "V5 knows a contract by its contract_code only: name it by that, not by its pair"
+
+
+def knows_contract(context: Context) -> bool:
+    """Whether the contract has the name that a cancel needs here; else that ends the call."""
+    if context.intent.filter.contract_code is None:
+        context.ledger.file(Ended(context.contracts, _NO_CODE))
+        return False
+    return True
 
 
 async def cancel_all(context: Context) -> None:
     """List and cancel until nothing is left that may go, or time is up. One-way orders are not
     cancelled under an offset filter, but reported."""
-    if context.intent.filter.contract_code is None:
-        context.ledger.file(Ended((context.contract,), _NO_CODE))
-        return
     # V5's lists lag behind, and v1's example took 1.1 s.
     between = waits(0.025)
     # What a look, or the check of v1's word, has listed of it just now needs no other list.

@@ -83,8 +83,8 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
         else:
             was_read[generation] = await context.read_ended(generation, since, ()) is not None
         context.settle()
-        left = [one for one in context.places() if one not in was_read]
-    places = context.places()
+        left = [one for one in context.states().on if one not in was_read]
+    places = context.states().on
     if left or not places or not all(was_read[one] for one in places):
         return None
     rows = [row for row in context.ledger.ended.values() if context.intent.means(row)]
@@ -127,7 +127,8 @@ async def _where_it_is(context: Context, procedure: _On) -> None:
 
 async def _cancel_all(context: Context, generation: ApiGeneration) -> None:
     if generation is ApiGeneration.V5:
-        await on_v5.cancel_all(context)
+        if on_v5.knows_contract(context):
+            await on_v5.cancel_all(context)
         return
     await context.send(v1.cancel_all(context.intent.filter, context.intent.endpoint))
     known = context.states()
@@ -153,6 +154,8 @@ async def _cancel_by_v1_alone(context: Context) -> None:
 
 
 async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
+    if generation is ApiGeneration.V5 and not on_v5.knows_contract(context):
+        return
     taken = {*context.report().successes}
     left = [order_id for order_id in context.intent.order_ids if order_id not in taken]
 

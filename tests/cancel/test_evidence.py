@@ -646,6 +646,18 @@ def test_after_a_lost_answer_the_history_is_wanted_too(
     assert account.report().warnings == ()
 
 
+def test_that_the_account_is_not_on_v5_is_no_reason_of_a_list_that_was_not_read() -> None:
+    """It sends nobody to the website: v1 has the orders, and was not asked for its list, or was
+    asked to cancel once more since."""
+    gone = [v1(no(1051)), asked(no(6001), V5), unread("refused with code 6001", V5)]
+    clear = either(*gone, confirm=True).report()
+    told = ("this is not confirmed by the list of open orders (it was not read yet)",)
+    assert (clear.outcome, clear.warnings) == (Outcome.NOTHING_TO_CANCEL, told)
+    since = either(*gone, v1(no(1051)), confirm=True).report()
+    assert since.ended_by == f"{NOTHING_PROVEN}; V5 was not asked since"
+    assert since.warnings == told
+
+
 def placed(ms: float, ts: tuple[int | None, ...] = (0, 0), data: int | None = None) -> bool:
     """Whether an order that was placed `ms` after the call began is meant: two requests were told
     the exchange's time `ts`, `data` ms after the call began in the list's own order."""
