@@ -25,8 +25,8 @@ class Secret:
         self._run = max(_RUNS.findall(self._text), key=len, default="").lower()
 
     def scrub(self, text: str) -> str:
-        """`text` without the secret: percent-encoded or decoded, once or more often, with or
-        without padding, in any case."""
+        """`text` without the secret: percent-encoded or decoded, once or more often, as JSON and
+        HTML may write it, with or without padding, in any case."""
         # Letters and digits are spelled as they are in every encoding: look for those first.
         if len(self._text) < _SHORTEST_SECRET or self._run not in text.lower():
             return text
@@ -43,7 +43,9 @@ def _spelled(character: str) -> str:
         return character
     encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())
     decoded = " |" if character == "+" else ""
-    return f"(?:{re.escape(character)}|{decoded}{encoded})"
+    code = ord(character)
+    escaped = rf"\\+(?:{re.escape(character)}|u{code:04x})|&#(?:0*{code}|x0*{code:x});"
+    return f"(?:{re.escape(character)}|{decoded}{encoded}|{escaped})"
 
 
 class Request(NamedTuple):

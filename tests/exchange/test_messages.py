@@ -86,6 +86,21 @@ def test_scrub_takes_every_secret_out(echo: str) -> None:
     assert clean.endswith(" after")
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [
+        r"canary\/signature+0123456789=",
+        r"canary\\\/signature+0123456789=",
+        r"canary\u002Fsignature\u002b0123456789=",
+        "canary&#x2F;signature&#43;0123456789=",
+        "canary&#47;signature&#x2b;0123456789=",
+    ],
+)
+def test_scrub_knows_how_json_and_pages_write_a_signature(echo: str) -> None:
+    """An excerpt shows the bytes of a reply as they came, escapes and all."""
+    assert signed().scrub(f'{{"message":"not valid: {echo}"') == '{"message":"not valid: ***="'
+
+
 def test_scrub_leaves_innocent_text_alone() -> None:
     """Text without a secret comes back unchanged, and a very short key does not shred words."""
     assert signed().scrub("No orders to cancel.") == "No orders to cancel."
