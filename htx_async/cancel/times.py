@@ -1,7 +1,8 @@
 """What the exchange's own times, as its replies tell them, prove of when a call began. Pure.
 
 A reply's time was told after its request was sent and before it was answered, which makes two
-bounds of any other moment of ours. Clocks of the exchange may be wrong, and not all alike.
+bounds of any other moment of ours. Clocks of the exchange may be wrong, and not all alike. A reply
+that could not be believed tells no time either: a gateway that says "busy" may say what it keeps.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from htx_async.calls.in_flight import Heard
+from htx_async.enums import Verdict
 from htx_async.exchange.operation import Kind
 
 
@@ -19,8 +21,9 @@ class Times:
 
     def __init__(self, heard: Sequence[Heard], began: float, horizon: float) -> None:
         self._heard = heard
+        believed = [one for one in heard if one.reply.verdict is not Verdict.UNKNOWN]
         # Times are told in whole milliseconds, cut off.
-        told = [(one.reply.ts, one.asked, one.answered) for one in heard]
+        told = [(one.reply.ts, one.asked, one.answered) for one in believed]
         known = [(ts, asked, answered) for ts, asked, answered in told if ts is not None]
         self._upper = sorted(ts + 1 - 1000 * (asked - horizon) for ts, asked, _ in known)
         lower = [ts - 1000 * (answered - horizon) for ts, _, answered in known]

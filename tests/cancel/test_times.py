@@ -8,8 +8,9 @@ import pytest
 
 from htx_async.cancel.ledger import Intent
 from htx_async.cancel.times import Times
+from htx_async.enums import Verdict
 from htx_async.exchange.operation import Kind
-from tests.cancel.facts import ALL, START, Account, took
+from tests.cancel.facts import ALL, START, Account, Made, took
 
 
 def times(*told: tuple[float, int], began: float = 0.0, horizon: float = 0.0) -> Times:
@@ -42,3 +43,13 @@ def test_without_a_reply_nothing_is_bounded() -> None:
 def test_two_replies_agree_while_one_moment_fits_both(ts: int, do_agree: bool) -> None:
     """The second was answered half a second after the first was asked for."""
     assert times((0.0, 0), (0.4, ts)).do_agree is do_agree
+
+
+def test_a_reply_that_cannot_be_believed_tells_no_time() -> None:
+    """Two of a gateway that says the same old time again and again prove nothing together."""
+    account = Account(Intent(ALL))
+    for asked in (0.0, 1.0):
+        account.now = asked
+        account.said(Made(Verdict.UNKNOWN, 1004, ts=START - 5_000), kind=Kind.ENDED)
+    busy = Times(account.states().reads, 0.0, 0.0)
+    assert (busy.do_agree, busy.earliest, busy.latest) == (True, 0.0, math.inf)
