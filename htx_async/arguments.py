@@ -5,12 +5,14 @@ Nothing slow to load: the command line reads base URLs with them before it knows
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from htx_async.errors import InvalidRequest
+
+T = TypeVar("T")
 
 
 def as_seconds(name: str, value: Any, *, least: float | None = None) -> float:
@@ -80,6 +82,27 @@ def listed(problems: Sequence[tuple[str, str]]) -> str:
     told = [": ".join(filter(None, (", ".join(all_), one))) for one, all_ in of.items()]
     more = len(problems) - _MOST_PROBLEMS
     return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+
+
+def each_of(
+    name: str, values: object, whose: str, example: str, check: Callable[[Any], T]
+) -> list[T]:
+    """Each of `values` as `check` gives it; `InvalidRequest` for none, for a plain string, whose
+    letters would be taken for some, and for all together that `check` refuses."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        what, kind = name.replace("_", " "), type(values).__name__
+        raise InvalidRequest(f"{name} must be a sequence of {what}, not {kind}{example}")
+    checked, wrong = [], list[tuple[str, str]]()
+    for place, each in enumerate(values):
+        try:
+            checked.append(check(each))
+        except InvalidRequest as error:
+            wrong.append((f"{name}[{place}], {shown(each)}", str(error)))
+    if wrong:
+        raise InvalidRequest(listed(wrong))
+    if not checked:
+        raise InvalidRequest(f"{name} is empty; an empty list never means all {whose}")
+    return checked
 
 
 def key_problem(name: str, value: object) -> str | None:

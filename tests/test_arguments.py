@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async import HtxSession, InvalidRequest, RetryPolicy, TokenBucket
-from htx_async.arguments import as_count, as_instance, as_seconds, check_flags, shown
+from htx_async.arguments import as_count, as_instance, as_seconds, check_flags, each_of, shown
 from htx_async.audit import AuditLog
 from htx_async.cross import CrossMargin
 from htx_async.doctor import examine
@@ -214,3 +214,30 @@ def test_a_log_is_closed_however_long_one_would_wait(tmp_path: Path, value: floa
 def test_what_an_error_shows_is_one_short_line(value: object, told: str) -> None:
     """Whatever it is: nothing raw, and nothing long."""
     assert shown(value) == told
+
+
+def in_words(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest("it must be a word")
+    return value.upper()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("one", "short_words must be a sequence of short words, not str, say"),
+        (7, "short_words must be a sequence of short words, not int, say"),
+        ([], "short_words is empty; an empty list never means all of them"),
+        (["one", 2, 3], "short_words[1], 2, short_words[2], 3: it must be a word"),
+    ],
+    ids=["string", "number", "none", "wrong"],
+)
+def test_each_of_many_is_checked_and_what_is_wrong_is_told_together(
+    values: object, told: str
+) -> None:
+    """A string is none of many, and none is not all."""
+    assert each_of("short_words", iter(["a", "b"]), "of them", ", say", in_words) == ["A", "B"]
+    with pytest.raises(InvalidRequest) as caught:
+        each_of("short_words", values, "of them", ", say", in_words)
+    assert str(caught.value) == told
+    assert caught.value.__context__ is None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from htx_async.arguments import listed, shown
+from htx_async.arguments import each_of
 from htx_async.errors import InvalidRequest
 from htx_async.exchange.v1 import MOST_IDS
 
@@ -11,30 +11,14 @@ _LONGEST_ID = 64
 
 def checked_ids(order_ids: Iterable[str]) -> tuple[str, ...]:
     """Order ids as the exchange gives them, duplicates once; else `InvalidRequest`."""
-    if isinstance(order_ids, str) or not isinstance(order_ids, Iterable):
-        kind = type(order_ids).__name__
-        raise InvalidRequest(
-            f"order_ids must be a sequence of order ids, not {kind}; a list of one for one"
-        )
-    ids = tuple(order_ids)
-    if not ids:
-        raise InvalidRequest("order_ids is empty; an empty list never means all orders")
-    wrong = [
-        (f"order_ids[{place}], {shown(each)}", _NO_ID)
-        for place, each in enumerate(ids)
-        if not _is_id(each)
-    ]
-    if wrong:
-        raise InvalidRequest(listed(wrong))
+    ids = each_of("order_ids", order_ids, "orders", "; a list of one for one", _as_id)
     return tuple(dict.fromkeys(ids))
 
 
-_NO_ID = "an order id must be a string of digits; a number may be rounded"
-
-
-def _is_id(value: object) -> bool:
-    is_digits = isinstance(value, str) and value.isascii() and value.isdigit()
-    return is_digits and len(str(value)) <= _LONGEST_ID
+def _as_id(value: object) -> str:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _LONGEST_ID:
+        return value
+    raise InvalidRequest("an order id must be a string of digits; a number may be rounded")
 
 
 def batches(

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from htx_async.aio.listeners import LEAVING, is_ending, told
 from htx_async.aio.tasks import own_task
-from htx_async.arguments import listed, shown
+from htx_async.arguments import each_of
 from htx_async.calls.resources import Resources
 from htx_async.calls.scope import Scope
 from htx_async.cancel import judge
@@ -27,7 +27,6 @@ from htx_async.cancel.planning import BETWEEN_ROUNDS
 from htx_async.cancel.procedures import cancel_all, carry
 from htx_async.codes import CodeClass
 from htx_async.enums import Look, MarginMode, Verdict
-from htx_async.errors import InvalidRequest
 from htx_async.filters import OrderFilter
 from htx_async.mass_report import MassCancelReport
 from htx_async.report import CancelReport
@@ -55,28 +54,15 @@ def intents(
     as_intent: Callable[..., OrderFilter] = OrderFilter.checked,
 ) -> tuple[OrderFilter, ...]:
     """One intent for each contract, duplicates once; `InvalidRequest` for what names none.
+    `as_intent`: makes one."""
 
-    A plain string is refused: its letters would be taken for contracts. `as_intent`: makes one.
-    """
-    if isinstance(contract_codes, str) or not isinstance(contract_codes, Iterable):
-        kind = type(contract_codes).__name__
-        raise InvalidRequest(
-            f"contract_codes must be a sequence of contract codes, not {kind}: "
-            '["BTC-USDT"] for one, ALL_CONTRACTS for every one'
-        )
-    filters = (direction, offset, margin_mode)
+    def of(code: str) -> OrderFilter:
+        return as_intent(code, direction, offset, margin_mode)
+
     # The filters first: what is wrong with them is wrong with no contract.
-    as_intent(_ANY_CONTRACT, *filters)
-    checked, wrong = [], list[tuple[str, str]]()
-    for place, code in enumerate(contract_codes):
-        try:
-            checked.append(as_intent(code, *filters))
-        except InvalidRequest as error:
-            wrong.append((f"contract_codes[{place}], {shown(code)}", str(error)))
-    if wrong:
-        raise InvalidRequest(listed(wrong))
-    if not checked:
-        raise InvalidRequest("contract_codes is empty; an empty list never means all contracts")
+    of(_ANY_CONTRACT)
+    example = ': ["BTC-USDT"] for one, ALL_CONTRACTS for every one'
+    checked = each_of("contract_codes", contract_codes, "contracts", example, of)
     return tuple({intent.instrument: intent for intent in checked}.values())
 
 
