@@ -102,7 +102,7 @@ class AccountLists:
         async with self._locks[kind]:
             # Whoever comes from now on waits for the one after this.
             del self._next[kind]
-            if kind is Kind.OPEN and not self._has_read:
+            if kind is Kind.OPEN:
                 # Nobody needs to look there for an order of the account once more.
                 self._reader.ledger.search.spend_a_list()
             rows = await self._pages(kind, reading)

@@ -85,7 +85,7 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
         context.settle()
         left = [one for one in context.states().on if one not in was_read]
     places = context.states().on
-    if left or not places or not all(was_read[one] for one in places):
+    if not places or not all(was_read.get(one) for one in places):
         return None
     rows = [row for row in context.ledger.ended.values() if context.intent.means(row)]
     times = {row.order_id: row.canceled_at or row.update_time or math.inf for row in rows}

@@ -83,21 +83,19 @@ async def _takes(context: Context, lock: asyncio.Lock) -> bool:
 async def _ask(context: Context, on_page: OnPage) -> None:
     """Put V5's list on the ledger, or that the account is not there."""
     began, traits = context.now(), context.resources.v5
-    if traits.has_lists:
-        await _read(context, on_page)
-        return
-    if not await _takes(context, traits.asking):
-        return
-    try:
-        if traits.absent_at >= began:
-            context.ledger.file(NotOnV5(context.contracts, traits.absence, traits.absent_at))
+    if not traits.has_lists:
+        if not await _takes(context, traits.asking):
             return
-        if not traits.has_lists:
-            await _read(context, on_page)
-            return
-    finally:
-        traits.asking.release()
-    # Whoever had the lock before has found out that each contract has a list of its own.
+        try:
+            if traits.absent_at >= began:
+                context.ledger.file(NotOnV5(context.contracts, traits.absence, traits.absent_at))
+                return
+            if not traits.has_lists:
+                await _read(context, on_page)
+                return
+        finally:
+            traits.asking.release()
+        # Whoever had the lock before has found out that each contract has a list of its own.
     await _read(context, on_page)
 
 
