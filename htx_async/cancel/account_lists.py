@@ -105,11 +105,11 @@ class AccountLists:
             if kind is Kind.OPEN:
                 # Nobody needs to look there for an order of the account once more.
                 self._reader.ledger.search.spend_a_list()
-            rows = await self._pages(kind, reading)
+            is_read = await self._pages(kind, reading)
             self._has_read = True
-        return rows is not None
+        return is_read
 
-    async def _pages(self, kind: Kind, reading: _Reading) -> object:
+    async def _pages(self, kind: Kind, reading: _Reading) -> bool:
         wanted = self._reader.intent.filter
 
         def on_page(page: Page) -> None:

@@ -35,13 +35,13 @@ async def look_until_gone(context: Context) -> bool:
 async def until_gone(
     context: Context,
     generation: ApiGeneration,
-    look: Callable[[], Awaitable[object | None]],
+    look: Callable[[], Awaitable[bool]],
     may_go: Callable[[Context, States], bool],
     between: Iterator[float],
 ) -> bool:
     """Look, with pauses `between`, until nothing is listed that `may_go`, and what is to confirm
     that is late enough, or time is up; False where a list was not to be had."""
-    while await look() is not None:
+    while await look():
         known = context.states()
         if may_go(context, known):
             wait = next(between)
@@ -69,8 +69,7 @@ async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
     if generation is not _V1 and not {*gone} - context.ledger.ended.keys():
         return
     while not context.scope.reason:
-        rows = await context.read_ended(generation, since, gone)
-        if rows is None:
+        if not await context.read_ended(generation, since, gone):
             return
         is_late = context.now() > known.sent_last + GONE_WITHIN
         if context.ledger.ended.keys() >= {*gone} or is_late:

@@ -185,38 +185,36 @@ class Context:
         is_enough: IsEnough | None = None,
         on_page: OnPage = lambda page: None,
         persists: bool | None = None,
-        contracts: tuple[str, ...] | None = None,
-    ) -> tuple[TrailingOrder, ...] | None:
-        """A list, on the ledger as it comes; None when it could not be read to its end, or is not
-        known to be of all that was asked for."""
-        named = self.contracts if contracts is None else contracts
+    ) -> bool:
+        """A list, on the ledger as it comes; whether it could be read to its end, and is known to
+        be of all that was asked for."""
+        where = (kind, generation, self.contracts)
         walk = Walk(ROUTES[generation].Pages, is_enough)
         asked = self.now()
         while not walk.is_whole:
             page_asked = self.now()
             if walk.is_first:
                 asked = page_asked
-            answered = await self.send(make(walk.following), persists=persists, contracts=named)
+            answered = await self.send(make(walk.following), persists=persists)
             page = answered.page
             if page is None or self.scope.reason:
                 problem = answered.problem if page is None else self.scope.reason
-                self.ledger.file(Unread(kind, generation, named, problem, self.now()))
-                return None
+                self.ledger.file(Unread(*where, problem, self.now()))
+                return False
             walk.feed(page)
             if walk.is_whole:
-                rows = walk.rows()
-                is_whole = self._is_of_all(kind, generation, rows)
-                self.file_rows(Listed(kind, generation, named, is_whole, asked, self.now()), rows)
-                if not is_whole and named != ALL:
-                    walk.problem = _NOT_OF_ALL
+                rows, since = walk.rows(), asked
             else:
-                shown = Listed(kind, generation, named, False, page_asked, self.now())
-                self.file_rows(shown, page.orders)
+                rows, since = page.orders, page_asked
+            is_whole = walk.is_whole and self._is_of_all(kind, generation, rows)
+            self.file_rows(Listed(*where, is_whole, since, self.now()), rows)
+            if walk.is_whole and not is_whole and self.contracts != ALL:
+                walk.problem = _NOT_OF_ALL
             on_page(page)
             if walk.problem:
-                self.ledger.file(Unread(kind, generation, named, walk.problem, self.now()))
-                return None
-        return walk.rows()
+                self.ledger.file(Unread(*where, walk.problem, self.now()))
+                return False
+        return True
 
     def _is_of_all(
         self, kind: Kind, generation: ApiGeneration, rows: Collection[TrailingOrder]
@@ -237,15 +235,14 @@ class Context:
         *,
         on_page: OnPage = lambda page: None,
         persists: bool | None = None,
-    ) -> tuple[TrailingOrder, ...] | None:
-        """The open orders of the intent's contract, whatever its filters. But for `until_clear`, a
-        list that takes long is read no further than to those placed since the call began: a
-        strategy that keeps placing would keep it from its end."""
+    ) -> bool:
+        """List the open orders of the intent's contract, whatever its filters; whether that could
+        be done. But for `until_clear`, a list that takes long is read no further than to those
+        placed since the call began: a strategy that keeps placing would keep it from its end."""
         if generation is ApiGeneration.V5 and self.lists is not None:
             is_read = await self.lists.open(self, on_page)
             if is_read is not None:
-                shown = self.states().shown(generation)
-                return tuple(self.ledger.rows[i] for i in shown) if is_read else None
+                return is_read
         route, wanted, began = ROUTES[generation], self.intent.filter, self.now()
 
         def is_past(page: Page, ascends: bool) -> bool:
@@ -265,16 +262,13 @@ class Context:
 
     async def read_ended(
         self, generation: ApiGeneration, since: float | None, ids: Sequence[str]
-    ) -> tuple[TrailingOrder, ...] | None:
-        """Ended orders of the contract: at least all that ended at `since` (Unix milliseconds) or
-        later, and those of `ids` that ended at all; None: those of `ids` alone."""
-        if (
-            generation is ApiGeneration.V5
-            and self.lists is not None
-            and self.resources.v5.lists_all
-        ):
-            is_read = await self.lists.read(Kind.ENDED, self.scope, ids=ids)
-            return tuple(self.ledger.ended.values()) if is_read else None
+    ) -> bool:
+        """List ended orders of the contract: at least all that ended at `since` (Unix milliseconds)
+        or later, and those of `ids` that ended at all; None: those of `ids` alone. Whether that
+        could be done."""
+        is_on_v5 = generation is ApiGeneration.V5
+        if is_on_v5 and self.lists is not None and self.resources.v5.lists_all:
+            return await self.lists.read(Kind.ENDED, self.scope, ids=ids)
         route, wanted = ROUTES[generation], self.intent.filter
         missing = set(ids)
 

@@ -184,7 +184,7 @@ class Looks:
         """Whether v1's list could be read until then."""
         looking = context.within(context.scope.inner(until), self._resources)
         with context.scope.holding(looking.scope):
-            return await looking.read_open(_V1, on_page=on_page) is not None
+            return await looking.read_open(_V1, on_page=on_page)
 
     def _has_seen(self, contract: str, orders: int, is_whole: bool) -> None:
         """What was seen of one contract; of the last one, that the look has ended."""

@@ -53,12 +53,12 @@ async def cancel_all(context: Context) -> None:
         await look_at_ended(context, _V5)
 
 
-async def _list_and_cancel(context: Context) -> object | None:
-    """List once, and cancel what is due as its page comes; None where there is no going on."""
+async def _list_and_cancel(context: Context) -> bool:
+    """List once, and cancel what is due as its page comes; whether the list was whole."""
     async with Group() as group:
         on_page = cancelling(context, group)
-        rows = await context.read_open(_V5, on_page=on_page, persists=True)
-    return None if context.scope.reason else rows
+        is_read = await context.read_open(_V5, on_page=on_page, persists=True)
+    return is_read and not context.scope.reason
 
 
 def cancelling(context: Context, group: Group) -> OnPage:

@@ -81,7 +81,7 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
         if generation is ApiGeneration.V5:
             was_read[generation] = await _windows(context, since)
         else:
-            was_read[generation] = await context.read_ended(generation, since, ()) is not None
+            was_read[generation] = await context.read_ended(generation, since, ())
         context.settle()
         left = [one for one in context.states().on if one not in was_read]
     places = context.states().on
@@ -103,10 +103,10 @@ async def _windows(context: Context, since: float) -> bool:
         async with few:
             # Where one could not be read, nor where the account is not, the others are of no use.
             if all(told):
-                rows = await context.read(
+                is_read = await context.read(
                     ApiGeneration.V5, Kind.ENDED, lambda page: v5.history(wanted, page, window)
                 )
-                told.append(rows is not None)
+                told.append(is_read)
 
     first, *others = v5.windows(now, since)
     await read(first)

@@ -101,11 +101,10 @@ async def _ask(context: Context, on_page: OnPage) -> None:
 
 async def _read(context: Context, on_page: OnPage) -> None:
     asked, traits = context.now(), context.resources.v5
-    rows = await context.read_open(_V5, on_page=on_page)
-    traits.has_lists = rows is not None
+    traits.has_lists = await context.read_open(_V5, on_page=on_page)
     known = context.states()
     # A list that was not had says nothing by itself: only what it was refused with, now.
-    if rows is None and known.not_on_v5 >= asked:
+    if not traits.has_lists and known.not_on_v5 >= asked:
         traits.absent_at, traits.absence = asked, known.absent
 
 
