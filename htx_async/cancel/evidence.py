@@ -76,7 +76,8 @@ class Evidence:
     is_exact = True
     """Whether no id may have been rounded."""
     losses = 0
-    has_history = False
+    history_at = NEVER
+    """When the last history that was read as far as is needed was asked for."""
     is_told_by_v5 = False
     """Whether it was V5 whose history had any that is meant."""
     history_unread = ""
@@ -293,7 +294,8 @@ class Evidence:
         else:
             self.unreached[V1] = None
         if is_history:
-            self.has_history = True
+            if fact.is_whole:
+                self.history_at = max(self.history_at, fact.asked)
             self.is_told_by_v5 |= fact.generation is V5 and bool(meant)
             self.ended.update((row.order_id, row) for row in meant)
             return

@@ -209,9 +209,11 @@ def _unsent(known: States, outcome: Outcome) -> list[str]:
 
 def _of_history(known: States) -> list[str]:
     unseen = sum(order_id not in known.ended for order_id in known.successes)
-    if not unseen and (known.has_history or not known.losses):
+    is_read = known.history_at > known.lost
+    if not unseen and (is_read or not known.losses):
         return []
-    reason = known.history_unread or f"{unseen} of them are not in it yet"
+    missing = f"{unseen} of them are not in it yet" if unseen else "it was not read to its end"
+    reason = known.history_unread or missing
     return [f"the history does not tell which of the orders had triggered ({reason})"]
 
 
@@ -241,7 +243,8 @@ def _is_complete(known: States, outcome: Outcome) -> bool:
     # By v1's history, which tells of those that have ended since, if it is known since when. V5's
     # reaches back two days, and nobody says whether that is to when they ended or were placed.
     is_told = State.CANCELLED in known.kinds and not known.is_told_by_v5
-    return is_told and known.times.do_agree and known.times.since < math.inf
+    is_read = known.history_at > known.lost
+    return is_told and is_read and known.times.do_agree and known.times.since < math.inf
 
 
 def _lost(known: States) -> bool:

@@ -1163,6 +1163,25 @@ def test_the_history_has_all_ids_only_where_clocks_agree_on_since_when(
     assert account.report().ids_complete is is_complete
 
 
+def test_the_history_has_all_ids_only_where_it_was_read_to_its_end_since_the_loss() -> None:
+    """One of its pages has some of them, and one that was read before a loss has none of that."""
+    account = Account(Intent(ALL, confirm=True))
+    account.said(LOST)
+    account.said(no(1051, ts=START + 300))
+    account.listed(Kind.OPEN, [])
+    account.listed(Kind.ENDED, [row("1", status=6)], is_whole=False)
+    report = account.report()
+    assert (report.successes, report.ids_complete) == (("1",), False)
+    assert "not read to its end" in report.warnings[-1]
+    account.listed(Kind.ENDED, [row("1", status=6), row("2", status=6)])
+    report = account.report()
+    assert (report.successes, report.ids_complete, report.warnings) == (("1", "2"), True, ())
+    account.said(LOST)
+    account.said(no(1051, ts=START + 7_700))
+    account.listed(Kind.OPEN, [])
+    assert not account.report().ids_complete
+
+
 @pytest.mark.parametrize("order_ids", [("1",), ()])
 @pytest.mark.parametrize(
     ("after", "ahead", "successes"),
