@@ -462,3 +462,18 @@ def test_a_look_tells_how_many_orders_it_found(look: Look, margin: MarginMode) -
     read = 8 if margin is MarginMode.ISOLATED else 9
     assert (told_of.margin_mode, told_of.orders, told_of.contracts) == (margin, 6, 3)
     assert told_of.read == read
+
+
+def test_a_look_is_told_once_however_many_rounds_look_again() -> None:
+    """Under `until_clear`, where each round begins with a list: with what the first one saw."""
+
+    async def main() -> list[LookEnded]:
+        exchange, events = SimulatedExchange(), list[Event]()
+        for code in contracts(3):
+            exchange.place(code, "sell", "close", 2)
+        async with virtual_session(exchange, on_event=events.append) as htx:
+            await htx.mass_cancel_trailing(contracts(3), look=Look.ONLY, until_clear=True)
+        return [event for event in events if isinstance(event, LookEnded)]
+
+    (told_of,) = run(main())
+    assert (told_of.orders, told_of.contracts, told_of.read) == (6, 3, 3)

@@ -75,8 +75,8 @@ class Looks:
             contract: self._loop.create_future() for contract in contexts
         }
         self._out = set(contexts)
-        self._orders: dict[str, int] = {}
-        self._whole: set[str] = set()
+        self._seen: dict[str, tuple[int, bool]] = {}
+        """How many orders, and whether all of them are known."""
         self._tasks: list[asyncio.Task[None] | asyncio.Task[bool]] = []
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._cross: asyncio.Task[bool] | None = None
@@ -188,17 +188,18 @@ class Looks:
 
     def _has_seen(self, contract: str, orders: int, is_whole: bool) -> None:
         """What was seen of one contract; of the last one, that the look has ended."""
-        self._orders[contract] = orders
         if orders:
             _set(self._shown[contract])
-        if is_whole:
-            self._whole.add(contract)
+        # Later rounds look again, at what is left.
+        if contract in self._seen:
+            return
+        self._seen[contract] = orders, is_whole
         emitter = self._resources.emitter
-        if len(self._orders) < len(self._contexts) or emitter is None:
+        if len(self._seen) < len(self._contexts) or emitter is None:
             return
         call, mode = self._everything.scope.outermost.number, self._everything.intent.filter
-        counts = [number for number in self._orders.values() if number]
-        what = (len(self._whole), len(counts), sum(counts))
+        counts = [orders for orders, _ in self._seen.values() if orders]
+        what = (sum(is_whole for _, is_whole in self._seen.values()), len(counts), sum(counts))
         emitter.emit(LookEnded(self._everything.now(), call, mode.margin_mode, *what))
 
     async def _only(self, context: Context) -> bool:
