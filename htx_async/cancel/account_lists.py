@@ -110,20 +110,14 @@ class AccountLists:
         return is_read
 
     async def _pages(self, kind: Kind, reading: _Reading) -> bool:
+        if kind is Kind.ENDED:
+            return await self._reader.read_ended(_V5, None, tuple(reading.ids))
         wanted = self._reader.intent.filter
 
         def on_page(page: Page) -> None:
             for each in reading.on_page:
                 each(page)
 
-        def is_enough(page: Page, _: bool) -> bool:
-            reading.ids.difference_update(row.order_id for row in page.orders)
-            return not reading.ids
-
-        if kind is Kind.OPEN:
-            return await self._reader.read(
-                _V5, kind, lambda page: v5.open_orders(wanted, page), on_page=on_page
-            )
         return await self._reader.read(
-            _V5, kind, lambda page: v5.history(wanted, page), is_enough=is_enough, persists=True
+            _V5, kind, lambda page: v5.open_orders(wanted, page), on_page=on_page
         )
