@@ -68,9 +68,7 @@ async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
     since = known.times.since if generation is _V1 else None
     if generation is not _V1 and not {*gone} - context.ledger.ended.keys():
         return
-    while not context.scope.reason:
-        if not await context.read_ended(generation, since, gone):
-            return
+    while not context.scope.reason and await context.read_ended(generation, since, gone):
         is_late = context.now() > known.sent_last + GONE_WITHIN
         if context.ledger.ended.keys() >= {*gone} or is_late:
             return

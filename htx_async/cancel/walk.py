@@ -75,9 +75,10 @@ class Walk:
             self.problem = f"{self._unread} of its rows could not be read"
             return
         rows = {row.order_id for row in self.rows()}
+        is_once = self._rules.are_steady or self._is_enough is not None
         # What changes while it is read counts when it reads the same twice.
-        is_alike = len(self._read) == 1 or self._before == rows or self._is_enough is not None
-        if self._rules.are_steady or (self._holds_all(rows) and is_alike):
+        is_alike = len(self._read) == 1 or self._before == rows
+        if is_once or (is_alike and self._holds_all(rows)):
             self.is_whole = True
             return
         self._tries += 1
@@ -89,8 +90,6 @@ class Walk:
 
     def _holds_all(self, rows: set[str]) -> bool:
         """Whether the pages hold as many orders as they say, each once."""
-        if self._is_enough is not None:
-            return True
         total = self._read[0].total
         is_steady = all(page.total == total for page in self._read)
         is_all = total is None or len(rows) >= total
