@@ -811,6 +811,22 @@ def test_a_refusal_before_a_lost_answer_is_no_error_of_an_order_that_is_gone() -
     assert [error.err_code for error in again.errors] == [1048]
 
 
+def test_a_refusal_before_a_lost_cancel_of_all_is_told_only_of_what_is_listed_since() -> None:
+    """The lost one may have taken it; what was gone by the refusal itself it cannot have."""
+    account = Account(Intent(ALL, until_clear=True))
+    account.said(took(errors=[order_error("1", 1004), order_error("2", 1071)]))
+    assert [error.order_id for error in account.report().errors] == ["1", "2"]
+    account.said(LOST)
+    told = account.report()
+    assert (told.outcome, [error.order_id for error in told.errors]) == (Outcome.UNKNOWN, ["2"])
+    account.listed(Kind.OPEN, [row("1")])
+    told = account.report()
+    assert (told.outcome, [error.order_id for error in told.errors]) == (
+        Outcome.PARTIAL,
+        ["1", "2"],
+    )
+
+
 @pytest.mark.parametrize(("by", "is_all"), [(V1, True), (V5, False)])
 def test_v5s_history_has_not_every_id_that_was_lost(by: ApiGeneration, is_all: bool) -> None:
     """It reaches back two days, and that may be to when orders were placed; v1's has all."""
