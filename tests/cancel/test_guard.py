@@ -97,6 +97,29 @@ def test_a_plain_end_cancels_these_contracts_and_no_others() -> None:
     run(main())
 
 
+def test_a_report_that_is_read_at_once_takes_no_time_from_the_contracts() -> None:
+    """In each turn of the loop from the end of the block on, also in those before the deadline of
+    the whole is known, which is longer than one call's."""
+    codes = tuple(f"C{number}-USDT" for number in range(60))
+
+    async def main() -> None:
+        async with virtual_session(with_orders(codes), generation="v1") as htx:
+            guard = htx.cancel_on_exit(codes)
+
+            async def guarded() -> None:
+                async with guard:
+                    pass
+
+            task = asyncio.create_task(guarded())
+            for _ in range(9):
+                await turns(1)
+                assert guard.report is None or not guard.report.is_clear
+            await task
+        assert set(outcomes(guard).values()) == {Outcome.CANCELLED}
+
+    run(main())
+
+
 def test_a_return_inside_the_block_keeps_its_value() -> None:
     """`return` leaves through the guard, too."""
 
