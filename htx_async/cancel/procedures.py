@@ -156,7 +156,7 @@ async def _cancel_by_v1_alone(context: Context) -> None:
 async def _cancel_ids(context: Context, generation: ApiGeneration) -> None:
     if generation is ApiGeneration.V5 and not on_v5.knows_contract(context):
         return
-    taken = {*context.report().successes}
+    taken = {*context.states().successes}
     left = [order_id for order_id in context.intent.order_ids if order_id not in taken]
 
     async def send(ids: Sequence[str]) -> None:
