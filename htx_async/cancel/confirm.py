@@ -65,7 +65,7 @@ async def look_at_ended(context: Context, generation: ApiGeneration) -> None:
     """Read the history until it tells of every order that is gone, or is late."""
     known, between = context.states(), waits()
     gone = known.having(State.TAKEN, State.GONE)
-    since = known.times.since if generation is _V1 else None
+    since = (lambda: context.states().times.since) if generation is _V1 else None
     if generation is not _V1 and not {*gone} - context.ledger.ended.keys():
         return
     while not context.scope.reason and await context.read_ended(generation, since, gone):

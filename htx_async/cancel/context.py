@@ -261,11 +261,11 @@ class Context:
         )
 
     async def read_ended(
-        self, generation: ApiGeneration, since: float | None, ids: Sequence[str]
+        self, generation: ApiGeneration, since: Callable[[], float] | None, ids: Sequence[str]
     ) -> bool:
-        """List ended orders of the contract: at least all that ended at `since` (Unix milliseconds)
-        or later, and those of `ids` that ended at all; None: those of `ids` alone. Whether that
-        could be done."""
+        """List ended orders of the contract: at least all that ended at `since` (Unix milliseconds,
+        asked for after each page, which may tell it) or later, and those of `ids` that ended at
+        all; None: those of `ids` alone. Whether that could be done."""
         is_on_v5 = generation is ApiGeneration.V5
         if is_on_v5 and self.lists is not None and self.resources.v5.lists_all:
             return await self.lists.read(Kind.ENDED, self.scope, ids=ids)
@@ -279,7 +279,7 @@ class Context:
             times = [row.update_time for row in page.orders if row.update_time is not None]
             is_sorted = len(times) == len(page.orders) and times == sorted(times, reverse=True)
             # Beyond a page that is older than `since` there is nothing newer, if sorted as asked.
-            return is_sorted and not missing and bool(times) and times[-1] < since
+            return is_sorted and not missing and bool(times) and times[-1] < since()
 
         return await self.read(
             generation,

@@ -81,7 +81,7 @@ async def history(context: Context, since: float) -> tuple[TrailingOrder, ...] |
         if generation is ApiGeneration.V5:
             was_read[generation] = await _windows(context, since)
         else:
-            was_read[generation] = await context.read_ended(generation, since, ())
+            was_read[generation] = await context.read_ended(generation, lambda: since, ())
         context.settle()
         left = [one for one in context.states().on if one not in was_read]
     places = context.states().on

@@ -5,9 +5,11 @@ All in virtual time over the simulated exchange, which judges.
 
 import asyncio
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -24,7 +26,7 @@ from htx_async import (
 from htx_async.cancel.states import LISTED_WITHIN
 from htx_async.enums import DirectionLike, OffsetLike
 from htx_async.events import CallEnded, Event
-from htx_async.simulator import Order
+from htx_async.simulator import Order, Reply, Request
 from tests.support.endings import ending
 from tests.support.virtual import run
 from tests.support.witness import BTC, START, Witness, asked, in_step, now, page, row_of, v1_session
@@ -243,6 +245,35 @@ def test_a_lost_answer_is_made_up_for(lose: str, repeat: bool) -> None:
         assert (report.outcome, set(report.still_open)) == (Outcome.PARTIAL, set(ids))
     else:
         assert (report.outcome, set(report.successes)) == (Outcome.CANCELLED, set(ids))
+
+
+def test_where_the_history_alone_tells_a_time_it_is_read_back_to_the_call() -> None:
+    """Its first page says since when the others are needed; without them ids would be missing, and
+    the report call them complete."""
+
+    class Mute(Witness):
+        def handle(self, request: Request) -> Reply:
+            reply = super().handle(request)
+            if request.path.endswith("hisorders"):
+                return reply
+            return replace(reply, body=re.sub(rb',"ts":[0-9]+', b"", reply.body))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        exchange = Mute(clock=loop.time, now=lambda: START + loop.time())
+        exchange.place(BTC, "buy", "open", 60)
+        async with v1_session(exchange) as htx:
+            await htx.cancel_all_trailing(BTC)
+            await asyncio.sleep(60.0)
+            ids = exchange.place(BTC, "buy", "open", 120)
+            exchange.lose_after_work()
+            report = await ending(htx.cancel_all_trailing(BTC, confirm=True))
+        assert (report.confirmed, report.ids_complete) == (True, True)
+        assert sorted(report.successes) == sorted(ids)
+        # And no further than to the page that has some of those of before.
+        assert len(asked(exchange, "hisorders")) == 3
+
+    run(main())
 
 
 def test_what_ended_before_the_call_is_not_its_doing() -> None:
