@@ -130,10 +130,9 @@ class _Reckoning(NamedTuple):
             # those who wait go in between, also before urgent ones.
             # What is refused for its rate goes behind them: where a limiter lets it come to that,
             # the last contract may be the last in its first round.
-            first = (
-                self.contracts if self.resources.trades.waits_for_answers else 2 * self.contracts
-            )
-            last = max(last, self._turn(first, trip) + BETWEEN_ROUNDS + trip)
+            again = 0 if self.resources.trades.waits_for_answers else self.contracts
+            first = self._turn(self.contracts + again, trip)
+            last = max(last, first + BETWEEN_ROUNDS + trip)
             last = max(last, self._replace(urgent=False)._turn(2 * self.contracts, trip))
         may_be_on_v5 = self._is_v5 or self.resources.generation.is_auto
         after = trip + self._read(self._opinions, trip) + may_be_on_v5 * _ON_V5 * trip

@@ -111,13 +111,15 @@ async def _read(context: Context, on_page: OnPage) -> None:
 async def check_v5(context: Context, on_page: OnPage = lambda page: None) -> None:
     """Ask V5 where v1's word alone is no proof, and let the session know where the account is.
     `on_page`: hears of each page of its list."""
-    if context.scope.reason or not context.states().is_open_question:
-        return
-    if context.hold is not None:
+    if context.hold is not None and _is_wanted(context):
         await context.hold(context)
-        if context.scope.reason or not context.states().is_open_question:
-            return
+    if not _is_wanted(context):
+        return
     await _ask(context, on_page)
     if context.states().unreached[ApiGeneration.V1] is not None and not context.scope.reason:
         await _look(context)
     context.settle()
+
+
+def _is_wanted(context: Context) -> bool:
+    return not context.scope.reason and context.states().is_open_question
