@@ -175,8 +175,7 @@ class Looks:
         finally:
             # Of an account that may have moved v1's empty list tells nothing.
             is_proof = is_read and (bool(found) or context.states().is_covered)
-            self._has_seen(context.contract, len(found), is_proof)
-            self._is_in(context)
+            self._has_seen(context, len(found), is_proof)
 
     async def _read(
         self, context: Context, until: float, on_page: OnPage = lambda page: None
@@ -186,14 +185,15 @@ class Looks:
         with context.scope.holding(looking.scope):
             return await looking.read_open(_V1, on_page=on_page)
 
-    def _has_seen(self, contract: str, orders: int, is_whole: bool) -> None:
+    def _has_seen(self, context: Context, orders: int, is_whole: bool) -> None:
         """What was seen of one contract; of the last one, that the look has ended."""
+        self._is_in(context)
         if orders:
-            _set(self._shown[contract])
+            _set(self._shown[context.contract])
         # Later rounds look again, at what is left.
-        if contract in self._seen:
+        if context.contract in self._seen:
             return
-        self._seen[contract] = orders, is_whole
+        self._seen[context.contract] = orders, is_whole
         emitter = self._resources.emitter
         if len(self._seen) < len(self._contexts) or emitter is None:
             return
@@ -220,8 +220,7 @@ class Looks:
         found = known.having(State.OPEN)
         if not known.is_covered or found:
             self._cancelling.add(context.contract)
-        self._is_in(context)
-        self._has_seen(context.contract, len(found), known.is_covered)
+        self._has_seen(context, len(found), known.is_covered)
         if not known.is_covered:
             context.ledger.file(Warned(context.contracts, BLIND))
             return not context.scope.reason
