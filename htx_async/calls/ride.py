@@ -194,8 +194,8 @@ class Bundle:
             since = asyncio.get_running_loop().time()
             while aboard := self._ready():
                 first, *others = aboard
-                numbers = tuple(dict.fromkeys(rider.scope.number for rider in aboard))
-                in_flight = first.launch(_merged(aboard), lease, numbers)
+                numbers = dict.fromkeys(rider.scope.number for rider in aboard)
+                in_flight = first.launch(_merged(aboard), lease, tuple(numbers) if others else ())
                 _board(in_flight, first, others, lease)
                 try:
                     answer = await in_flight.sending.answer(*first.time_for_one())

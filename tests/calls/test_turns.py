@@ -11,7 +11,7 @@ from htx_async import CancelError, CancelReport, HtxSession, NotSent, Outcome, T
 from htx_async.events import AttemptEnded, CallStarted, Event, TokenGranted
 from htx_async.simulator import SimulatedExchange
 from tests.support.generations import exchange_of, session_of
-from tests.support.virtual import run, virtual_session
+from tests.support.virtual import FIRST, SECOND, Outage, run, transport_of, virtual_session
 
 BTC = "BTC-USDT"
 OTHERS = [f"C{number}-USDT" for number in range(5)]
@@ -231,6 +231,26 @@ def test_what_happens_to_the_one_request_is_told_to_each(fault: str) -> None:
         assert all(len(one.attempts) == 2 for one in reports)
         assert 2 <= len(sent(exchange)) <= 4
         assert exchange.busiest() <= 5
+
+    run(main())
+
+
+def test_who_is_left_alone_with_a_request_shares_it_with_nobody() -> None:
+    """The other one's deadline came while no connection could be made: the same token serves an
+    attempt elsewhere, for one call."""
+
+    async def main() -> None:
+        exchange = SimulatedExchange()
+        exchange.place(BTC, "buy", "close")
+        async with virtual_session(exchange, base_urls=(FIRST, SECOND)) as htx:
+            others = await busy(htx)
+            transport_of(htx).outages.append(Outage("unreachable", host=FIRST, start=now()))
+            stays = begun(htx.cancel_all_trailing(BTC))
+            leaves = begun(htx.cancel_all_trailing(BTC, deadline=1.6))
+            one, other = await asyncio.gather(stays, leaves)
+            await asyncio.gather(*others)
+        assert (one.outcome, other.outcome) == (Outcome.CANCELLED, Outcome.NOT_SENT)
+        assert [len(attempt.shared_by) for attempt in one.attempts] == [2, 0]
 
     run(main())
 
