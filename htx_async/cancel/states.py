@@ -279,9 +279,8 @@ class States(Evidence):
         if State.OPEN not in self.kinds:
             return ()
         found = self.having(State.OPEN)
-        sent = max((heard.answered for heard in self.cancels), default=NEVER)
         # A list is not the last word of v1 where that refused to give one since.
-        since = {V1: max(sent, self.doubted), V5: sent}
+        since = {V1: max(self.sent_last, self.doubted), V5: self.sent_last}
         lists = (word for one in since for word in self.words[one] if word.is_list)
         whole = (word for word in lists if word.asked >= since[word.generation])
         shown = {order_id for word in whole for order_id in word.shown}

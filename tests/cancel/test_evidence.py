@@ -827,6 +827,19 @@ def test_a_refusal_before_a_lost_cancel_of_all_is_told_only_of_what_is_listed_si
     )
 
 
+@pytest.mark.parametrize(("answer", "still_open"), [(UNSENT, ("1",)), (LOST, ()), (no(1067), ())])
+def test_a_cancel_that_never_left_changes_nothing_of_what_a_list_showed(
+    answer: Made, still_open: tuple[str, ...]
+) -> None:
+    """After any other one the list is old."""
+    account = Account(Intent(ALL, until_clear=True))
+    account.said(took("2"))
+    account.listed(Kind.OPEN, [row("1")])
+    assert account.report().still_open == ("1",)
+    account.said(answer)
+    assert account.report().still_open == still_open
+
+
 @pytest.mark.parametrize(("by", "is_all"), [(V1, True), (V5, False)])
 def test_v5s_history_has_not_every_id_that_was_lost(by: ApiGeneration, is_all: bool) -> None:
     """It reaches back two days, and that may be to when orders were placed; v1's has all."""
