@@ -223,6 +223,7 @@ class Evidence:
         if order.refused == fact.answered and error.err_code in SETTLED_ORDER_CODES:
             return
         order.refused, order.refusal, order.refused_on = fact.answered, error, fact.generation
+        order.is_named = fact.reply.verdict is Verdict.ACCEPTED
         # To a whole request "no orders" means each of those that it names.
         is_none = error.err_code == NO_ORDERS and fact.reply.verdict is Verdict.REFUSED
         order.is_settled = is_none or error.err_code in SETTLED_ORDER_CODES

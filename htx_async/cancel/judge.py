@@ -221,11 +221,9 @@ def _errors(known: States, has_refusals: bool) -> tuple[OrderError, ...]:
     errors = []
     for order in known.orders.values():
         error = None if order.is_success else order.error
-        # What was lost after it may have been taken all the same; so may be what a cancel-all was
-        # to take whose answer was lost, unless a list has shown it since.
-        is_left = order.is_settled or known.lost <= max(order.refused, order.listed)
-        is_told = order.state is not State.UNKNOWN and order.lost <= order.refused and is_left
-        if error is None or not is_told:
+        # What was lost after it may have been taken all the same.
+        is_told = order.state is not State.UNKNOWN and order.lost <= order.refused
+        if error is None or not is_told or known.may_be_lost(order):
             continue
         if has_refusals or error.err_code in SETTLED_ORDER_CODES:
             errors.append(error)

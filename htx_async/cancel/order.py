@@ -40,7 +40,8 @@ class Order:
     (with `refusal`), `lost`: when a request that took it, was refused for it, or ended without an
     answer or with one that does not speak of it, was answered; `tried`: when the last one was.
     `doubted`: when v1 did not know it, as it also says of those of an account that has moved.
-    `losses`: how many ended without an answer. `refused_on`: by which generation. `is_settled`:
+    `losses`: how many ended without an answer. `refused_on`: by which generation; `is_named`: the
+    reply named it, rather than refuse a request as a whole. `is_settled`:
     what it was refused for leaves nothing to cancel. `is_alone`: a request was refused as a whole
     for one of its orders, so that this one has to be asked for alone. `is_passed_over`: v1 was
     asked for it, accepted that, and spoke of no order. `is_meant`: it was on the first list.
@@ -52,7 +53,7 @@ class Order:
     refusal: OrderError | None = None
     refused_on = ApiGeneration.V1
     losses = 0
-    is_alone = is_meant = is_passed_over = is_settled = False
+    is_alone = is_meant = is_named = is_passed_over = is_settled = False
     state = State.UNKNOWN
     error: OrderError | None = None
     is_success = False

@@ -257,7 +257,14 @@ class States(Evidence):
         # The generation that is not the account's own knows none of its orders.
         is_one_word = is_foreign and not order.is_passed_over
         is_unsure = is_one_word and order.by_refusal is State.GONE
-        return State.UNKNOWN if is_unsure else order.by_refusal
+        return State.UNKNOWN if is_unsure or self.may_be_lost(order) else order.by_refusal
+
+    def may_be_lost(self, order: Order) -> bool:
+        """Whether a cancel-all whose answer was lost may have taken it: a list shows it for a while
+        all the same, and a request that was refused as a whole says nothing of that."""
+        if order.is_settled or order.listed >= self.lost + GONE_WITHIN:
+            return False
+        return self.lost > (order.refused if order.is_named else NEVER)
 
     def _absence(self, order: Order) -> float:
         """When the last word that does not have the order was asked for. What a list showed is gone

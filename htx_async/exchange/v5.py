@@ -128,9 +128,12 @@ def cancel(
 
 def joined(one: Operation, other: Operation) -> Operation | None:
     """Both lists of orders in one request, whatever their contracts: each item names its own. That
-    V5 takes items of several contracts is an assumption; nobody has shown it."""
+    V5 takes items of several contracts is an assumption; nobody has shown it. A reply names orders
+    by their ids alone, so that one id under two contracts goes in two requests."""
     items = tuple(dict.fromkeys((*one.items, *other.items)))
     if one.request.path != other.request.path or len(items) > MOST_IDS:
+        return None
+    if len({order_id for _, order_id in items}) < len(items):
         return None
     request = one.request._replace(body=_items(items, True))
     return one._replace(request=request, items=items, order_ids=tuple(i for _, i in items))

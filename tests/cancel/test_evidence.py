@@ -793,11 +793,11 @@ def test_a_refusal_of_the_request_says_nothing_of_an_order_that_a_lost_answer_ma
     None
 ):
     """v1 lost its answer to a cancel of all, the account moved, and V5 refuses the whole request:
-    an order that no list has shown since may be gone; one that was listed since was not."""
+    an order that no list has shown since may be gone; one that was listed long after was not."""
     does = [lists("1"), v1(LOST), asked(no(6002)), v5(no(404), of="1")]
     assert either(*does).report().errors == ()
     assert either(*does).report().outcome is Outcome.UNKNOWN
-    again = [*does[:-1], lists("1", V5), does[-1]]
+    again = [*does[:-1], lists("1", V5, after=3.0), does[-1]]
     (error,) = either(*again).report().errors
     assert (error.order_id, error.err_code) == ("1", 404)
 
@@ -811,8 +811,9 @@ def test_a_refusal_before_a_lost_answer_is_no_error_of_an_order_that_is_gone() -
     assert [error.err_code for error in again.errors] == [1048]
 
 
-def test_a_refusal_before_a_lost_cancel_of_all_is_told_only_of_what_is_listed_since() -> None:
-    """The lost one may have taken it; what was gone by the refusal itself it cannot have."""
+def test_a_refusal_before_a_lost_cancel_of_all_is_told_only_of_what_is_listed_long_after() -> None:
+    """The lost one may have taken it, and a list shows it for a while; what was gone by the refusal
+    itself it cannot have."""
     account = Account(Intent(ALL, until_clear=True))
     account.said(took(errors=[order_error("1", 1004), order_error("2", 1071)]))
     assert [error.order_id for error in account.report().errors] == ["1", "2"]
@@ -821,10 +822,25 @@ def test_a_refusal_before_a_lost_cancel_of_all_is_told_only_of_what_is_listed_si
     assert (told.outcome, [error.order_id for error in told.errors]) == (Outcome.UNKNOWN, ["2"])
     account.listed(Kind.OPEN, [row("1")])
     told = account.report()
+    assert (told.still_open, [error.order_id for error in told.errors]) == (("1",), ["2"])
+    account.listed(Kind.OPEN, [row("1")])
+    told = account.report()
     assert (told.outcome, [error.order_id for error in told.errors]) == (
         Outcome.PARTIAL,
         ["1", "2"],
     )
+
+
+def test_a_request_that_is_refused_as_a_whole_says_nothing_of_what_a_lost_cancel_has_taken() -> (
+    None
+):
+    """Listed in the moment in which the answer was lost, and refused by its id on V5: the one of
+    all may have taken it. That V5 names it tells that it has not."""
+    does = [v1(LOST), lists("1", V1), v5(no(1030), of="1")]
+    told = either(*does).report()
+    assert (told.outcome, told.errors) == (Outcome.UNKNOWN, ())
+    named = either(*does, v5(took(errors=[order_error("1", 1030)]), of="1")).report()
+    assert [error.err_code for error in named.errors] == [1030]
 
 
 @pytest.mark.parametrize(("answer", "still_open"), [(UNSENT, ("1",)), (LOST, ()), (no(1067), ())])

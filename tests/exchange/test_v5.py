@@ -155,6 +155,18 @@ def test_a_cancel_is_compact_and_keeps_every_script() -> None:
     assert body == '[{"contract_code":"龙虾-USDT","algo_id":"7"}]'.encode()
 
 
+def test_one_id_under_two_contracts_goes_in_two_requests() -> None:
+    """A reply names orders by their ids alone: of two items of one id nobody would know which."""
+    one, other = v5.cancel(wanted(), ["7", "8"]), v5.cancel(wanted("ETH-USDT"), ["9"])
+    both = v5.joined(one, other)
+    assert both is not None
+    assert both.order_ids == ("7", "8", "9")
+    assert v5.joined(one, v5.cancel(wanted("ETH-USDT"), ["8"])) is None
+    again = v5.joined(one, v5.cancel(wanted(), ["8"]))
+    assert again is not None
+    assert again.order_ids == ("7", "8")
+
+
 # --- Recorded and documented replies -----------------------------------------------------------
 
 _OFFLINE = (
