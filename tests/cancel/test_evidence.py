@@ -843,6 +843,14 @@ def test_a_request_that_is_refused_as_a_whole_says_nothing_of_what_a_lost_cancel
     assert [error.err_code for error in named.errors] == [1030]
 
 
+def test_what_a_list_shows_again_that_has_no_end_is_still_open() -> None:
+    """Taken, and on a page of V5's list all the same: known to be open, though the list is not
+    known to its end."""
+    page = lists("1", V5, is_whole=False)
+    told = either(page, v5(took("1"), of="1"), page, known=V5).report()
+    assert (told.outcome, told.still_open, told.successes) == (Outcome.PARTIAL, ("1",), ())
+
+
 @pytest.mark.parametrize(("answer", "still_open"), [(UNSENT, ("1",)), (LOST, ()), (no(1067), ())])
 def test_a_cancel_that_never_left_changes_nothing_of_what_a_list_showed(
     answer: Made, still_open: tuple[str, ...]
