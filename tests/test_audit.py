@@ -823,6 +823,25 @@ async def test_aclose_does_not_wait_for_a_disk_that_hangs(disk: Disk) -> None:
     assert (descriptors(disk.path), writers()) == (0, [])
 
 
+async def test_aclose_waits_for_the_end_of_the_thread_without_blocking_the_loop(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has said that all is written, and has not ended: others have the CPU."""
+    gate, end = threading.Event(), htx_async.audit.writer.Writer._end
+
+    def late(self: htx_async.audit.writer.Writer) -> None:
+        end(self)
+        gate.wait(LONG)
+
+    monkeypatch.setattr(htx_async.audit.writer.Writer, "_end", late)
+    audit = AuditLog(path)
+    audit(started(1))
+    # Only a loop that goes on opens the gate.
+    asyncio.get_running_loop().call_later(0.01, gate.set)
+    await audit.aclose(LONG / 2)
+    assert writers() == []
+
+
 @pytest.mark.parametrize("used", [True, False])
 def test_events_after_close_are_counted(path: Path, used: bool) -> None:
     """They are not written; a call that begins then is told so."""

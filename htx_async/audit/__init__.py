@@ -35,6 +35,8 @@ from htx_async.errors import InvalidRequest
 from htx_async.events import Event
 
 _UNTOLD = "the audit log was told of no such call"
+_A_MOMENT = 0.001
+"""Seconds between looks whether a thread with nothing left to do has ended."""
 _ELSEWHERE = "the audit log belongs to another process; open one in each process"
 
 
@@ -115,8 +117,10 @@ class AuditLog:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(timeout, threading.TIMEOUT_MAX)):
                     await _result_of(self._writer.ended)
-                # It has nothing left to do but to end.
-                self._writer.join(timeout)
+                # It has nothing left to do but to end, and tells nobody when it has. To join it
+                # would block the loop for as long as others have the CPU.
+                while self._writer.is_running:  # noqa: ASYNC110 - see above
+                    await asyncio.sleep(_A_MOMENT)
 
     def __enter__(self) -> Self:
         return self

@@ -91,6 +91,11 @@ class Writer:
         else:
             self._queue.put(None)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread that has not ended yet."""
+        return self._thread is not None and self._thread.is_alive()
+
     def join(self, timeout: float) -> None:
         """Wait until the thread is over, `timeout` seconds at most."""
         if self._thread is not None:
