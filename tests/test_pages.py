@@ -118,6 +118,8 @@ SCRIPTS = _scripts()
 
 
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.early
 async def test_shell_blocks_run_in_the_simulator(tmp_path: Path) -> None:
     """Each page in one real shell, each command with exit code 0; all pages together, since most of

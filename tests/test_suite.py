@@ -14,6 +14,8 @@ _DEAF = "trap '' INT HUP; exec \"$@\""
 INTERRUPTED = "tests/cli/test_interrupted.py::test_what_is_not_answered_in_time_is_unknown"
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_signals_that_the_parent_ignores_are_heeded_by_the_children() -> None:
     """Under nohup and behind "&" the tests of Ctrl-C and of a closed terminal still pass."""
     options = ("-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly")

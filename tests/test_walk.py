@@ -53,6 +53,8 @@ def test_each_program_of_the_quickstart_is_followed_by_what_it_prints() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.early
 def test_the_suites_of_the_page_on_testing_pass_in_pytest(tmp_path: Path) -> None:
     """All of its Python in one module, with the settings that it shows, and every test runs."""

@@ -422,6 +422,8 @@ def doubled() -> list[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_no_value_is_lost_because_another_came_after_it(exchange: SimulatedExchange) -> None:
     """What can have one value only is a usage error when it is given twice, the same value too."""
     runs = doubled()

@@ -177,6 +177,8 @@ async def test_doctor_tells_that_a_list_of_v1_shows_orders(margin: MarginModeLik
     assert (result.code, f"ok   generation: v1 ({told})" in result.out) == (0, True), result.out
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_a_variable_that_is_empty_sends_nothing_anywhere_unsaid(refusing_url: str) -> None:
     """An empty HTX_BASE_URL counts as not set, as every variable but a key does; where requests go
     then is told on stderr, whatever the command, and nothing is said of one that is not set. No

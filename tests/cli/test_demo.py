@@ -56,6 +56,8 @@ def row(told: CancelReport, *still_open: str) -> Row:
 
 
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.early
 async def test_the_story_is_the_same_every_time() -> None:
     """In process and as a process, 40 contracts end as their faults say, within the limit."""

@@ -53,6 +53,8 @@ def used(folder: Path, account: str) -> set[str]:
     return {one["endpoint"] for one in content(folder / key_of(account))["tokens"].values()}
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_a_command_shares_with_its_host(exchange: SimulatedExchange, folder: Path) -> None:
     """Cancels and reads, under the access key or the name that is given; the plan and the doctor
     say where the file lies and who uses it, and the file has neither key nor name."""
@@ -156,6 +158,8 @@ async def test_a_command_that_cannot_share_says_so_and_goes_on(
     assert exchange.open_orders() == ()
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_a_place_that_is_no_utf_8_keeps_no_document_back(exchange: SimulatedExchange) -> None:
     """A cancel that went, and a report that nobody sees, would be the worst of both."""
     folder = "/nowhere/caf\udce9"

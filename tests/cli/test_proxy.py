@@ -62,6 +62,8 @@ async def test_orders_are_cancelled_by_way_of_a_proxy(tmp_path: Path) -> None:
         check_secrets(shown, listed, Ended(0, audit.read_text(), ""))
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_what_goes_wrong_with_a_proxy_is_told(tmp_path: Path) -> None:
     """Plain http, what is no proxy, a wrong password, a wrong host before a right one: exit codes
     and words say what is known and what to do, without the password."""

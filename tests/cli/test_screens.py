@@ -320,6 +320,8 @@ async def test_the_line_can_be_used_again(exchange: SimulatedExchange, tmp_path:
     assert json.loads(second.out)["again"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_the_line_has_a_longer_deadline_where_that_was_too_short(
     exchange: SimulatedExchange,
 ) -> None:
@@ -345,6 +347,8 @@ async def test_the_line_has_a_longer_deadline_where_that_was_too_short(
         assert 10 < float(words[words.index("--deadline") + 1]) < 20
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_the_line_on_a_narrow_terminal_is_one_command(exchange: SimulatedExchange) -> None:
     """It goes on over several lines in the way that a shell knows; a URL that may hold a password
     is left out, and said to be."""
@@ -497,6 +501,8 @@ async def test_v1_alone_that_shows_nothing_says_what_that_may_mean() -> None:
     assert "moved" not in seen.out + at_home.out
 
 
+@pytest.mark.slow
+@pytest.mark.long
 async def test_open_and_a_guard_say_so_too_where_v1_alone_shows_nothing() -> None:
     """A guard once for both rounds, and not where either of them has taken an order; neither does
     `open` where it lists one, or where V5 was asked."""
