@@ -279,7 +279,7 @@ def outage(
 
     def strike(one: Simulation) -> str:
         left = one.tell("/outage", {"seconds": seconds, "kind": kind.value})["outage_left"]
-        return f"Outage ({kind}): {left:g} s from now.\n" if left else "No outage any more.\n"
+        return f"Outage ({kind}): {seconds:g} s from now.\n" if left else "No outage any more.\n"
 
     raise typer.Exit(begin(base_url, strike))
 
