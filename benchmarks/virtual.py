@@ -63,6 +63,7 @@ class _Wire(VirtualTransport):
     """Stands in for the session's transport."""
 
     def __init__(self, exchange: Exchange, route: Route) -> None:
+        self.outages = []
         self._counting = exchange
         self._route = route
 
